@@ -1,0 +1,1 @@
+"""What licenses are and which rules they follow: frozen values and pure functions, standard library only."""

@@ -1,0 +1,44 @@
+"""What was bought: an entitlement is a container of lines, a line is a product with a quantity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tallystick.domain.catalog import Product
+from tallystick.domain.ids import ActivationId, EntitlementId, LineId
+from tallystick.domain.ledger import Balances
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A product in an entitlement, with its terms and where its rights are.
+
+    ``expires_at`` is in Unix seconds, None for never. ``engineering`` marks time-limited licenses for commissioning;
+    ``suspended`` and ``frozen`` (after a restore) both stop growth and nothing else.
+    """
+
+    line_id: LineId
+    entitlement_id: EntitlementId
+    account: str
+    product: Product
+    secret: bytes = field(repr=False)
+    expires_at: int | None = None
+    engineering: bool = False
+    suspended: bool = False
+    frozen: bool = False
+    balances: Balances = field(default_factory=Balances)
+
+    @property
+    def activation_id(self) -> ActivationId:
+        """The activation ID as it was printed for the buyer."""
+        return ActivationId(line_id=self.line_id, secret=self.secret)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entitlement:
+    """What one account bought at one time."""
+
+    entitlement_id: EntitlementId
+    account: str
+    created_at: int
+    lines: tuple[Line, ...]

@@ -1,0 +1,99 @@
+"""May this feature run now, and why not (protocol, P6). The worst answer is "not licensed, and why"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tallystick.domain.ids import LicenseId, LineId
+
+
+class Standing(StrEnum):
+    """What a check found."""
+
+    LICENSED = "licensed"
+    TOO_FEW = "too-few"
+    EXPIRED = "expired"
+    NOT_LICENSED = "not-licensed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class License:
+    """A license as the field server holds it. ``features`` are counts per unit, ``expires_at`` Unix seconds."""
+
+    license_id: LicenseId
+    line_id: LineId
+    product: str
+    quantity: int
+    features: tuple[tuple[str, int], ...]
+    expires_at: int | None
+    engineering: bool
+    one_carry: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The answer of a check.
+
+    ``required`` is what the software asks for, ``activated`` what the licenses in force carry together, ``used`` what
+    of it is taken, ``available`` what is left. ``is_violation``: more is required than activated.
+    """
+
+    feature: str
+    standing: Standing
+    required: int
+    used: int
+    available: int
+    activated: int
+    why: str
+    expires_at: int | None = None  # the next moment at which a license of this feature expires
+    engineering: bool = False
+
+    @property
+    def is_licensed(self) -> bool:
+        """Whether the feature may run."""
+        return self.standing is Standing.LICENSED
+
+    @property
+    def is_violation(self) -> bool:
+        """Whether more is required than is activated."""
+        return self.required > self.activated
+
+
+def decide_verdict(feature: str, *, required: int, licenses: Iterable[License], time_seen: int) -> Verdict:
+    """Judge ``required`` units of ``feature`` at ``time_seen``, the highest time the field server has seen."""
+    activated, expired_at, next_expiry, engineering, known = 0, None, None, False, False
+    for license_ in licenses:
+        count = dict(license_.features).get(feature, 0) * license_.quantity
+        if not count:
+            continue
+        known = True
+        if license_.expires_at is not None and license_.expires_at <= time_seen:
+            expired_at = max(expired_at or 0, license_.expires_at)
+            continue
+        activated += count
+        engineering = engineering or license_.engineering
+        if license_.expires_at is not None:
+            next_expiry = min(next_expiry or license_.expires_at, license_.expires_at)
+    if activated and required <= activated:
+        standing, why = Standing.LICENSED, f"{activated} activated, {required} required"
+    elif activated:
+        standing, why = Standing.TOO_FEW, f"{required} required, only {activated} activated: activate more"
+    elif known:
+        standing, why = Standing.EXPIRED, "every license of this feature has expired: extend it, then refresh"
+        next_expiry = expired_at
+    else:
+        standing, why = Standing.NOT_LICENSED, "no license of this feature is activated on this field server"
+    used = min(required, activated)
+    return Verdict(
+        feature=feature,
+        standing=standing,
+        required=required,
+        used=used,
+        available=activated - used,
+        activated=activated,
+        why=why,
+        expires_at=next_expiry,
+        engineering=engineering,
+    )

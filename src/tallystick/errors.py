@@ -1,0 +1,27 @@
+"""The root of every error that Tallystick raises on purpose.
+
+An error carries a stable ``code`` and says what was expected and what was seen. What to do next belongs to the code,
+not to the place that raises: it stands once, in ``protocol.problems``. No error knows an HTTP status.
+"""
+
+from __future__ import annotations
+
+
+class Error(Exception):
+    """Something was refused, for a reason with a stable code (protocol, section 10)."""
+
+    def __init__(self, code: str, *, expected: str, seen: str) -> None:
+        super().__init__(code, expected, seen)
+        self.code = code
+        self.expected = expected
+        self.seen = seen
+
+    def __str__(self) -> str:
+        return f"expected {self.expected}; saw {self.seen}"
+
+
+class InvariantError(Error):
+    """Our own state contradicts itself. Nothing may be written after this; the process stops."""
+
+    def __init__(self, expected: str, seen: str) -> None:
+        super().__init__("invariant", expected=expected, seen=seen)

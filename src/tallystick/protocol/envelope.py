@@ -1,0 +1,243 @@
+"""One envelope: a compact JWS signed with Ed25519 (protocol, section 2; RFC 7515, 8037, 8725, 9864).
+
+Guarantees: only ``verify`` builds a ``Verified``, so the type says that a signature was checked with the key that the
+caller chose; one signed message has exactly one spelling (base64url is read strictly), hence one digest, so a courier
+cannot make a second message out of a first. Leaves to others: whose key it is (``keys``), what the claims mean
+(``messages``).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, Never
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from joserfc import jws
+from joserfc.errors import JoseError, SecurityWarning
+from joserfc.jwk import OKPKey
+
+from tallystick.domain.ids import DeviceId, Digest
+from tallystick.protocol.problems import WireError
+
+LINE_BYTES_MAX: Final = 64 * 1024
+INTEGER_MAX: Final = 2**53 - 1
+
+ALGORITHM: Final = "EdDSA"
+_ALGORITHMS: Final = ("EdDSA", "Ed25519")
+_HEADER_NAMES: Final = {"alg", "typ", "kid", "jwk"}
+_SHAPE: Final = re.compile(rb"[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{86}")
+_DIGEST_BYTES: Final = 32
+
+# RFC 9864 renames EdDSA; we write the name that every library of today verifies, knowing that.
+warnings.filterwarnings("ignore", message="EdDSA is deprecated", category=SecurityWarning)
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """An Ed25519 public key: ``x`` is its base64url form as in a JWK."""
+
+    x: str
+
+    @property
+    def jwk(self) -> dict[str, str]:
+        """The key as a JWK (RFC 8037)."""
+        return {"crv": "Ed25519", "kty": "OKP", "x": self.x}
+
+    @property
+    def thumbprint(self) -> str:
+        """RFC 7638 thumbprint: a field server's device id, a signing key's ``kid``."""
+        canonical = json.dumps(self.jwk, separators=(",", ":"), sort_keys=True)
+        return encode_base64url(hashlib.sha256(canonical.encode()).digest())
+
+    @property
+    def device_id(self) -> DeviceId:
+        """The device id of the field server that has this key."""
+        return DeviceId(self.thumbprint)
+
+
+class PrivateKey:
+    """An Ed25519 private key, from 32 random bytes. It never shows itself."""
+
+    __slots__ = ("_jose", "public")
+
+    def __init__(self, seed: bytes) -> None:
+        key = Ed25519PrivateKey.from_private_bytes(seed)
+        self._jose = OKPKey.import_key(key)
+        raw = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        self.public = PublicKey(encode_base64url(raw))
+
+    def seed(self) -> bytes:
+        """The 32 secret bytes, for durable storage only."""
+        key = self._jose.private_key
+        if not isinstance(key, Ed25519PrivateKey):  # the constructor admits no other
+            raise TypeError
+        return key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+
+    def sign(self, typ: str, payload: bytes, *, with_jwk: bool = False) -> str:
+        """One compact envelope over ``payload``; the header names the key by ``kid``, or carries it (``jwk``)."""
+        name = {"jwk": self.public.jwk} if with_jwk else {"kid": self.public.thumbprint}
+        return jws.serialize_compact({"alg": ALGORITHM, "typ": typ, **name}, payload, self._jose, [ALGORITHM])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unverified:
+    """An envelope that was taken apart and not believed: which kind it says it is, and whose it says it is."""
+
+    compact: str
+    typ: str
+    kid: str | None
+    jwk: PublicKey | None
+    payload: bytes
+
+
+_TOKEN: Final = object()
+
+
+class Verified:
+    """An envelope whose signature was checked with ``key``. Only ``verify`` can build one."""
+
+    __slots__ = ("compact", "digest", "key", "payload", "typ")
+
+    def __init__(self, token: object, *, compact: str, typ: str, payload: bytes, key: PublicKey) -> None:
+        if token is not _TOKEN:
+            raise TypeError("only protocol.envelope.verify builds a Verified")
+        self.compact = compact
+        self.typ = typ
+        self.payload = payload
+        self.key = key
+        self.digest = digest_of(compact)
+
+
+def digest_of(compact: str) -> Digest:
+    """SHA-256 over the whole compact serialisation, base64url (protocol, section 2)."""
+    return Digest(encode_base64url(hashlib.sha256(compact.encode()).digest()))
+
+
+def open_envelope(line: bytes) -> Unverified:
+    """Take one line apart without believing it. Raises ``WireError``."""
+    if len(line) > LINE_BYTES_MAX:
+        raise WireError("line-too-long", expected=f"at most {LINE_BYTES_MAX} bytes", seen=f"{len(line)} bytes")
+    if not _SHAPE.fullmatch(line):
+        raise WireError("envelope-malformed", expected="three base64url parts joined by dots", seen=_glimpse(line))
+    header_part, payload_part, _ = line.split(b".")
+    header = parse_json(_strict_base64url(header_part))
+    if not isinstance(header, dict) or not header.keys() <= _HEADER_NAMES:
+        _refuse_header("only alg, typ, kid and jwk", "other names")
+    if header.get("alg") not in _ALGORITHMS:
+        _refuse_header("alg EdDSA or Ed25519", f"alg {str(header.get('alg'))[:20]!r}")
+    typ, kid, jwk = header.get("typ"), header.get("kid"), header.get("jwk")
+    if not isinstance(typ, str) or (kid is None) == (jwk is None) or not isinstance(kid, str | None):
+        _refuse_header("a typ, and either a kid or a jwk", "something else")
+    return Unverified(
+        compact=line.decode("ascii"),
+        typ=typ,
+        kid=kid,
+        jwk=None if jwk is None else parse_public_jwk(jwk),
+        payload=_strict_base64url(payload_part),
+    )
+
+
+def verify(envelope: Unverified, key: PublicKey) -> Verified:
+    """Check the signature with ``key``, and nothing else. Raises ``WireError`` (``signature-wrong``)."""
+    try:
+        jws.deserialize_compact(envelope.compact, _jose_key(key.x), _ALGORITHMS)
+    except (JoseError, ValueError):
+        raise WireError(
+            "signature-wrong", expected=f"a signature by key {key.thumbprint[:12]}", seen="one that does not fit"
+        ) from None
+    return Verified(_TOKEN, compact=envelope.compact, typ=envelope.typ, payload=envelope.payload, key=key)
+
+
+def parse_public_jwk(value: object) -> PublicKey:
+    """A public Ed25519 JWK with exactly its three members. Raises ``WireError``."""
+    if not isinstance(value, dict) or value.keys() != {"crv", "kty", "x"}:
+        _refuse_header("a jwk with crv, kty and x", "another jwk")
+    x = value["x"]
+    if value["kty"] != "OKP" or value["crv"] != "Ed25519" or not isinstance(x, str):
+        _refuse_header("an Ed25519 public key", "a key of another type")
+    if len(decode_base64url(x)) != _DIGEST_BYTES:
+        _refuse_header("an Ed25519 public key of 32 bytes", "another length")
+    return PublicKey(x)
+
+
+def parse_json(data: bytes) -> Any:  # noqa: ANN401 - JSON has no narrower type before msgspec converts it
+    """JSON without duplicate names, floats or integers beyond 2^53. Raises ``WireError`` (``json-malformed``)."""
+    try:
+        return json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_float=_no_float,
+            parse_int=_bounded_int,
+            parse_constant=_no_float,
+        )
+    except (ValueError, RecursionError) as error:
+        raise WireError(
+            "json-malformed", expected="strict JSON: unique names, integers only", seen=str(error)[:100]
+        ) from None
+
+
+def encode_json(value: object) -> bytes:
+    """Compact JSON. It is signed once and never serialised again, so its form is free."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def encode_base64url(data: bytes) -> str:
+    """Base64url without padding."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def decode_base64url(text: str) -> bytes:
+    """The bytes of the one canonical spelling, any other is refused. Raises ``WireError``."""
+    try:
+        return _strict_base64url(text.encode("ascii"))
+    except UnicodeEncodeError:
+        raise WireError("envelope-malformed", expected="base64url", seen="other symbols") from None
+
+
+@lru_cache(maxsize=4096)
+def _jose_key(x: str) -> OKPKey:
+    return OKPKey.import_key(Ed25519PublicKey.from_public_bytes(decode_base64url(x)))
+
+
+def _strict_base64url(part: bytes) -> bytes:
+    try:
+        data = base64.b64decode(part + b"=" * (-len(part) % 4), b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raise WireError("envelope-malformed", expected="base64url", seen=_glimpse(part)) from None
+    if base64.urlsafe_b64encode(data).rstrip(b"=") != part:
+        raise WireError("envelope-malformed", expected="canonical base64url", seen=_glimpse(part[-20:]))
+    return data
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name twice in one object")
+    return found
+
+
+def _bounded_int(text: str) -> int:
+    if len(text) > len(str(INTEGER_MAX)) + 1 or not -INTEGER_MAX <= int(text) <= INTEGER_MAX:
+        raise ValueError("an integer beyond 2^53")
+    return int(text)
+
+
+def _no_float(text: str) -> Never:
+    raise ValueError(f"the number {text[:20]}, which is no integer")
+
+
+def _refuse_header(expected: str, seen: str) -> Never:
+    raise WireError("header-refused", expected=expected, seen=seen)
+
+
+def _glimpse(data: bytes) -> str:
+    shown = data[:32].decode("utf-8", "replace")
+    return f"{len(data)} bytes beginning {shown!r}"

@@ -1,0 +1,184 @@
+"""Every stable code, once: what it means, what was expected, what to do next, and its HTTP status.
+
+``docs/errors.md`` is generated from this table. A refusal on the wire, a problem over HTTP (RFC 9457) and a sentence
+on standard error all come from it, so that one fault reads the same wherever it is met.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tallystick.errors import Error, InvariantError
+
+
+class WireError(Error):
+    """Untrusted bytes that are not what they should be. Parsers raise this family and nothing else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One row: ``code`` never changes its meaning; ``status`` is for HTTP only."""
+
+    code: str
+    status: int
+    title: str
+    expected: str
+    next_step: str
+
+
+def _row(code: str, status: int, title: str, expected: str, next_step: str) -> Problem:
+    return Problem(code=code, status=status, title=title, expected=expected, next_step=next_step)
+
+
+PROBLEMS: tuple[Problem, ...] = (
+    # Bytes
+    _row("line-too-long", 413, "A line is too long", "an envelope of at most 64 KiB on each line",
+         "Carry the file again as it was saved; a program that joins lines breaks it."),
+    _row("not-text", 422, "Not a tally file", "UTF-8 text, one envelope a line",
+         "Choose the .tally file itself, not an archive, a picture or a web page."),
+    _row("envelope-malformed", 422, "Not an envelope", "one compact JWS: three base64url parts joined by dots",
+         "Carry the file again: this line was cut or altered on the way. The other lines are not affected."),
+    _row("header-refused", 422, "A header that is not accepted", "an EdDSA (Ed25519) header with typ and kid or jwk only",
+         "Nothing of this line can be used. If it came from Tallystick, update the party that reads it."),
+    _row("signature-wrong", 422, "The signature does not fit", "the signature of the party that the message names",
+         "Carry the file again: this line was altered on the way, or made by a stranger."),
+    _row("kind-unexpected", 422, "A message of another kind", "a message kind that this party takes",
+         "Deliver it to the other party: requests go to the activation server, everything else to field servers."),
+    _row("claims-malformed", 422, "Claims that do not fit", "exactly the claims of the message kind, within their limits",
+         "Update the older of the two parties; if the versions agree, report this line."),
+    _row("key-unknown", 422, "Signed with a key that is not known", "a key of the current keyset",
+         "Deliver the activation server's keys first (Device Administrator does it with every sync), then this again."),
+    _row("issuer-wrong", 422, "For another activation server", "a message for, or from, this activation server",
+         "Carry it to the activation server that it names."),
+    _row("device-wrong", 422, "For another field server", "a message for this field server",
+         "Deliver it to the field server that it names; Device Administrator sorts mixed files by itself."),
+    _row("body-too-large", 413, "Too large", "a request within the documented limit",
+         "Send it in smaller parts; a tally file may be split between any two lines."),
+    _row("json-malformed", 422, "Not the JSON that was expected", "JSON without duplicate or unknown names",
+         "Correct the request as described in the API reference."),
+    # Identifiers
+    _row("activation-id-mistyped", 422, "Not an activation ID", "an activation ID as printed",
+         "Compare it with the print, symbol by symbol; one symbol is wrong or missing."),
+    _row("entitlement-id-mistyped", 422, "Not an entitlement ID", "an entitlement ID as printed",
+         "Compare it with the print, symbol by symbol; one symbol is wrong or missing."),
+    _row("line-id-mistyped", 422, "Not a line id", "the eight symbols of a line id",
+         "Copy the line id from the table of lines."),
+    _row("quantity-wrong", 422, "Not a quantity", "a whole number from 0 to 1,000,000,000",
+         "Write LINE=QUANTITY, for example 7K3M9Q2A=2."),
+    # Refusals by the activation server
+    _row("not-enrolled", 403, "A field server that is not known here", "a field server that is enrolled, or proves an activation ID",
+         "Activate a license on it with its activation ID, or have it listed by the people who run the activation server."),
+    _row("host-id-taken", 409, "Another field server has this host id", "a host id that no other field server in service has",
+         "If this replaces the other one, declare that one lost; if not, one of the two is a copy. Then send this again."),
+    _row("on-hold", 409, "On hold", "a field server that is not on hold",
+         "A person at the activation server looks at its incidents and releases it; nothing here is lost meanwhile."),
+    _row("fork", 409, "Two copies of one field server", "a sequence number that was not used by another message",
+         "Find the second copy (a clone or a restored backup) and stop it; then have the hold released."),
+    _row("superseded", 409, "A later message was already taken", "a sequence number above the highest that was seen",
+         "Nothing is wrong. If what it asked for is still wanted, ask again."),
+    _row("grant-unknown", 409, "A grant that is not known here", "an applied grant that this activation server remembers",
+         "Nothing to do: the field server repeats itself with the grant attached; carry its next message."),
+    _row("activation-id-wrong", 403, "The activation ID does not fit", "a line that exists, proven with its activation ID",
+         "Check the activation ID and which activation server it is for."),
+    _row("kind-mismatch", 409, "Not for this kind of field server", "a kind that the product applies to",
+         "Assign it to a field server of one of those kinds."),
+    _row("line-expired", 409, "The line has expired", "a line that has not expired",
+         "Have the line extended, then activate again."),
+    _row("line-suspended", 409, "The line is suspended", "a line that is not suspended",
+         "Ask the vendor why it is suspended."),
+    _row("line-frozen", 409, "The line is frozen after a restore", "a line that may grow",
+         "Wait until the people who run the activation server lift the freeze; returns still work."),
+    _row("not-enough", 409, "Not enough available", "at least as many available as are asked for",
+         "Return some elsewhere and confirm the return, ask for fewer, or buy more."),
+    _row("line-twice", 422, "A line twice in one message", "each line once", "Name each line once, with its end state."),
+    _row("return-raises", 409, "A return may not raise", "an end state at or below what is held",
+         "Use activate to raise a quantity."),
+    _row("not-returnable", 409, "Sold without return", "a product that can be returned",
+         "Leave this line out of the return; ask the vendor for an exception."),
+    _row("denied", 409, "Refused, with a reason per line", "end states that can all be granted",
+         "Mend each reason, then ask again; nothing was changed."),
+    # Refusals by a field server
+    _row("grant-stale", 409, "An older grant", "a grant newer than the one in force",
+         "Nothing to do: a newer grant is in force."),
+    _row("no-root", 409, "No activation server is known yet", "a field server that knows its activation server's keys",
+         "Deliver the keys (Device Administrator does it), or an entitlement certificate, then ask again."),
+    _row("root-differs", 409, "Keys of another root", "a keyset of the root that this field server has pinned",
+         "This field server belongs to another activation server; it does not change by itself."),
+    _row("keyset-stale", 409, "An older keyset", "a keyset newer than the one in force",
+         "Nothing to do: a newer keyset is in force."),
+    _row("one-carry-not-allowed", 409, "Not with one carry", "licenses that all allow a one-carry return",
+         "Use the confirmed return for this field server."),
+    _row("nothing-held", 409, "Nothing to return", "a field server that holds licenses", "Nothing to do."),
+    _row("outbox-full", 409, "Too many messages wait", "fewer than 100 messages in the outbox",
+         "Carry the outbox to the activation server and bring the replies, then ask again."),
+    _row("vault-damaged", 500, "The vault cannot be read", "one whole slot of two",
+         "Restore the data directory from a backup, or initialise it anew and have the old one declared lost."),
+    _row("vault-locked", 503, "Another process is writing the vault", "the vault to be free within a few seconds",
+         "Try again; if it stays, another tallystick process hangs: stop it."),
+    _row("disk-full", 507, "The disk is full", "room for a few kilobytes",
+         "Make room on the disk, then try again; nothing was changed."),
+    _row("disk-failed", 500, "The disk could not be written", "a disk that takes and keeps writes",
+         "Check that the disk is mounted writable and healthy, then try again; nothing was changed."),
+    _row("already-initialised", 409, "Already initialised", "an empty or new data directory",
+         "Use the data directory as it is, or choose another one."),
+    _row("not-initialised", 409, "Not initialised", "a data directory that init has made",
+         "Run the init command for this directory first."),
+    # People and HTTP
+    _row("password-wrong", 401, "The password does not fit", "the password of this field server",
+         "Take it from the password file that init wrote on the field server."),
+    _row("too-many-tries", 429, "Too many wrong passwords", "a pause after a wrong password",
+         "Wait as long as Retry-After says, then try again with the right one."),
+    _row("certificate-changed", 409, "The certificate has changed", "the certificate that was pinned at first contact",
+         "If the field server was set up anew, remove and add it again after comparing the fingerprint on the device; "
+         "if not, somebody is in between."),
+    _row("unreachable", 503, "Could not be reached", "an answer from that address",
+         "Check the address, the cable and the route; then try again. Nothing is lost."),
+    _row("not-found", 404, "Not found", "something that exists here", "Check the name; the list shows what there is."),
+    _row("ambiguous", 409, "More than one fits", "a name that fits exactly one",
+         "Use the device id, or more of it."),
+    _row("catalog-wrong", 422, "The catalog cannot be used", "a catalog as in examples/catalog.yaml",
+         "Correct the named place in the file; nothing was loaded."),
+    _row("lost-already", 409, "Already declared lost", "a field server in service", "Nothing to do."),
+    _row("lost-too-often", 409, "Too many declared lost", "at most the allowed number in a rolling year",
+         "Somebody with the permission to override must do it, with --override-by and their name."),
+    _row("not-on-hold", 409, "Not on hold", "a field server that is on hold", "Nothing to do."),
+    _row("database-unavailable", 503, "The database did not answer", "a database that takes the batch",
+         "Try again; nothing was half-done."),
+    _row("database-newer", 500, "The database is of a newer version", "a schema that this version knows",
+         "Run the newer version of Tallystick that made it."),
+    _row("ledger-wrong", 500, "The ledger does not add up", "balances that follow from the ledger",
+         "Stop, keep the data as it is, and restore from the last backup that verifies."),
+    _row("usage", 422, "Wrong usage", "a command as its --help shows", "Look at --help."),
+    _row("invariant", 500, "An inner contradiction", "a state that cannot contradict itself",
+         "Stop, keep the data as it is, and report it: this is a fault of Tallystick."),
+)
+
+BY_CODE = {problem.code: problem for problem in PROBLEMS}
+
+
+def problem_for(code: str) -> Problem:
+    """The row of a code. Raises ``InvariantError`` for one that is not in the table."""
+    try:
+        return BY_CODE[code]
+    except KeyError:
+        raise InvariantError("a code of the table in protocol.problems", code) from None
+
+
+def detail_text(code: str, *, expected: str, seen: str) -> str:
+    """One text for people: what was expected, what was seen, what to do next."""
+    return f"Expected {expected}; saw {seen}. {problem_for(code).next_step}"
+
+
+def problem_document(error: Error) -> dict[str, object]:
+    """An RFC 9457 problem for ``error``, with its ``status``, for any HTTP edge."""
+    problem = problem_for(error.code)
+    return {
+        "type": f"urn:tallystick:problem:{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "code": problem.code,
+        "expected": error.expected,
+        "seen": error.seen,
+        "next_step": problem.next_step,
+        "detail": detail_text(problem.code, expected=error.expected, seen=error.seen),
+    }

@@ -1,0 +1,100 @@
+"""The tally file: one envelope a line, any kinds mixed, any order (protocol, section 2).
+
+Read as a stream, with a limit per line and none on the number of lines. Blank lines and lines that begin with ``#``
+are for human readers and are never trusted. A line that is no envelope becomes a ``BadLine`` in its place, so that
+the good lines beside it go through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from tallystick.protocol.envelope import LINE_BYTES_MAX, Unverified, open_envelope
+from tallystick.protocol.problems import WireError
+
+MEDIA_TYPE: Final = "application/x-tally"
+SUFFIX: Final = ".tally"
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BadLine:
+    """A line that is no envelope, and why."""
+
+    line_number: int
+    error: WireError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoodLine:
+    """A line that has the form of an envelope. Nothing in it is verified yet."""
+
+    line_number: int
+    envelope: Unverified
+
+
+def parse_chunks(chunks: Iterable[bytes]) -> Iterator[GoodLine | BadLine]:
+    """Read a tally file from byte chunks of any size, in memory that does not depend on its length.
+
+    Of a line beyond the limit only the beginning is ever kept.
+    """
+    parser = LineParser()
+    for chunk in chunks:
+        yield from parser.feed(chunk)
+    yield from parser.close()
+
+
+class LineParser:
+    """The same for callers that receive chunks from elsewhere (an asynchronous body)."""
+
+    def __init__(self) -> None:
+        self._line_number = 0
+        self._kept = bytearray()
+        self._bytes_dropped = 0
+
+    def feed(self, chunk: bytes) -> Iterator[GoodLine | BadLine]:
+        """Whole lines that ``chunk`` completes."""
+        *whole, rest = chunk.split(b"\n")
+        for piece in whole:
+            self._keep(piece)
+            yield from self._finish()
+        self._keep(rest)
+
+    def close(self) -> Iterator[GoodLine | BadLine]:
+        """The last line, where it has no line end."""
+        if self._kept:
+            yield from self._finish()
+
+    def _keep(self, piece: bytes) -> None:
+        room = LINE_BYTES_MAX + 1 - len(self._kept)
+        self._kept += piece[:room]
+        self._bytes_dropped += max(0, len(piece) - room)
+
+    def _finish(self) -> Iterator[GoodLine | BadLine]:
+        self._line_number += 1
+        line = bytes(self._kept)
+        length = len(line) + self._bytes_dropped
+        self._kept.clear()
+        self._bytes_dropped = 0
+        if self._line_number == 1:
+            line = line.removeprefix(_BYTE_ORDER_MARK)
+        if length <= LINE_BYTES_MAX:
+            line = line.strip(b" \t\r")
+        if not line or line.startswith(b"#"):
+            return
+        try:
+            if length > LINE_BYTES_MAX:
+                raise WireError("line-too-long", expected=f"at most {LINE_BYTES_MAX} bytes", seen=f"{length} bytes")
+            yield GoodLine(line_number=self._line_number, envelope=open_envelope(line))
+        except WireError as error:
+            yield BadLine(line_number=self._line_number, error=error)
+
+
+def format_file(envelopes: Iterable[str], *, comment: str = "") -> Iterator[bytes]:
+    """The lines of a tally file. ``comment`` is for people; every line of it gets its ``#``."""
+    for line in comment.splitlines():
+        yield f"# {line}\n".encode()
+    for envelope in envelopes:
+        yield envelope.encode("ascii") + b"\n"

@@ -1,0 +1,116 @@
+# Everything that a developer or a build machine runs. `make help` lists it.
+#
+# The set-up is in .venv and is made again when the pins change; a second run is instant. Nothing is needed beforehand
+# but Python 3.11 or later, make and a C library. PYTHON=... chooses the Python.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
+	"$$p" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
+# Two workers: enough for two cores, and the memory of a small machine.
+PYTEST := $(BIN)/pytest -n $(or $(WORKERS),2)
+SEEDS ?= 300
+KEEP ?=
+
+# While the parties are being written; when all are there, this and its three uses go.
+CLIS := $(patsubst %,src/tallystick/%/cli.py,activation fieldserver administrator simulator)
+CLIS_MISSING := $(filter-out $(wildcard $(CLIS)),$(CLIS))
+
+.PHONY: help
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+## Set-up -----------------------------------------------------------------------------------------------------------
+
+.venv/.python:
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "Tallystick needs Python 3.11 or later with its venv module; none was found on PATH." >&2; \
+		echo "Install one (on Debian: python3 and python3-venv), or name it: make PYTHON=/path/to/python3.11" >&2; \
+		exit 1; fi
+	@echo "set-up: .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv --clear .venv
+	@touch $@
+
+# $(call install,requirement files): the pins with their hashes, then Tallystick itself, without looking anywhere.
+define install
+@echo "set-up: installing $(1)"
+@$(PIP) install --require-hashes $(addprefix -r ,$(1))
+@$(PIP) install --no-index --no-deps --no-build-isolation --editable .
+@touch $@
+endef
+
+.venv/.base: .venv/.python requirements/base.txt requirements/build.txt pyproject.toml
+	$(call install,requirements/base.txt requirements/build.txt)
+
+.venv/.dev: .venv/.python requirements/dev.txt requirements/build.txt pyproject.toml
+	$(call install,requirements/dev.txt requirements/build.txt)
+	@touch .venv/.base  # dev.txt holds all of base.txt, at the same versions
+
+## What people run --------------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: .venv/.base  ## the whole story with real processes, in a minute (KEEP=1 keeps its data)
+	@$(BIN)/tallystick demo $(if $(KEEP),--keep)
+
+.PHONY: test
+test: .venv/.dev  ## every test that needs nothing but Python
+	$(PYTEST) -m "not postgres and not chromium"
+
+.PHONY: check
+check: lint docs-check  ## the fast part: format, lint, types, contracts, quick tests, seeds
+	$(PYTEST) $(wildcard tests/unit tests/property tests/golden) -m "not postgres and not chromium"
+	@$(MAKE) --no-print-directory simulate
+
+.PHONY: ci
+ci: system-packages lint docs-check audit  ## everything, with PostgreSQL, Chromium and the audit of dependencies
+	@$(MAKE) --no-print-directory simulate
+	HYPOTHESIS_PROFILE=ci $(PYTEST)
+
+.PHONY: format
+format: .venv/.dev  ## format the code, and fix what ruff can fix by itself
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: docs
+docs: .venv/.dev  ## write the pages that are generated from the code
+	$(if $(CLIS_MISSING),@echo "commands page: waits for $(CLIS_MISSING)",$(BIN)/python tools/commands_page.py)
+	$(BIN)/python tools/errors_page.py
+
+.PHONY: requirements
+requirements: .venv/.dev  ## write requirements/*.txt from pyproject.toml (UPGRADE=1: newest versions)
+	tools/compile-requirements.sh $(if $(UPGRADE),--upgrade)
+
+.PHONY: clean
+clean:  ## remove .venv and every cache
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+
+## Parts of check and ci --------------------------------------------------------------------------------------------
+
+.PHONY: lint
+lint: .venv/.dev
+	$(BIN)/ruff format --check --output-format concise .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+.PHONY: docs-check
+docs-check: .venv/.dev
+	$(if $(CLIS_MISSING),@echo "commands page: waits for $(CLIS_MISSING)",$(BIN)/python tools/commands_page.py --check)
+	$(BIN)/python tools/errors_page.py --check
+
+.PHONY: simulate
+simulate: .venv/.dev
+	$(if $(findstring simulator,$(CLIS_MISSING)),@echo "simulate: waits for $(CLIS_MISSING)",$(BIN)/tallystick simulate --seeds $(SEEDS))
+
+.PHONY: audit
+audit: .venv/.dev
+	$(BIN)/python tools/audit.py requirements/dev.txt requirements/build.txt
+
+.PHONY: system-packages
+system-packages:
+	@tools/install-system-packages.sh

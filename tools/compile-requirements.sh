@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Writes requirements/*.txt: every package at one version, with the hashes of all its files, for every Python from
+# 3.11 on and every platform. No index address is written, so the files work with any mirror. dev.txt comes first and
+# binds the others, so that a version is the same wherever it appears.
+# Arguments are handed on to `uv pip compile` (--upgrade, --upgrade-package NAME).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+compile() { # compile OUTPUT INPUT-AND-OPTIONS...
+    local output=$1
+    shift
+    "${UV:-.venv/bin/uv}" pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
+        --no-emit-index-url --no-emit-find-links --custom-compile-command "make requirements" \
+        --output-file "requirements/$output.txt" "$@"
+    echo "requirements/$output.txt: $(grep -c '^[a-z].*==' "requirements/$output.txt") packages"
+}
+
+compile dev pyproject.toml --extra dev "$@"
+compile base pyproject.toml --extra all --constraint requirements/dev.txt
+compile fieldserver pyproject.toml --extra fieldserver --constraint requirements/dev.txt
+compile build requirements/build.in --constraint requirements/dev.txt

@@ -1,0 +1,85 @@
+"""What import contracts cannot say: which packages that are not ours each part may import.
+
+A part that is not written yet passes; a file that nobody has placed fails.
+"""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import tallystick
+
+SOURCE = Path(tallystick.__file__).parent
+WIRE = {"cryptography", "joserfc", "msgspec"}
+COMMAND_LINE = {"rich", "typer"}
+
+# The longest name that a file's path begins with decides.
+MAY_IMPORT = {
+    "__init__.py": set(),
+    "__main__.py": set(),
+    "cli.py": COMMAND_LINE,
+    "errors.py": set(),
+    "domain/": set(),
+    "protocol/": WIRE,
+    "activation/": WIRE,
+    "activation/api.py": {"fastapi", "msgspec", "starlette"},
+    "activation/portal/": {"argon2", "fastapi", "itsdangerous", "jinja2", "msgspec", "starlette"},
+    "activation/storage/": {"alembic", "msgspec", "sqlalchemy"},  # all SQL is here
+    "activation/catalog.py": {"msgspec", "yaml"},
+    "activation/accounts.py": {"argon2", "itsdangerous", "msgspec"},
+    "activation/app.py": WIRE | {"fastapi", "starlette", "uvicorn"},
+    "activation/cli.py": COMMAND_LINE | {"msgspec", "uvicorn", "yaml"},
+    "fieldserver/": WIRE,
+    "fieldserver/api.py": {"msgspec", "starlette"},
+    "fieldserver/platform.py": WIRE | {"httpx2", "starlette", "uvicorn"},
+    "fieldserver/cli.py": COMMAND_LINE | {"httpx2", "msgspec", "uvicorn"},
+    "administrator/": WIRE,
+    "administrator/courier.py": {"cryptography", "httpx2", "msgspec"},
+    "administrator/web/": {"jinja2", "msgspec", "starlette", "uvicorn"},
+    "administrator/cli.py": COMMAND_LINE | {"httpx2", "msgspec", "platformdirs", "uvicorn"},
+    "simulator/": WIRE | COMMAND_LINE | {"httpx2"},
+}
+# Decisions wait for nobody.
+WITHOUT_ASYNCIO = (
+    "errors.py",
+    "domain/",
+    "protocol/",
+    "activation/bookkeeping.py",
+    "activation/issuing.py",
+    "activation/returns.py",
+    "fieldserver/checks.py",
+    "fieldserver/engine.py",
+    "fieldserver/vault.py",
+    "administrator/workflows.py",
+)
+
+FILES = sorted(path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py"))
+
+
+def imported(file):
+    for node in ast.walk(ast.parse((SOURCE / file).read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (name.name.split(".")[0] for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module.split(".")[0]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_only_the_packages_of_its_part_are_imported(file):
+    part = max((part for part in MAY_IMPORT if file.startswith(part)), key=len, default=None)
+    assert part is not None, f"say in MAY_IMPORT what {file} may import"
+    strangers = {name for name in imported(file) if name not in sys.stdlib_module_names} - {"tallystick"}
+    assert strangers <= MAY_IMPORT[part]
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.startswith(WITHOUT_ASYNCIO)])
+def test_no_asyncio_where_decisions_are_made(file):
+    assert "asyncio" not in set(imported(file))
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_imports_of_our_own_are_absolute(file):
+    nodes = ast.walk(ast.parse((SOURCE / file).read_text("utf-8")))
+    assert not [node.lineno for node in nodes if isinstance(node, ast.ImportFrom) and node.level > 0]

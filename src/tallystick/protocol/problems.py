@@ -95,6 +95,10 @@ PROBLEMS: tuple[Problem, ...] = (
          "Use activate to raise a quantity."),
     _row("not-returnable", 409, "Sold without return", "a product that can be returned",
          "Leave this line out of the return; ask the vendor for an exception."),
+    _row("too-many-lines", 409, "Too many lines on one field server", "at most 50 lines on one field server",
+         "Return a line that is not needed there, or spread the lines over several field servers."),
+    _row("account-differs", 409, "Licenses of another account", "licenses of one account on a field server",
+         "Return what the other account has on it first."),
     _row("denied", 409, "Refused, with a reason per line", "end states that can all be granted",
          "Mend each reason, then ask again; nothing was changed."),
     # Refusals by a field server

@@ -1,0 +1,1 @@
+"""The activation server: knows what was bought and what is activated where."""

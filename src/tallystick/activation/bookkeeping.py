@@ -1,0 +1,212 @@
+"""The books of one unit of work. Whatever changes what a field server may hold goes through here.
+
+Guarantees: a changed field server is never saved without the ledger entries that its changed reservation asks for
+(P5), and a grant is never signed without being reserved. Leaves to others: whether a change is right
+(``domain.rules``, ``issuing``, ``returns``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from tallystick.activation.ports import (
+    Changes,
+    FieldServer,
+    Holding,
+    Incident,
+    IncidentKind,
+    IssuedGrant,
+    Signer,
+    Status,
+    Transaction,
+)
+from tallystick.domain import grant as reservation
+from tallystick.domain.entitlement import Line
+from tallystick.domain.grant import Outstanding
+from tallystick.domain.ids import DeviceId, Digest, LineId, license_id
+from tallystick.domain.ledger import Account, Entry, apply_booking
+from tallystick.errors import InvariantError
+from tallystick.protocol import messages
+from tallystick.protocol.envelope import digest_of
+from tallystick.protocol.messages import GRANT, Grant, LicenseClaim
+
+
+class Books:
+    """Field servers and lines as loaded and locked, what was changed, and the entries that say so."""
+
+    def __init__(self, transaction: Transaction, signer: Signer, *, now: int) -> None:
+        self.transaction = transaction
+        self.signer = signer
+        self.now = now
+        self.changes = Changes()
+        self.field_servers: dict[DeviceId, FieldServer] = {}
+        self.lines: dict[LineId, Line] = {}
+
+    def load(self, devices: Collection[DeviceId]) -> None:
+        """Lock field servers."""
+        self.field_servers |= self.transaction.load_field_servers_for_update(devices)
+
+    def load_lines(self, lines: Collection[LineId] = ()) -> None:
+        """Lock ``lines`` and every line that a loaded field server has a reservation on. Call it once, after ``load``."""
+        wanted = set(lines)
+        for field_server in self.field_servers.values():
+            for outstanding in field_server.outstanding:
+                wanted |= outstanding.quantities.keys()
+        self.lines |= self.transaction.load_lines_for_update(wanted)
+
+    def change(self, after: FieldServer, *, cause: str) -> list[Entry]:
+        """Keep ``after`` and book the difference in what the lines keep for it."""
+        before = self.field_servers.get(after.device_id)
+        self.field_servers[after.device_id] = after
+        self.changes.field_servers[after.device_id] = after
+        if before is not None and before.outstanding is after.outstanding and before.status is after.status:
+            return []
+        old = _booked(before) if before else {}
+        new = _booked(after)
+        entries: list[Entry] = []
+        for line_id in sorted(old.keys() | new.keys()):
+            if old.get(line_id) != new.get(line_id):
+                entries += self._move(after.device_id, line_id, old.get(line_id, {}), new.get(line_id, {}), cause)
+        return entries
+
+    def book(
+        self, line_id: LineId, source: Account, target: Account, quantity: int, *, cause: str, device: DeviceId | None
+    ) -> Entry:
+        """Move rights of one line from one account to another."""
+        line = self.line(line_id)
+        balances, entry = apply_booking(
+            line.balances,
+            line_id=line_id,
+            source=source,
+            target=target,
+            quantity=quantity,
+            device_id=device,
+            cause=cause,
+            booked_at=self.now,
+        )
+        self.keep_line(replace(line, balances=balances))
+        self.changes.entries.append(entry)
+        return entry
+
+    def keep_line(self, line: Line) -> None:
+        """A line with other terms or balances."""
+        self.lines[line.line_id] = line
+        self.changes.lines[line.line_id] = line
+
+    def line(self, line_id: LineId) -> Line:
+        """A loaded line. Raises ``InvariantError``: a reservation on a line that is gone cannot be."""
+        try:
+            return self.lines[line_id]
+        except KeyError:
+            raise InvariantError("a line that was loaded", line_id) from None
+
+    def grant(
+        self,
+        field_server: FieldServer,
+        quantities: Mapping[LineId, int],
+        *,
+        request: Digest | None,
+        cause: str,
+        confirm: bool = False,
+    ) -> str:
+        """Reserve, sign and keep the next grant: the complete set ``quantities``. Returns the envelope.
+
+        The proof is wanted when rights are returning, or when ``confirm`` asks for it.
+        """
+        number = field_server.number + 1
+        newest = Outstanding(epoch=field_server.epoch, number=number, quantities=dict(quantities))
+        after = replace(
+            field_server, number=number, outstanding=reservation.append(field_server.outstanding, newest)
+        )
+        self.change(after, cause=cause)
+        claims = Grant(
+            iss=self.signer.keyset.issuer,
+            sub=after.device_id,
+            iat=self.now,
+            epoch=after.epoch,
+            number=number,
+            request=request,
+            seen=after.sequence,
+            licenses=tuple(self._license(after.device_id, *item) for item in sorted(quantities.items())),
+            confirm=confirm or any(kept.returning for kept in after.reserved().values()),
+        )
+        envelope = self.signer.sign(GRANT, messages.encode_claims(claims))
+        self.changes.grants.append(
+            IssuedGrant(
+                device_id=after.device_id,
+                number=number,
+                epoch=after.epoch,
+                digest=digest_of(envelope),
+                issued_at=self.now,
+                envelope=envelope if request is None else None,
+            )
+        )
+        return envelope
+
+    def note(self, kind: IncidentKind, device_id: DeviceId, detail: str, *, digest: Digest | None = None) -> None:
+        """An incident, saved in the same transaction as what caused it."""
+        incident = Incident(kind=kind, device_id=device_id, at=self.now, detail=detail, digest=digest)
+        self.changes.incidents.append(incident)
+
+    def save(self) -> None:
+        """Write everything that was changed."""
+        self.transaction.save(self.changes)
+
+    def _license(self, device_id: DeviceId, line_id: LineId, quantity: int) -> LicenseClaim:
+        line = self.line(line_id)
+        return LicenseClaim(
+            license=license_id(device_id, line_id),
+            line=line_id,
+            product=line.product.sku,
+            quantity=quantity,
+            features=dict(line.product.features),
+            expires=line.expires_at,
+            one_carry=line.product.one_carry and line.product.returnable,
+            engineering=line.engineering,
+        )
+
+    def _move(
+        self,
+        device_id: DeviceId,
+        line_id: LineId,
+        old: Mapping[Account, int],
+        new: Mapping[Account, int],
+        cause: str,
+    ) -> list[Entry]:
+        delta = {account: new.get(account, 0) - old.get(account, 0) for account in _KEPT}
+        delta[Account.AVAILABLE] = -sum(delta.values())
+        sources = {account: -amount for account, amount in delta.items() if amount < 0}
+        targets = {account: amount for account, amount in delta.items() if amount > 0}
+        entries = []
+        for source in sources:
+            for target in targets:
+                quantity = min(sources[source], targets[target])
+                if quantity:
+                    entries.append(self.book(line_id, source, target, quantity, cause=cause, device=device_id))
+                    sources[source] -= quantity
+                    targets[target] -= quantity
+        kept = {account: new.get(account, 0) for account in _KEPT}
+        self.changes.holdings[device_id, line_id] = Holding(
+            device_id=device_id,
+            line_id=line_id,
+            held=kept[Account.HELD],
+            returning=kept[Account.RETURNING],
+            quarantined=kept[Account.QUARANTINED],
+            since_at=self.now,
+        )
+        return entries
+
+
+_KEPT = (Account.HELD, Account.RETURNING, Account.QUARANTINED)
+
+
+def _booked(field_server: FieldServer) -> dict[LineId, dict[Account, int]]:
+    """In which accounts the reservation of a field server stands: quarantine while it is declared lost."""
+    booked = {}
+    for line_id, kept in field_server.reserved().items():
+        if field_server.status is Status.LOST:
+            booked[line_id] = {Account.QUARANTINED: kept.held + kept.returning}
+        else:
+            booked[line_id] = {Account.HELD: kept.held, Account.RETURNING: kept.returning}
+    return booked

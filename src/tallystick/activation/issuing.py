@@ -1,0 +1,584 @@
+"""What the activation server does with a message: protocol.md section 7 with the refinements of docs/protocol/.
+
+``process`` takes a batch in one unit of work: set-based reads with rows locked in id order, decisions in memory, one
+set-based write. Per message, in this order:
+
+1. A known digest gets its stored answer, verbatim.
+2. (``read_message``, before any transaction) not well-formed, not signed by its ``iss``, not for this issuer: an
+   unsigned error, nothing stored.
+3. First contact enrols, or refuses; a host id in service elsewhere is refused and noted.
+4. On hold: refused, until a person decides.
+5. A lower epoch gets a fence: a grant of our epoch with what the field server should hold.
+6. A sequence used by another message is a fork; a lower one that was never seen is superseded, no accusation.
+7. An equal or higher epoch voids every older one.
+8. ``applied`` proves grants, or shows a rollback, or is unknown (after a restore).
+9. The purpose is decided, whole or not at all.
+
+Nothing here knows how the bytes came, or what time it is but by its argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from tallystick.activation.bookkeeping import Books
+from tallystick.activation.ports import (
+    Answer,
+    Enrolment,
+    FieldServer,
+    IncidentKind,
+    Outcome,
+    Policy,
+    Signer,
+    Status,
+    TakenMessage,
+    Transaction,
+)
+from tallystick.domain import grant as reservation
+from tallystick.domain import rules
+from tallystick.domain.grant import Outstanding
+from tallystick.domain.ids import DeviceId, Digest, LineId
+from tallystick.domain.ledger import Account, Entry
+from tallystick.domain.rules import Denied, Granted, Reason, Want
+from tallystick.protocol import envelope, messages
+from tallystick.protocol.envelope import Unverified, Verified
+from tallystick.protocol.keys import Keyset
+from tallystick.protocol.messages import CREDIT, REFUSAL, Credit, Grant, Refusal, Request
+from tallystick.protocol.problems import WireError, detail_text
+
+NUMBER_JUMP = 1_000_000  # how far a restore moves grant numbers past anything that can have been issued
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A field server's message whose signature, issuer and claims were checked.
+
+    ``repeated`` is the grant that it repeats verbatim, where it does and we signed it (section 9).
+    """
+
+    request: Request
+    verified: Verified
+    repeated: Grant | None = None
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the envelope."""
+        return self.verified.digest
+
+
+def read_message(line: Unverified, keyset: Keyset) -> Message:
+    """Check one envelope before any transaction. Raises ``WireError``: the answer is unsigned and nothing is stored."""
+    if line.typ != messages.REQUEST:
+        raise WireError("kind-unexpected", expected="a message of a field server", seen=line.typ[:40])
+    if line.jwk is None:
+        raise WireError("header-refused", expected="the field server's key as jwk", seen="none")
+    verified = envelope.verify(line, line.jwk)
+    request = messages.parse_request(verified)
+    if request.aud != keyset.issuer:
+        raise WireError("issuer-wrong", expected=f"a message for {keyset.issuer}", seen=f"one for {request.aud[:60]}")
+    repeated = None
+    if request.grant is not None:
+        opened = keyset.verify(envelope.open_envelope(request.grant.encode("utf-8", "replace")))
+        repeated = messages.parse_grant(opened)
+        applied = request.applied
+        if (
+            applied is None
+            or (applied.number, applied.digest) != (repeated.number, opened.digest)
+            or repeated.sub != request.iss
+            or repeated.epoch != request.epoch
+        ):
+            raise WireError("claims-malformed", expected="the applied grant, repeated", seen="another grant")
+    return Message(request=request, verified=verified, repeated=repeated)
+
+
+def error_answer(error: WireError) -> Answer:
+    """The unsigned answer to bytes that are no message (step 2)."""
+    detail = detail_text(error.code, expected=error.expected, seen=error.seen)
+    return Answer(digest=None, outcome=Outcome.ERROR, code=error.code, detail=detail)
+
+
+def process(
+    batch: Sequence[Message], transaction: Transaction, *, signer: Signer, policy: Policy, now: int
+) -> list[Answer]:
+    """Answers in the order of ``batch``. The caller commits, and only then lets them out.
+
+    Messages of one field server are decided in the order of their sequence, wherever they stand in the batch: couriers
+    reorder, and nobody should be refused for it needlessly.
+    """
+    desk = _Desk(batch, transaction, signer=signer, policy=policy, now=now)
+    answers: dict[Digest, Answer] = {}
+    for message in _in_sequence(batch):
+        if message.digest not in answers:
+            answers[message.digest] = desk.take(message)
+    desk.books.save()
+    return [answers[message.digest] for message in batch]
+
+
+def _in_sequence(batch: Sequence[Message]) -> Iterator[Message]:
+    queues: dict[str, list[Message]] = {}
+    for message in batch:
+        queues.setdefault(message.request.iss, []).append(message)
+    for queue in queues.values():
+        queue.sort(key=lambda message: message.request.sequence, reverse=True)
+    for message in batch:
+        yield queues[message.request.iss].pop()
+
+
+class _Desk:
+    """One batch on the desk: what was loaded for it, and the decisions."""
+
+    def __init__(
+        self, batch: Sequence[Message], transaction: Transaction, *, signer: Signer, policy: Policy, now: int
+    ) -> None:
+        self.signer = signer
+        self.policy = policy
+        self.now = now
+        self.books = Books(transaction, signer, now=now)
+        self.books.load({message.request.device_id for message in batch})
+        digests = {message.digest for message in batch}
+        self.answers = dict(transaction.load_answers(digests))
+        new = [message for message in batch if message.digest not in self.answers]
+        self.used = transaction.load_used_sequences(
+            {(message.request.device_id, message.request.sequence) for message in new}
+        )
+        self.grant_digests = transaction.load_grant_digests(
+            {
+                (message.request.device_id, message.request.applied.number)
+                for message in new
+                if message.request.applied is not None
+            }
+        )
+        strangers = {
+            message.request.facts.host_id
+            for message in new
+            if message.request.device_id not in self.books.field_servers
+        }
+        self.host_id_owners = {
+            host_id: list(owners) for host_id, owners in transaction.load_host_id_owners(strangers).items()
+        } if strangers else {}
+        lines = {LineId(want.line) for message in new for want in message.request.wants or ()}
+        for message in new:
+            if message.repeated is not None:
+                lines |= {LineId(license_.line) for license_ in message.repeated.licenses}
+        self.books.load_lines(lines)
+
+    def take(self, message: Message) -> Answer:
+        """Steps 1 and 3 to 9 for one message."""
+        if message.digest in self.answers:
+            return self.answers[message.digest]
+        visit = _Visit(self, message)
+        answer = visit.decide()
+        request = message.request
+        self.books.changes.messages.append(
+            TakenMessage(
+                digest=message.digest,
+                device_id=request.device_id,
+                epoch=request.epoch,
+                sequence=request.sequence,
+                purpose=request.purpose,
+                taken_at=self.now,
+                answer=answer,
+            )
+        )
+        self.used.setdefault((request.device_id, request.sequence), message.digest)
+        self.answers[message.digest] = answer
+        return answer
+
+
+class _Visit:
+    """One message being decided: the field server as it changes, and what was credited on the way."""
+
+    def __init__(self, desk: _Desk, message: Message) -> None:
+        self.desk = desk
+        self.books = desk.books
+        self.message = message
+        self.request = message.request
+        self.credited: list[Entry] = []
+
+    @property
+    def field_server(self) -> FieldServer:
+        return self.books.field_servers[self.request.device_id]
+
+    def decide(self) -> Answer:
+        request = self.request
+        known = self.books.field_servers.get(request.device_id)
+        if known is None or known.status is Status.LISTED:
+            refused = self._enrol(known)
+            if refused is not None:
+                return refused
+        self._keep(last_seen_at=self.desk.now)
+        before = self.field_server
+        used_by = self.desk.used.get((request.device_id, request.sequence))
+        late = request.sequence <= before.sequence and used_by is None
+        if before.status is Status.HOLD:
+            self._keep(
+                sequence=max(before.sequence, request.sequence), spoken_epoch=max(before.spoken_epoch, request.epoch)
+            )
+            return self._refuse("on-hold", "a field server that is not on hold", "two copies of this one, see its fork")
+        if request.epoch < before.epoch:
+            if late:
+                return self._superseded(before)
+            return self._fence_older_epoch(before, is_reused=used_by is not None)
+        if used_by is not None or self._is_impossible_order(before):
+            return self._fork(before)
+        if late:
+            return self._superseded(before)
+        self._enter_epoch(before)
+        self._keep_facts()
+        return self._read_applied() or self._decide_purpose()
+
+    # Step 3
+
+    def _enrol(self, listed: FieldServer | None) -> Answer | None:
+        request, facts = self.request, self.request.facts
+        owners = [other for other in self.desk.host_id_owners.get(facts.host_id, ()) if other != request.device_id]
+        is_ours = self.message.repeated is not None
+        if listed is None and not is_ours:
+            if request.applied is not None:
+                return self._refuse_grant_unknown()
+            if self.desk.policy.enrolment is Enrolment.LISTED or not any(want.is_proven for want in self._wants()):
+                return self._refuse(
+                    "not-enrolled",
+                    "a field server that is enrolled here"
+                    + ("" if self.desk.policy.enrolment is Enrolment.LISTED else ", or a proof of an activation ID"),
+                    f"{facts.name} ({facts.kind}), first heard of",
+                )
+        if owners:
+            self.books.note(
+                IncidentKind.HOST_ID_TAKEN,
+                request.device_id,
+                f"{facts.name} says it has host id {facts.host_id}, which {owners[0]} has",
+                digest=self.message.digest,
+            )
+            return self._refuse(
+                "host-id-taken",
+                f"host id {facts.host_id} on no other field server in service",
+                f"the same host id on {owners[0]}",
+            )
+        self.desk.host_id_owners.setdefault(facts.host_id, []).append(request.device_id)
+        enrolled = FieldServer(
+            device_id=request.device_id,
+            public_key=self.message.verified.key.x,
+            account=listed.account if listed else None,
+            epoch=request.epoch,
+            first_seen_at=self.desk.now,
+        )
+        self.books.change(enrolled, cause=self.message.digest)
+        self._keep_facts()
+        return None
+
+    # Steps 4 to 6
+
+    def _superseded(self, before: FieldServer) -> Answer:
+        return self._refuse(
+            "superseded", f"a sequence above {before.sequence}", f"sequence {self.request.sequence}, overtaken on the way"
+        )
+
+    def _is_impossible_order(self, before: FieldServer) -> bool:
+        """What no single field server can say: a higher epoch after a later message, or a second relinquish of one epoch.
+
+        A field server's sequence never falls while its epoch rises, and each relinquish has an epoch of its own.
+        """
+        request = self.request
+        if request.epoch > before.epoch:
+            return request.sequence <= before.sequence
+        return (
+            request.purpose == "relinquish"
+            and request.epoch == before.spoken_epoch
+            and request.sequence > before.sequence
+            and before.sequence > 0
+        )
+
+    def _fork(self, before: FieldServer) -> Answer:
+        request = self.request
+        self.books.note(
+            IncidentKind.FORK,
+            request.device_id,
+            f"message {request.sequence} of epoch {request.epoch} contradicts an earlier one of {before.name}: there are "
+            "two copies, or a restored backup",
+            digest=self.message.digest,
+        )
+        self._keep(status=Status.HOLD, spoken_epoch=max(before.spoken_epoch, request.epoch))
+        return self._refuse(
+            "fork", "a sequence that no other message has used", f"sequence {request.sequence} in a second history"
+        )
+
+    def _fence_older_epoch(self, before: FieldServer, *, is_reused: bool) -> Answer:
+        request = self.request
+        behind = f"it spoke in epoch {request.epoch}, ours is {before.epoch}"
+        if before.status is Status.LOST:
+            self.books.note(
+                IncidentKind.REAPPEARED,
+                request.device_id,
+                f"{before.name} was declared lost and is back within the waiting period: the release is undone",
+                digest=self.message.digest,
+            )
+            self._undo_declaration()
+        elif before.status is Status.RETIRED:
+            self.books.note(
+                IncidentKind.REAPPEARED,
+                request.device_id,
+                f"{before.name} was declared lost and is back after the waiting period; "
+                f"what it held may be in use at {self._present_holders()} as well",
+                digest=self.message.digest,
+            )
+        if request.epoch < before.spoken_epoch or is_reused:
+            self.books.note(
+                IncidentKind.EPOCH_BEHIND,
+                request.device_id,
+                f"{before.name} was rolled back or copied: {behind}",
+                digest=self.message.digest,
+            )
+        self._keep(
+            status=Status.ACTIVE, lost_at=None, lost_until=None, sequence=max(before.sequence, request.sequence)
+        )
+        return self._grant(self.field_server.intended, confirm=True)
+
+    def _present_holders(self) -> str:
+        declaration = self.books.transaction.load_last_declaration(self.request.device_id)
+        lines = declaration.line_ids if declaration else ()
+        holders = {holding.device_id for holding in self.books.transaction.load_holdings(lines)}
+        return ", ".join(sorted(holders - {self.request.device_id})) or "no other field server yet"
+
+    def _undo_declaration(self) -> None:
+        declaration = self.books.transaction.load_last_declaration(self.request.device_id)
+        if declaration is not None:
+            self.books.changes.declarations.append(replace(declaration, undone_at=self.desk.now))
+
+    # Steps 7 and 8
+
+    def _enter_epoch(self, before: FieldServer) -> None:
+        """Everything of an older epoch is void on the field server, proven by its signature."""
+        request = self.request
+        if before.status is Status.LOST:
+            self._undo_declaration()
+        is_new = request.epoch > before.epoch or before.spoken_epoch < before.epoch
+        self._keep(
+            epoch=request.epoch,
+            spoken_epoch=request.epoch,
+            sequence=request.sequence,
+            status=Status.ACTIVE,
+            lost_at=None,
+            lost_until=None,
+            proven=0 if is_new else before.proven,
+            outstanding=tuple(grant for grant in before.outstanding if grant.epoch >= request.epoch),
+        )
+
+    def _read_applied(self) -> Answer | None:
+        """Prove grants, or answer for a rollback, an unknown grant, or a field server that is still recovering."""
+        request = self.request
+        before = self.field_server
+        number = request.applied.number if request.applied else 0
+        if number < before.proven:
+            self.books.note(
+                IncidentKind.ROLLBACK,
+                request.device_id,
+                f"{before.name} is back at grant {number} after it had proven grant {before.proven}: its disk was rolled "
+                "back, or there is a second copy",
+                digest=self.message.digest,
+            )
+            return self._grant(before.intended, confirm=True)
+        if request.applied is not None:
+            if self.desk.grant_digests.get((request.device_id, number)) != request.applied.digest:
+                if self.message.repeated is None:
+                    return self._refuse_grant_unknown()
+                self._adopt(self.message.repeated)
+            elif number > before.proven:
+                self._keep(
+                    proven=number,
+                    outstanding=reservation.prove(before.outstanding, epoch=request.epoch, number=number),
+                )
+        recovering = self.field_server.recovering
+        if recovering is not None:
+            if number < recovering:
+                return self._grant(self.field_server.intended, confirm=True)
+            self._keep(recovering=None)
+        return None
+
+    def _adopt(self, grant: Grant) -> None:
+        """A grant that we signed and forgot: what it says is what the field server holds (section 9).
+
+        Grants that we may have issued after it are forgotten, too, and may still arrive. So our numbers jump past
+        them, and the field server gets a fence before anything else is decided.
+        """
+        before = self.field_server
+        known = {license_.line: license_.quantity for license_ in grant.licenses if license_.line in self.books.lines}
+        missing = [license_.line for license_ in grant.licenses if license_.line not in self.books.lines]
+        self.books.note(
+            IncidentKind.GRANT_ADOPTED,
+            before.device_id,
+            f"grant {grant.number} of {before.name} was signed here and forgotten; adopted"
+            + (f", but for the unknown lines {', '.join(missing)}" if missing else ""),
+            digest=self.message.digest,
+        )
+        adopted = Outstanding(
+            epoch=grant.epoch,
+            number=grant.number,
+            quantities={LineId(line): quantity for line, quantity in known.items()},
+        )
+        number = max(before.number, grant.number + NUMBER_JUMP)
+        self._keep(
+            number=number,
+            proven=grant.number,
+            recovering=max(before.recovering or 0, number + 1),
+            outstanding=(adopted,),
+        )
+
+    # Step 9
+
+    def _decide_purpose(self) -> Answer:
+        request, field_server = self.request, self.field_server
+        match request.purpose:
+            case "refresh":
+                return self._grant(field_server.intended)
+            case "confirm" | "relinquish":
+                return self._answer(Outcome.CREDITED, None)
+            case "activate":
+                wants = self._wants()
+                decision = rules.decide_activation(
+                    wants,
+                    kind=field_server.kind,
+                    lines=self.books.lines,
+                    held=field_server.intended,
+                    reserved={line: kept.held + kept.returning for line, kept in field_server.reserved().items()},
+                    now=self.desk.now,
+                )
+                decision = self._check_company(decision)
+            case "return":
+                decision = rules.decide_return(
+                    self._wants(),
+                    lines=self.books.lines,
+                    held=field_server.intended,
+                    return_all=bool(request.all),
+                )
+            case _:
+                assert_never(request.purpose)
+        match decision:
+            case Granted(quantities=quantities):
+                return self._grant(quantities)
+            case Denied(reasons=reasons):
+                return self._deny(reasons)
+            case _:
+                assert_never(decision)
+
+    def _wants(self) -> list[Want]:
+        wants = []
+        for want in self.request.wants or ():
+            line = self.books.lines.get(LineId(want.line))
+            is_proven = line is not None and messages.is_proof_valid(
+                line.activation_id, want.proof, self.request.device_id, self.request.jti
+            )
+            wants.append(Want(line_id=LineId(want.line), quantity=want.quantity, is_proven=is_proven))
+        return wants
+
+    def _check_company(self, decision: Granted | Denied) -> Granted | Denied:
+        """A field server serves one account at a time, and a grant has room for so many lines."""
+        if isinstance(decision, Denied):
+            return decision
+        if len(decision.quantities) > messages.LICENSES_MAX:
+            seen = f"{len(decision.quantities)} lines"
+            reason = Reason(code="too-many-lines", expected=f"at most {messages.LICENSES_MAX} lines", seen=seen)
+            return Denied(reasons=(reason,))
+        accounts = {self.books.line(line_id).account for line_id in decision.quantities}
+        accounts |= {self.books.line(line_id).account for line_id in self.field_server.reserved()}
+        if len(accounts) > 1:
+            return Denied(
+                reasons=(
+                    Reason(
+                        code="account-differs",
+                        expected="licenses of one account on a field server",
+                        seen="a line of another account than those it holds",
+                    ),
+                )
+            )
+        if accounts:
+            self._keep(account=accounts.pop())
+        return decision
+
+    # Answers
+
+    def _keep(self, **changed: object) -> None:
+        """Change the field server; what that makes available again is remembered for the credit."""
+        after = replace(self.field_server, **changed)  # type: ignore[arg-type]  # fields of FieldServer
+        entries = self.books.change(after, cause=self.message.digest)
+        self.credited += [entry for entry in entries if entry.target is Account.AVAILABLE]
+
+    def _keep_facts(self) -> None:
+        facts = self.request.facts
+        self._keep(kind=facts.kind, host_id=facts.host_id, name=facts.name, software=facts.software)
+
+    def _grant(self, quantities: Mapping[LineId, int], *, confirm: bool = False) -> Answer:
+        envelope_ = self.books.grant(
+            self.field_server, quantities, request=self.message.digest, cause=self.message.digest, confirm=confirm
+        )
+        return self._answer(Outcome.GRANTED, envelope_)
+
+    def _deny(self, reasons: Sequence[Reason]) -> Answer:
+        codes = {reason.code for reason in reasons}
+        if len(reasons) == 1 or len(codes) == 1:
+            return self._refuse(reasons[0].code, reasons[0].expected, reasons[0].seen, reasons)
+        return self._refuse("denied", "end states that can all be granted", f"{len(reasons)} reasons against it", reasons)
+
+    def _refuse_grant_unknown(self) -> Answer:
+        applied = self.request.applied
+        return self._refuse(
+            "grant-unknown", "an applied grant that is known here", f"grant {applied.number if applied else 0}"
+        )
+
+    def _refuse(self, code: str, expected: str, seen: str, reasons: Sequence[Reason] = ()) -> Answer:
+        known = self.books.field_servers.get(self.request.device_id)
+        detail = detail_text(code, expected=expected, seen=seen)
+        claims = Refusal(
+            iss=self.desk.signer.keyset.issuer,
+            sub=self.request.iss,
+            iat=self.desk.now,
+            request=self.message.digest,
+            seen=known.sequence if known else 0,
+            code=code,
+            detail=detail,
+            reasons=tuple(
+                messages.LineReason(
+                    code=reason.code, expected=reason.expected, seen=reason.seen, line=reason.line_id
+                )
+                for reason in reasons[: messages.REASONS_MAX]
+            ),
+        )
+        signed = self.desk.signer.sign(REFUSAL, messages.encode_claims(claims))
+        return self._answer(Outcome.REFUSED, signed, code=code, detail=detail)
+
+    def _answer(self, outcome: Outcome, main: str | None, *, code: str | None = None, detail: str = "") -> Answer:
+        reply = [] if main is None else [main]
+        if self.credited or main is None:
+            reply.append(self._credit())
+        return Answer(digest=self.message.digest, outcome=outcome, reply=tuple(reply), code=code, detail=detail)
+
+    def _credit(self) -> str:
+        totals: dict[LineId, int] = {}
+        for entry in self.credited:
+            totals[entry.line_id] = totals.get(entry.line_id, 0) + entry.quantity
+        claims = Credit(
+            iss=self.desk.signer.keyset.issuer,
+            sub=self.request.iss,
+            iat=self.desk.now,
+            request=self.message.digest,
+            seen=self.field_server.sequence,
+            credits=tuple(
+                messages.LineCredit(line=line_id, quantity=quantity) for line_id, quantity in sorted(totals.items())
+            ),
+            entries=tuple(
+                messages.EntryClaim(
+                    line=entry.line_id,
+                    number=entry.number,
+                    source=entry.source,
+                    target=entry.target,
+                    quantity=entry.quantity,
+                    chain=entry.chain,
+                )
+                for entry in self.credited
+            ),
+        )
+        return self.desk.signer.sign(CREDIT, messages.encode_claims(claims))
+
+

@@ -1,0 +1,293 @@
+"""What the activation server's core needs from outside: a store, a signer. And the values that are kept there.
+
+The store is a unit of work: ``Store.transact`` runs a function in one transaction and commits before it returns, so
+"reply after commit" is the only thing a caller can do. The function may be run again after a serialisation failure;
+it must have no effect but through its transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol, TypeVar
+
+from tallystick.domain.catalog import Catalog
+from tallystick.domain.entitlement import Entitlement, Line
+from tallystick.domain.grant import Outstanding, Reserved, reserve
+from tallystick.domain.ids import DeviceId, Digest, EntitlementId, LineId
+from tallystick.domain.ledger import Entry
+from tallystick.protocol.keys import Keyset
+
+ResultT = TypeVar("ResultT")
+
+
+class Status(StrEnum):
+    """Where a field server stands with the activation server."""
+
+    LISTED = "listed"  # enrolled beforehand by a person, never heard from
+    ACTIVE = "active"
+    HOLD = "hold"  # two copies were seen; a person decides
+    LOST = "lost"  # declared lost, its rights in quarantine
+    RETIRED = "retired"  # declared lost, and the waiting period is over
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldServer:
+    """What the activation server keeps per field server (protocol, section 4).
+
+    ``epoch`` is the activation server's, ``spoken_epoch`` the highest that the field server itself spoke in;
+    ``sequence`` the highest seen; ``number`` the newest grant's; ``proven`` the last proven grant's of this epoch
+    (0: none). ``outstanding`` are the grants at which it may be, see ``domain.grant``. ``recovering`` is set by a
+    restore: until a grant of at least that number is proven, every answer is a fence (section 9).
+    """
+
+    device_id: DeviceId
+    public_key: str
+    account: str | None = None
+    kind: str = ""
+    host_id: str = ""
+    name: str = ""
+    software: str = ""
+    status: Status = Status.ACTIVE
+    epoch: int = 1
+    spoken_epoch: int = 0
+    sequence: int = 0
+    number: int = 0
+    proven: int = 0
+    outstanding: tuple[Outstanding, ...] = ()
+    recovering: int | None = None
+    lost_at: int | None = None
+    lost_until: int | None = None
+    first_seen_at: int = 0
+    last_seen_at: int = 0
+
+    @property
+    def intended(self) -> Mapping[LineId, int]:
+        """What it should hold: the newest grant's quantities."""
+        return self.outstanding[-1].quantities if self.outstanding else {}
+
+    def reserved(self) -> dict[LineId, Reserved]:
+        """What the lines keep for it (the reservation rule)."""
+        return reserve(self.outstanding)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """What one line keeps for one field server, as the books have it. ``since_at``: since when some is returning."""
+
+    device_id: DeviceId
+    line_id: LineId
+    held: int = 0
+    returning: int = 0
+    quarantined: int = 0
+    since_at: int = 0
+
+
+class Outcome(StrEnum):
+    """What became of a message."""
+
+    GRANTED = "granted"
+    CREDITED = "credited"
+    REFUSED = "refused"
+    ERROR = "error"  # unsigned, nothing stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the activation server says to one message.
+
+    ``reply`` holds the signed envelopes, verbatim: a grant, a refusal or a credit; after a grant or refusal there
+    may be a credit for what the same message proved. Empty only for ``Outcome.ERROR``.
+    """
+
+    digest: Digest | None
+    outcome: Outcome
+    reply: tuple[str, ...] = ()
+    code: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakenMessage:
+    """A processed message: found again by its digest (P4) and by its sequence (fork detection)."""
+
+    digest: Digest
+    device_id: DeviceId
+    epoch: int
+    sequence: int
+    purpose: str
+    taken_at: int
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuedGrant:
+    """A grant's digest by its number. ``envelope`` is kept only for grants that the activation server started."""
+
+    device_id: DeviceId
+    number: int
+    epoch: int
+    digest: Digest
+    issued_at: int
+    envelope: str | None = None
+
+
+class IncidentKind(StrEnum):
+    """What was noticed. Each is documented in docs/incidents.md with what a person can do."""
+
+    ROLLBACK = "rollback"
+    FORK = "fork"
+    EPOCH_BEHIND = "epoch-behind"
+    REAPPEARED = "reappeared"
+    HOST_ID_TAKEN = "host-id-taken"
+    GRANT_ADOPTED = "grant-adopted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """Something a person should know about one field server."""
+
+    kind: IncidentKind
+    device_id: DeviceId
+    at: int
+    detail: str
+    digest: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LostDeclaration:
+    """A field server that a person declared lost. It counts against the yearly limit unless it was undone."""
+
+    device_id: DeviceId
+    account: str | None
+    at: int
+    reason: str
+    by: str
+    override_by: str | None = None
+    line_ids: tuple[LineId, ...] = ()
+    undone_at: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Changes:
+    """Everything that one unit of work writes, in one go."""
+
+    field_servers: dict[DeviceId, FieldServer] = field(default_factory=dict)
+    lines: dict[LineId, Line] = field(default_factory=dict)
+    entries: list[Entry] = field(default_factory=list)
+    holdings: dict[tuple[DeviceId, LineId], Holding] = field(default_factory=dict)
+    messages: list[TakenMessage] = field(default_factory=list)
+    grants: list[IssuedGrant] = field(default_factory=list)
+    incidents: list[Incident] = field(default_factory=list)
+    declarations: list[LostDeclaration] = field(default_factory=list)  # by (device_id, at); a later one replaces
+
+
+class Transaction(Protocol):
+    """One unit of work. ``load_*_for_update`` lock their rows, in id order, until the commit."""
+
+    def load_field_servers_for_update(self, ids: Collection[DeviceId]) -> dict[DeviceId, FieldServer]:
+        """Known field servers among ``ids``."""
+
+    def load_lines_for_update(self, ids: Collection[LineId]) -> dict[LineId, Line]:
+        """Known lines among ``ids``, with their products as the catalog has them now."""
+
+    def load_answers(self, digests: Collection[Digest]) -> dict[Digest, Answer]:
+        """Stored answers, verbatim."""
+
+    def load_used_sequences(self, keys: Collection[tuple[DeviceId, int]]) -> dict[tuple[DeviceId, int], Digest]:
+        """Which message used a sequence."""
+
+    def load_grant_digests(self, keys: Collection[tuple[DeviceId, int]]) -> dict[tuple[DeviceId, int], Digest]:
+        """The digest of a grant by its number."""
+
+    def load_host_id_owners(self, host_ids: Collection[str]) -> dict[str, list[DeviceId]]:
+        """Field servers in service (active or on hold) by host id."""
+
+    def load_holdings(self, line_ids: Collection[LineId]) -> list[Holding]:
+        """Who holds rights of these lines."""
+
+    def save(self, changes: Changes) -> None:
+        """Write everything. New balances replace old ones; entries and messages are only ever added.
+
+        A ``Holding`` with nothing left is deleted; its ``since_at`` is kept from the stored row while some is
+        returning in both.
+        """
+
+    # What people manage. None of it is read on the way to a reply.
+
+    def load_issued_grant(self, device_id: DeviceId, number: int) -> IssuedGrant | None:
+        """A grant by its number."""
+
+    def load_declarations(self, *, account: str | None, since_at: int) -> list[LostDeclaration]:
+        """Declarations of an account since a moment, undone ones too."""
+
+    def load_last_declaration(self, device_id: DeviceId) -> LostDeclaration | None:
+        """The newest declaration of a field server."""
+
+    def load_due_quarantines(self, now: int) -> list[DeviceId]:
+        """Field servers declared lost whose waiting period has ended."""
+
+    def find_field_servers(self, *, after: DeviceId | None = None, limit: int = 1000) -> list[FieldServer]:
+        """Field servers in id order, a page at a time."""
+
+    def find_field_servers_named(self, text: str) -> list[FieldServer]:
+        """Field servers whose device id begins with ``text``, or whose name or host id is ``text``."""
+
+    def find_lines(self, *, after: LineId | None = None, limit: int = 1000) -> list[Line]:
+        """Lines in id order, a page at a time."""
+
+    def find_open_returns(self) -> list[Holding]:
+        """Holdings of which some is returning, oldest first."""
+
+    def find_incidents(self, *, limit: int = 1000) -> list[Incident]:
+        """Newest first."""
+
+    def find_entries(self, line_id: LineId, *, after: int = 0, limit: int = 10_000) -> list[Entry]:
+        """Ledger entries of a line in order, a page at a time."""
+
+    def load_entitlement(self, entitlement_id: EntitlementId) -> Entitlement | None:
+        """An entitlement with its lines."""
+
+    def save_entitlement(self, entitlement: Entitlement, entries: Sequence[Entry]) -> None:
+        """A new entitlement, its lines and the entries that bought them."""
+
+    def load_catalog(self) -> Catalog:
+        """Kinds and products."""
+
+    def save_catalog(self, catalog: Catalog) -> None:
+        """Replace kinds, add or replace products. Products that lines use stay."""
+
+
+class Store(Protocol):
+    """Durable storage."""
+
+    def transact(self, work: Callable[[Transaction], ResultT]) -> ResultT:
+        """Run ``work`` in one transaction, again after a serialisation failure, and commit before returning."""
+
+
+class Signer(Protocol):
+    """The activation server's signing key and the keyset that says so."""
+
+    @property
+    def keyset(self) -> Keyset:
+        """The current keyset."""
+
+    def sign(self, typ: str, payload: bytes) -> str:
+        """One envelope, signed with the current signing key."""
+
+
+class Enrolment(StrEnum):
+    """Who may become known."""
+
+    OPEN = "open"  # whoever proves an activation secret
+    LISTED = "listed"  # only who was listed beforehand
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What the people who run this activation server decided."""
+
+    enrolment: Enrolment = Enrolment.OPEN
+    waiting_days: int = 14
+    lost_per_year: int = 3

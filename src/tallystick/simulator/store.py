@@ -1,0 +1,207 @@
+"""An activation server's store in memory, with transactions that commit whole or not at all.
+
+Its tables are plain dictionaries of frozen values, so that a simulator can copy a state, put an old one back, and
+compare two. It implements ``activation.ports.Store`` and nothing more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import TypeVar
+
+from tallystick.activation.ports import (
+    Answer,
+    Changes,
+    FieldServer,
+    Holding,
+    Incident,
+    IssuedGrant,
+    LostDeclaration,
+    Status,
+    TakenMessage,
+    Transaction,
+)
+from tallystick.domain.catalog import Catalog
+from tallystick.domain.entitlement import Entitlement, Line
+from tallystick.domain.ids import DeviceId, Digest, EntitlementId, LineId
+from tallystick.domain.ledger import Entry
+
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(slots=True)
+class Tables:
+    """Everything that an activation server knows. Values are frozen, so a shallow copy is a snapshot."""
+
+    catalog: Catalog = field(default_factory=Catalog)
+    entitlements: dict[EntitlementId, Entitlement] = field(default_factory=dict)
+    lines: dict[LineId, Line] = field(default_factory=dict)
+    field_servers: dict[DeviceId, FieldServer] = field(default_factory=dict)
+    messages: dict[Digest, TakenMessage] = field(default_factory=dict)
+    sequences: dict[tuple[DeviceId, int], Digest] = field(default_factory=dict)
+    grants: dict[tuple[DeviceId, int], IssuedGrant] = field(default_factory=dict)
+    holdings: dict[tuple[DeviceId, LineId], Holding] = field(default_factory=dict)
+    entries: dict[tuple[LineId, int], Entry] = field(default_factory=dict)
+    incidents: tuple[Incident, ...] = ()
+    declarations: dict[tuple[DeviceId, int], LostDeclaration] = field(default_factory=dict)
+
+    def copy(self) -> Tables:
+        """A snapshot."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        return Tables(**{name: dict(value) if isinstance(value, dict) else value for name, value in values.items()})
+
+
+class MemoryStore:
+    """A store whose last commit is ``tables``."""
+
+    def __init__(self, tables: Tables | None = None) -> None:
+        self.tables = tables or Tables()
+
+    def transact(self, work: Callable[[Transaction], ResultT]) -> ResultT:
+        """Run ``work`` on a copy and keep the copy only if it returns."""
+        draft = self.tables.copy()
+        result = work(MemoryTransaction(draft))
+        self.tables = draft
+        return result
+
+
+class MemoryTransaction:
+    """One unit of work on a draft."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+
+    def load_field_servers_for_update(self, ids: Collection[DeviceId]) -> dict[DeviceId, FieldServer]:
+        """See ``activation.ports.Transaction``."""
+        return {key: self.tables.field_servers[key] for key in sorted(ids) if key in self.tables.field_servers}
+
+    def load_lines_for_update(self, ids: Collection[LineId]) -> dict[LineId, Line]:
+        """See ``activation.ports.Transaction``."""
+        found = {key: self.tables.lines[key] for key in sorted(ids) if key in self.tables.lines}
+        products = self.tables.catalog.products
+        return {key: replace(line, product=products.get(line.product.sku, line.product)) for key, line in found.items()}
+
+    def load_answers(self, digests: Collection[Digest]) -> dict[Digest, Answer]:
+        """See ``activation.ports.Transaction``."""
+        return {key: self.tables.messages[key].answer for key in digests if key in self.tables.messages}
+
+    def load_used_sequences(self, keys: Collection[tuple[DeviceId, int]]) -> dict[tuple[DeviceId, int], Digest]:
+        """See ``activation.ports.Transaction``."""
+        return {key: self.tables.sequences[key] for key in keys if key in self.tables.sequences}
+
+    def load_grant_digests(self, keys: Collection[tuple[DeviceId, int]]) -> dict[tuple[DeviceId, int], Digest]:
+        """See ``activation.ports.Transaction``."""
+        return {key: self.tables.grants[key].digest for key in keys if key in self.tables.grants}
+
+    def load_host_id_owners(self, host_ids: Collection[str]) -> dict[str, list[DeviceId]]:
+        """See ``activation.ports.Transaction``."""
+        owners: dict[str, list[DeviceId]] = {}
+        for server in self.tables.field_servers.values():
+            if server.host_id in host_ids and server.status in {Status.ACTIVE, Status.HOLD}:
+                owners.setdefault(server.host_id, []).append(server.device_id)
+        return owners
+
+    def load_holdings(self, line_ids: Collection[LineId]) -> list[Holding]:
+        """See ``activation.ports.Transaction``."""
+        return [holding for holding in self.tables.holdings.values() if holding.line_id in line_ids]
+
+    def save(self, changes: Changes) -> None:
+        """See ``activation.ports.Transaction``."""
+        tables = self.tables
+        tables.field_servers |= changes.field_servers
+        tables.lines |= changes.lines
+        tables.entries |= {(entry.line_id, entry.number): entry for entry in changes.entries}
+        for key, holding in changes.holdings.items():
+            before = tables.holdings.get(key)
+            if not (holding.held or holding.returning or holding.quarantined):
+                tables.holdings.pop(key, None)
+            elif before is not None and before.returning and holding.returning:
+                tables.holdings[key] = replace(holding, since_at=before.since_at)
+            else:
+                tables.holdings[key] = holding
+        for message in changes.messages:
+            tables.messages[message.digest] = message
+            tables.sequences.setdefault((message.device_id, message.sequence), message.digest)
+        tables.grants |= {(grant.device_id, grant.number): grant for grant in changes.grants}
+        tables.incidents += tuple(changes.incidents)
+        tables.declarations |= {(item.device_id, item.at): item for item in changes.declarations}
+
+    def load_issued_grant(self, device_id: DeviceId, number: int) -> IssuedGrant | None:
+        """See ``activation.ports.Transaction``."""
+        return self.tables.grants.get((device_id, number))
+
+    def load_declarations(self, *, account: str | None, since_at: int) -> list[LostDeclaration]:
+        """See ``activation.ports.Transaction``."""
+        return [item for item in self.tables.declarations.values() if item.account == account and item.at >= since_at]
+
+    def load_last_declaration(self, device_id: DeviceId) -> LostDeclaration | None:
+        """See ``activation.ports.Transaction``."""
+        found = [item for item in self.tables.declarations.values() if item.device_id == device_id]
+        return max(found, key=lambda item: item.at, default=None)
+
+    def load_due_quarantines(self, now: int) -> list[DeviceId]:
+        """See ``activation.ports.Transaction``."""
+        return [
+            server.device_id
+            for server in self.tables.field_servers.values()
+            if server.status is Status.LOST and (server.lost_until or 0) <= now
+        ]
+
+    def find_field_servers(self, *, after: DeviceId | None = None, limit: int = 1000) -> list[FieldServer]:
+        """See ``activation.ports.Transaction``."""
+        keys = sorted(key for key in self.tables.field_servers if after is None or key > after)
+        return [self.tables.field_servers[key] for key in keys[:limit]]
+
+    def find_field_servers_named(self, text: str) -> list[FieldServer]:
+        """See ``activation.ports.Transaction``."""
+        return [
+            server
+            for server in self.tables.field_servers.values()
+            if server.device_id.startswith(text) or text in {server.name, server.host_id}
+        ]
+
+    def find_lines(self, *, after: LineId | None = None, limit: int = 1000) -> list[Line]:
+        """See ``activation.ports.Transaction``."""
+        keys = sorted(key for key in self.tables.lines if after is None or key > after)
+        return list(self.load_lines_for_update(keys[:limit]).values())
+
+    def find_open_returns(self) -> list[Holding]:
+        """See ``activation.ports.Transaction``."""
+        return sorted((item for item in self.tables.holdings.values() if item.returning), key=lambda item: item.since_at)
+
+    def find_incidents(self, *, limit: int = 1000) -> list[Incident]:
+        """See ``activation.ports.Transaction``."""
+        return list(reversed(self.tables.incidents))[:limit]
+
+    def find_entries(self, line_id: LineId, *, after: int = 0, limit: int = 10_000) -> list[Entry]:
+        """See ``activation.ports.Transaction``."""
+        found = []
+        for number in range(after + 1, after + 1 + limit):
+            entry = self.tables.entries.get((line_id, number))
+            if entry is None:
+                break
+            found.append(entry)
+        return found
+
+    def load_entitlement(self, entitlement_id: EntitlementId) -> Entitlement | None:
+        """See ``activation.ports.Transaction``."""
+        found = self.tables.entitlements.get(entitlement_id)
+        if found is None:
+            return None
+        lines = self.load_lines_for_update([line.line_id for line in found.lines])
+        return replace(found, lines=tuple(lines[line.line_id] for line in found.lines))
+
+    def save_entitlement(self, entitlement: Entitlement, entries: Sequence[Entry]) -> None:
+        """See ``activation.ports.Transaction``."""
+        self.tables.entitlements[entitlement.entitlement_id] = entitlement
+        self.tables.lines |= {line.line_id: line for line in entitlement.lines}
+        self.tables.entries |= {(entry.line_id, entry.number): entry for entry in entries}
+
+    def load_catalog(self) -> Catalog:
+        """See ``activation.ports.Transaction``."""
+        return self.tables.catalog
+
+    def save_catalog(self, catalog: Catalog) -> None:
+        """See ``activation.ports.Transaction``."""
+        self.tables.catalog = replace(catalog, products={**self.tables.catalog.products, **catalog.products})

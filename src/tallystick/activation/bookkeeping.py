@@ -116,9 +116,7 @@ class Books:
         """
         number = field_server.number + 1
         newest = Outstanding(epoch=field_server.epoch, number=number, quantities=dict(quantities))
-        after = replace(
-            field_server, number=number, outstanding=reservation.append(field_server.outstanding, newest)
-        )
+        after = replace(field_server, number=number, outstanding=reservation.append(field_server.outstanding, newest))
         self.change(after, cause=cause)
         claims = Grant(
             iss=self.signer.keyset.issuer,
@@ -176,16 +174,16 @@ class Books:
     ) -> list[Entry]:
         delta = {account: new.get(account, 0) - old.get(account, 0) for account in _KEPT}
         delta[Account.AVAILABLE] = -sum(delta.values())
-        sources = {account: -amount for account, amount in delta.items() if amount < 0}
-        targets = {account: amount for account, amount in delta.items() if amount > 0}
+        wanting = {account: amount for account, amount in delta.items() if amount > 0}
         entries = []
-        for source in sources:
-            for target in targets:
-                quantity = min(sources[source], targets[target])
-                if quantity:
+        for source, amount in delta.items():
+            left = -amount
+            for target in list(wanting):
+                quantity = min(left, wanting[target])
+                if quantity > 0:
                     entries.append(self.book(line_id, source, target, quantity, cause=cause, device=device_id))
-                    sources[source] -= quantity
-                    targets[target] -= quantity
+                    wanting[target] -= quantity
+                    left -= quantity
         kept = {account: new.get(account, 0) for account in _KEPT}
         self.changes.holdings[device_id, line_id] = Holding(
             device_id=device_id,

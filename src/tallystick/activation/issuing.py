@@ -39,7 +39,7 @@ from tallystick.activation.ports import (
 from tallystick.domain import grant as reservation
 from tallystick.domain import rules
 from tallystick.domain.grant import Outstanding
-from tallystick.domain.ids import DeviceId, Digest, LineId
+from tallystick.domain.ids import Digest, LineId
 from tallystick.domain.ledger import Account, Entry
 from tallystick.domain.rules import Denied, Granted, Reason, Want
 from tallystick.protocol import envelope, messages
@@ -155,9 +155,11 @@ class _Desk:
             for message in new
             if message.request.device_id not in self.books.field_servers
         }
-        self.host_id_owners = {
-            host_id: list(owners) for host_id, owners in transaction.load_host_id_owners(strangers).items()
-        } if strangers else {}
+        self.host_id_owners = (
+            {host_id: list(owners) for host_id, owners in transaction.load_host_id_owners(strangers).items()}
+            if strangers
+            else {}
+        )
         lines = {LineId(want.line) for message in new for want in message.request.wants or ()}
         for message in new:
             if message.repeated is not None:
@@ -273,7 +275,9 @@ class _Visit:
 
     def _superseded(self, before: FieldServer) -> Answer:
         return self._refuse(
-            "superseded", f"a sequence above {before.sequence}", f"sequence {self.request.sequence}, overtaken on the way"
+            "superseded",
+            f"a sequence above {before.sequence}",
+            f"sequence {self.request.sequence}, overtaken on the way",
         )
 
     def _is_impossible_order(self, before: FieldServer) -> bool:
@@ -331,9 +335,7 @@ class _Visit:
                 f"{before.name} was rolled back or copied: {behind}",
                 digest=self.message.digest,
             )
-        self._keep(
-            status=Status.ACTIVE, lost_at=None, lost_until=None, sequence=max(before.sequence, request.sequence)
-        )
+        self._keep(status=Status.ACTIVE, lost_at=None, lost_until=None, sequence=max(before.sequence, request.sequence))
         return self._grant(self.field_server.intended, confirm=True)
 
     def _present_holders(self) -> str:
@@ -519,7 +521,9 @@ class _Visit:
         codes = {reason.code for reason in reasons}
         if len(reasons) == 1 or len(codes) == 1:
             return self._refuse(reasons[0].code, reasons[0].expected, reasons[0].seen, reasons)
-        return self._refuse("denied", "end states that can all be granted", f"{len(reasons)} reasons against it", reasons)
+        return self._refuse(
+            "denied", "end states that can all be granted", f"{len(reasons)} reasons against it", reasons
+        )
 
     def _refuse_grant_unknown(self) -> Answer:
         applied = self.request.applied
@@ -539,9 +543,7 @@ class _Visit:
             code=code,
             detail=detail,
             reasons=tuple(
-                messages.LineReason(
-                    code=reason.code, expected=reason.expected, seen=reason.seen, line=reason.line_id
-                )
+                messages.LineReason(code=reason.code, expected=reason.expected, seen=reason.seen, line=reason.line_id)
                 for reason in reasons[: messages.REASONS_MAX]
             ),
         )
@@ -580,5 +582,3 @@ class _Visit:
             ),
         )
         return self.desk.signer.sign(CREDIT, messages.encode_claims(claims))
-
-

@@ -89,7 +89,9 @@ def declare_lost(
     books.load([device_id])
     field_server = _known(books, device_id)
     if field_server.status in {Status.LOST, Status.RETIRED, Status.LISTED}:
-        raise RefusedError("lost-already", expected="a field server in service", seen=f"one that is {field_server.status}")
+        raise RefusedError(
+            "lost-already", expected="a field server in service", seen=f"one that is {field_server.status}"
+        )
     declared = [
         declaration
         for declaration in transaction.load_declarations(account=field_server.account, since_at=now - YEAR_SECONDS)

@@ -124,7 +124,9 @@ def parse_line_id(text: str) -> LineId:
     except ValueError:
         value = -1
     if value < 0 or len(plain) != LINE_ID_SYMBOLS:
-        raise IdError("line-id-mistyped", expected="the eight symbols of a line id, like 7K3M9Q2A", seen=repr(text[:40]))
+        raise IdError(
+            "line-id-mistyped", expected="the eight symbols of a line id, like 7K3M9Q2A", seen=repr(text[:40])
+        )
     return LineId(encode_base32(value, LINE_ID_SYMBOLS))
 
 
@@ -134,5 +136,7 @@ def _checked(symbols: str, check: str, *, code: str, expected: str) -> int:
     except ValueError as error:
         raise IdError(code, expected=expected, seen=f"the symbol {error.args[0]!r}") from None
     if check_symbol(value) != check:
-        raise IdError(code, expected=expected, seen="a check symbol that does not fit: one symbol is mistyped") from None
+        raise IdError(
+            code, expected=expected, seen="a check symbol that does not fit: one symbol is mistyped"
+        ) from None
     return value

@@ -13,7 +13,7 @@ import binascii
 import hashlib
 import json
 import re
-import warnings
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Never
@@ -21,8 +21,9 @@ from typing import Any, Final, Never
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from joserfc import jws
-from joserfc.errors import JoseError, SecurityWarning
+from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
+from joserfc.jws import JWSAlgModel, JWSRegistry
 
 from tallystick.domain.ids import DeviceId, Digest
 from tallystick.protocol.problems import WireError
@@ -36,8 +37,17 @@ _HEADER_NAMES: Final = {"alg", "typ", "kid", "jwk"}
 _SHAPE: Final = re.compile(rb"[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{86}")
 _DIGEST_BYTES: Final = 32
 
-# RFC 9864 renames EdDSA; we write the name that every library of today verifies, knowing that.
-warnings.filterwarnings("ignore", message="EdDSA is deprecated", category=SecurityWarning)
+
+def _silent(name: str) -> JWSAlgModel:
+    """An algorithm of joserfc without its warning: RFC 9864 renames EdDSA; we write the name that every library reads."""
+    model = copy(JWSRegistry.algorithms[name])
+    model.security_warning = None
+    return model
+
+
+# Ed25519 under both its names, and nothing else.
+_REGISTRY: Final = JWSRegistry(algorithms=list(_ALGORITHMS))
+_REGISTRY.algorithms = {name: _silent(name) for name in _ALGORITHMS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +94,7 @@ class PrivateKey:
     def sign(self, typ: str, payload: bytes, *, with_jwk: bool = False) -> str:
         """One compact envelope over ``payload``; the header names the key by ``kid``, or carries it (``jwk``)."""
         name = {"jwk": self.public.jwk} if with_jwk else {"kid": self.public.thumbprint}
-        return jws.serialize_compact({"alg": ALGORITHM, "typ": typ, **name}, payload, self._jose, [ALGORITHM])
+        return jws.serialize_compact({"alg": ALGORITHM, "typ": typ, **name}, payload, self._jose, registry=_REGISTRY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +158,7 @@ def open_envelope(line: bytes) -> Unverified:
 def verify(envelope: Unverified, key: PublicKey) -> Verified:
     """Check the signature with ``key``, and nothing else. Raises ``WireError`` (``signature-wrong``)."""
     try:
-        jws.deserialize_compact(envelope.compact, _jose_key(key.x), _ALGORITHMS)
+        jws.deserialize_compact(envelope.compact, _jose_key(key.x), registry=_REGISTRY)
     except (JoseError, ValueError):
         raise WireError(
             "signature-wrong", expected=f"a signature by key {key.thumbprint[:12]}", seen="one that does not fit"
@@ -168,7 +178,7 @@ def parse_public_jwk(value: object) -> PublicKey:
     return PublicKey(x)
 
 
-def parse_json(data: bytes) -> Any:  # noqa: ANN401 - JSON has no narrower type before msgspec converts it
+def parse_json(data: bytes) -> Any:
     """JSON without duplicate names, floats or integers beyond 2^53. Raises ``WireError`` (``json-malformed``)."""
     try:
         return json.loads(

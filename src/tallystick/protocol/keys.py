@@ -17,7 +17,7 @@ from tallystick.protocol.messages import KEYS, Claims, Hash, Moment, Number, Tex
 from tallystick.protocol.problems import WireError
 
 
-class Jwk(Claims):
+class Jwk(Claims, frozen=True):
     """A public Ed25519 key."""
 
     crv: Annotated[str, Meta(pattern=r"^Ed25519\Z")]
@@ -25,7 +25,7 @@ class Jwk(Claims):
     x: Hash
 
 
-class SigningKey(Claims):
+class SigningKey(Claims, frozen=True):
     """A signing key and the time in which messages that it signed may have been issued (their ``iat``)."""
 
     jwk: Jwk
@@ -33,7 +33,7 @@ class SigningKey(Claims):
     valid_until: Moment | None = None
 
 
-class KeysetClaims(Claims):
+class KeysetClaims(Claims, frozen=True):
     """What a root says."""
 
     iss: Text
@@ -97,9 +97,7 @@ def parse_keyset(message: Unverified, *, root: PublicKey | None = None) -> Keyse
     if message.kid != named.thumbprint:
         raise WireError("signature-wrong", expected="the signature of the root", seen="another kid")
     envelope.verify(message, named)
-    return Keyset(
-        compact=message.compact, issuer=claims.iss, version=claims.version, root=named, keys=claims.keys
-    )
+    return Keyset(compact=message.compact, issuer=claims.iss, version=claims.version, root=named, keys=claims.keys)
 
 
 def make_keyset(root: PrivateKey, *, issuer: str, version: int, issued_at: int, keys: tuple[SigningKey, ...]) -> str:

@@ -51,14 +51,14 @@ class Claims(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
     """Claims are exact: nothing unknown, nothing converted."""
 
 
-class AppliedGrant(Claims):
+class AppliedGrant(Claims, frozen=True):
     """The last grant that a field server applied."""
 
     number: Number
     digest: Hash
 
 
-class Facts(Claims):
+class Facts(Claims, frozen=True):
     """What a field server says about itself. Advisory, but for ``kind`` and ``host_id`` at enrolment."""
 
     kind: Text
@@ -67,7 +67,7 @@ class Facts(Claims):
     software: Text
 
 
-class LineWant(Claims):
+class LineWant(Claims, frozen=True):
     """An end state for one line, and with ``activate`` the proof of its activation secret."""
 
     line: LineText
@@ -75,7 +75,7 @@ class LineWant(Claims):
     proof: Hash | None = None
 
 
-class Request(Claims):
+class Request(Claims, frozen=True):
     """What a field server says (section 5). ``grant`` repeats the applied grant after ``grant-unknown``."""
 
     iss: Hash
@@ -97,7 +97,7 @@ class Request(Claims):
         return DeviceId(self.iss)
 
 
-class LicenseClaim(Claims):
+class LicenseClaim(Claims, frozen=True):
     """One license of a grant: this line on this field server."""
 
     license: Annotated[str, Meta(max_length=64)]
@@ -110,7 +110,7 @@ class LicenseClaim(Claims):
     engineering: bool = False
 
 
-class Grant(Claims):
+class Grant(Claims, frozen=True):
     """The complete set to hold from now on. ``seen``: the highest sequence taken from this field server."""
 
     iss: Text
@@ -140,7 +140,7 @@ class Grant(Claims):
         )
 
 
-class LineReason(Claims):
+class LineReason(Claims, frozen=True):
     """Why one line, or the message as a whole, was refused."""
 
     code: Code
@@ -149,7 +149,7 @@ class LineReason(Claims):
     line: LineText | None = None
 
 
-class Refusal(Claims):
+class Refusal(Claims, frozen=True):
     """Nothing changed, and why. ``seen``: as in ``Grant``."""
 
     iss: Text
@@ -162,14 +162,14 @@ class Refusal(Claims):
     reasons: Annotated[tuple[LineReason, ...], Meta(max_length=REASONS_MAX)] = ()
 
 
-class LineCredit(Claims):
+class LineCredit(Claims, frozen=True):
     """How many rights of a line became available again."""
 
     line: LineText
     quantity: Annotated[int, Meta(ge=1, le=QUANTITY_MAX)]
 
 
-class EntryClaim(Claims):
+class EntryClaim(Claims, frozen=True):
     """A ledger entry by its number, with the chain value that fixes everything before it."""
 
     line: LineText
@@ -180,7 +180,7 @@ class EntryClaim(Claims):
     chain: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
-class Credit(Claims):
+class Credit(Claims, frozen=True):
     """The customer's receipt: what came back to which line, and the ledger entries that say so."""
 
     iss: Text
@@ -192,7 +192,7 @@ class Credit(Claims):
     entries: Annotated[tuple[EntryClaim, ...], Meta(max_length=LICENSES_MAX * 4)]
 
 
-class EntitlementLine(Claims):
+class EntitlementLine(Claims, frozen=True):
     """A line as its buyer gets to know it, with its activation ID."""
 
     line: LineText
@@ -208,7 +208,7 @@ class EntitlementLine(Claims):
     engineering: bool = False
 
 
-class EntitlementCertificate(Claims):
+class EntitlementCertificate(Claims, frozen=True):
     """What was bought, signed: how Device Administrator learns an entitlement without a route."""
 
     iss: Text

@@ -7,7 +7,8 @@ compare two. It implements ``activation.ports.Store`` and nothing more.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, fields, replace
+from copy import copy
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from tallystick.activation.ports import (
@@ -48,8 +49,20 @@ class Tables:
 
     def copy(self) -> Tables:
         """A snapshot."""
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
-        return Tables(**{name: dict(value) if isinstance(value, dict) else value for name, value in values.items()})
+        draft = copy(self)
+        for name in (
+            "entitlements",
+            "lines",
+            "field_servers",
+            "messages",
+            "sequences",
+            "grants",
+            "holdings",
+            "entries",
+        ):
+            setattr(draft, name, dict(getattr(self, name)))
+        draft.declarations = dict(self.declarations)
+        return draft
 
 
 class MemoryStore:
@@ -168,7 +181,9 @@ class MemoryTransaction:
 
     def find_open_returns(self) -> list[Holding]:
         """See ``activation.ports.Transaction``."""
-        return sorted((item for item in self.tables.holdings.values() if item.returning), key=lambda item: item.since_at)
+        return sorted(
+            (item for item in self.tables.holdings.values() if item.returning), key=lambda item: item.since_at
+        )
 
     def find_incidents(self, *, limit: int = 1000) -> list[Incident]:
         """See ``activation.ports.Transaction``."""

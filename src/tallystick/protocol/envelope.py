@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
-from joserfc.jws import JWSAlgModel, JWSRegistry
+from joserfc.jws import JWSRegistry
 
 from tallystick.domain.ids import DeviceId, Digest
 from tallystick.protocol.problems import WireError
@@ -37,17 +37,12 @@ _HEADER_NAMES: Final = {"alg", "typ", "kid", "jwk"}
 _SHAPE: Final = re.compile(rb"[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{86}")
 _DIGEST_BYTES: Final = 32
 
-
-def _silent(name: str) -> JWSAlgModel:
-    """An algorithm of joserfc without its warning: RFC 9864 renames EdDSA; we write the name that every library reads."""
-    model = copy(JWSRegistry.algorithms[name])
-    model.security_warning = None
-    return model
-
-
-# Ed25519 under both its names, and nothing else.
+# Ed25519 under both its names and nothing else; without joserfc's warning that RFC 9864 renames EdDSA, because EdDSA is
+# what every library reads.
 _REGISTRY: Final = JWSRegistry(algorithms=list(_ALGORITHMS))
-_REGISTRY.algorithms = {name: _silent(name) for name in _ALGORITHMS}
+_REGISTRY.algorithms = {name: copy(JWSRegistry.algorithms[name]) for name in _ALGORITHMS}
+for _model in _REGISTRY.algorithms.values():
+    _model.security_warning = None
 
 
 @dataclass(frozen=True, slots=True)

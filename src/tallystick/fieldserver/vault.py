@@ -69,7 +69,7 @@ class Vault:
         try:
             self._disk.sync(slot.name)
         except OSError as error:
-            _refuse_disk(error, "a state that is durable")
+            refuse_disk(error, "a state that is durable")
         return state
 
     def peek(self) -> State:
@@ -90,7 +90,7 @@ class Vault:
             self._disk.sync(name)
         except OSError as error:
             self._spoil(name)
-            _refuse_disk(error, f"room and health for {len(data)} bytes")
+            refuse_disk(error, f"room and health for {len(data)} bytes")
         self._known = (mac, state)
 
     def _spoil(self, name: str) -> None:
@@ -118,7 +118,7 @@ class Vault:
         try:
             found = [(name, self._disk.read(name)) for name in SLOTS]
         except OSError as error:
-            _refuse_disk(error, "a vault that can be read")
+            refuse_disk(error, "a vault that can be read")
         if all(data is None for _, data in found):
             raise VaultError("not-initialised", expected="a vault", seen="no slot at all")
         return tuple(self._open(name, data or b"") for name, data in found)
@@ -147,11 +147,12 @@ def create(disk: Disk, seed: bytes, state: State) -> Vault:
             disk.write(name, content)
             disk.sync(name)
     except OSError as error:
-        _refuse_disk(error, f"room and health for {len(data)} bytes")
+        refuse_disk(error, f"room and health for {len(data)} bytes")
     return vault
 
 
-def _refuse_disk(error: OSError, expected: str) -> Never:
+def refuse_disk(error: OSError, expected: str) -> Never:
+    """Say what the operating system said: ``disk-full`` or ``disk-failed``."""
     code = "disk-full" if error.errno in _FULL else "disk-failed"
     seen = error.strerror or type(error).__name__
     raise VaultError(code, expected=expected, seen=seen) from error

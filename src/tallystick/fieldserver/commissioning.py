@@ -1,0 +1,97 @@
+"""How a data directory comes to be: the device's key, the vault, the certificate and the password.
+
+Guarantees: ``fieldserver.json`` is written last, so a directory is initialised whole or not at all; what another
+``init`` finished is never overwritten; what an interrupted one left behind is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tallystick.errors import Error
+from tallystick.fieldserver import platform, vault
+from tallystick.fieldserver.agent import Agent, Delivery
+from tallystick.fieldserver.certificate import fingerprint_of, make_certificate
+from tallystick.fieldserver.gate import PASSWORD_RANDOM_BYTES, SALT_BYTES, hash_password, make_password
+from tallystick.fieldserver.platform import Home, Settings, write_file
+from tallystick.fieldserver.ports import Clock, Random
+from tallystick.fieldserver.state import State
+from tallystick.protocol.envelope import PrivateKey
+from tallystick.protocol.tallyfile import parse_chunks
+
+_SERIAL_BYTES: Final = 19
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commissioned:
+    """What ``init`` tells."""
+
+    home: Home
+    certificate_fingerprint: str
+    password_file: Path
+    delivery: Delivery | None
+
+
+def open_agent(home: Home, *, clock: Clock, random: Random) -> Agent:
+    """The agent of an initialised data directory."""
+    return Agent(
+        vault=vault.Vault(platform.FileDisk(home.directory), home.seed),
+        device=home.device,
+        clock=clock,
+        random=random,
+        lock=platform.FileLock(home.directory / platform.LOCK_FILE),
+    )
+
+
+def commission(
+    directory: Path, *, settings: Settings, clock: Clock, random: Random, keys: bytes | None = None
+) -> Commissioned:
+    """Make a field server. ``keys``: a tally file whose keyset pins the root.
+
+    Raises ``Error``: ``already-initialised``, ``disk-full``, ``disk-failed``, ``vault-locked``.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        vault.refuse_disk(error, f"to make {directory}")
+    with platform.FileLock(directory / platform.LOCK_FILE).hold():
+        _check_unused(directory)
+        write_file(directory / platform.BEGUN_FILE, b"")
+        certificate = _write_secrets(directory, settings, random)
+        write_file(directory / platform.SETTINGS_FILE, platform.encode_settings(settings))
+        (directory / platform.BEGUN_FILE).unlink(missing_ok=True)
+    home = platform.load_home(directory)
+    agent = open_agent(home, clock=clock, random=random)
+    return Commissioned(
+        home=home,
+        certificate_fingerprint=fingerprint_of(certificate),
+        password_file=directory / platform.PASSWORD_FILE,
+        delivery=None if keys is None else agent.deliver(list(parse_chunks([keys]))),
+    )
+
+
+def _check_unused(directory: Path) -> None:
+    settings, seed = directory / platform.SETTINGS_FILE, directory / platform.SEED_FILE
+    is_interrupted = (directory / platform.BEGUN_FILE).exists()
+    if settings.exists() or (seed.exists() and not is_interrupted):
+        raise Error(
+            "already-initialised", expected="an empty or new data directory", seen=f"a field server in {directory}"
+        )
+
+
+def _write_secrets(directory: Path, settings: Settings, random: Random) -> bytes:
+    seed = random.bytes(platform.SEED_BYTES)
+    device_id = PrivateKey(seed).public.device_id
+    serial = int.from_bytes(random.bytes(_SERIAL_BYTES), "big") | 1
+    private, certificate = make_certificate(device_id=device_id, name=settings.name, serial=serial)
+    password = make_password(random.bytes(PASSWORD_RANDOM_BYTES))
+    hashed = hash_password(password, random.bytes(SALT_BYTES))
+    write_file(directory / platform.SEED_FILE, seed)
+    write_file(directory / platform.TLS_KEY_FILE, private)
+    write_file(directory / platform.TLS_CERTIFICATE_FILE, certificate)
+    write_file(directory / platform.PASSWORD_HASH_FILE, f"{hashed}\n".encode())
+    write_file(directory / platform.PASSWORD_FILE, f"{password}\n".encode())
+    vault.create(platform.FileDisk(directory), seed, State(device_id=device_id))
+    return certificate

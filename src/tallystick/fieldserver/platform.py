@@ -1,0 +1,278 @@
+"""The real disk, clock, randomness and lock, and the files of a data directory.
+
+The only module here, with ``cli``, that asks the operating system for time or randomness. What it makes durable is
+durable when it returns; what it cannot write raises ``Error`` (``disk-full``, ``disk-failed``).
+
+A data directory holds: ``device.key`` (the seed of the device's key; whoever has it is this field server),
+``vault-a`` and ``vault-b``, ``fieldserver.json``, ``tls.key`` and ``tls.pem``, ``password.scrypt`` and
+``password.txt``, and ``lock``. All are readable by their owner only.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tallystick import __version__
+from tallystick.errors import Error
+from tallystick.fieldserver.state import Device
+from tallystick.fieldserver.vault import SLOTS, refuse_disk
+from tallystick.protocol.envelope import PrivateKey, encode_json
+from tallystick.protocol.messages import Claims, Facts, Text, convert_claims
+from tallystick.protocol.problems import WireError
+
+WALL_CLOCK: Final = time.time
+MONOTONIC: Final = time.monotonic
+SEED_BYTES: Final = 32
+
+SEED_FILE: Final = "device.key"
+SETTINGS_FILE: Final = "fieldserver.json"
+LOCK_FILE: Final = "lock"
+TLS_KEY_FILE: Final = "tls.key"
+TLS_CERTIFICATE_FILE: Final = "tls.pem"
+PASSWORD_FILE: Final = "password.txt"  # noqa: S105 - a name of a file
+PASSWORD_HASH_FILE: Final = "password.scrypt"  # noqa: S105 - a name of a file
+BEGUN_FILE: Final = "init-begun"
+
+_SLOT_BYTES_MAX: Final = 64 * 1024 * 1024
+_LOCK_PAUSE_SECONDS: Final = 0.01
+_LOCK_SECONDS: Final = 5.0
+_sync_data = getattr(os, "fdatasync", os.fsync)
+
+
+class SystemClock:
+    """The wall clock of this machine."""
+
+    def now(self) -> int:
+        """Unix seconds."""
+        return int(time.time())
+
+
+class SystemRandom:
+    """The operating system's randomness."""
+
+    def bytes(self, count: int) -> bytes:
+        """``count`` bytes that nobody can guess."""
+        return secrets.token_bytes(count)
+
+
+class FileDisk:
+    """Slots as files of one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def read(self, name: str) -> bytes | None:
+        """All bytes of a slot, None where there is no such file."""
+        try:
+            with (self._directory / name).open("rb") as file:
+                return file.read(_SLOT_BYTES_MAX)
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Overwrite the beginning of the file, in place: blocks that it has already are used again."""
+        path = self._directory / name
+        is_new = not path.exists()
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            done = 0
+            while done < len(data):
+                done += os.pwrite(file, data[done:], done)
+        finally:
+            os.close(file)
+        if is_new:
+            sync_directory(self._directory)
+
+    def sync(self, name: str) -> None:
+        """Return when the file's bytes are on the disk."""
+        _sync_file(self._directory / name)
+
+
+class FileLock:
+    """``flock`` on one file, for processes, and a lock of this process for its threads."""
+
+    def __init__(self, path: Path, *, seconds: float = _LOCK_SECONDS) -> None:
+        self._path = path
+        self._seconds = seconds
+        self._threads = threading.Lock()
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Hold the lock. Raises ``Error`` (``vault-locked``) when it does not come free in time."""
+        deadline = time.monotonic() + self._seconds
+        if not self._threads.acquire(timeout=self._seconds):
+            raise self._locked("another thread that writes")
+        try:
+            file = self._open()
+            try:
+                while not _try_flock(file):
+                    if time.monotonic() >= deadline:
+                        raise self._locked("another process that writes")
+                    time.sleep(_LOCK_PAUSE_SECONDS)
+                yield
+            finally:
+                os.close(file)  # which lets the lock go
+        finally:
+            self._threads.release()
+
+    def _open(self) -> int:
+        # Read-only, so that it works on a disk that became read-only; `init` made the file.
+        try:
+            return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            refuse_disk(error, f"to open {self._path.name}")
+        try:
+            return os.open(self._path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            refuse_disk(error, f"to make {self._path.name}")
+
+    def _locked(self, seen: str) -> Error:
+        return Error("vault-locked", expected=f"the vault to be free within {self._seconds:g} seconds", seen=seen)
+
+
+class Settings(Claims, frozen=True):
+    """``fieldserver.json``. ``host_id`` None: asked for at every start, so that a move to another host shows."""
+
+    kind: Text
+    name: Text
+    host_id: Text | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Home:
+    """An initialised data directory."""
+
+    directory: Path
+    seed: bytes
+    settings: Settings
+    device: Device
+
+
+def load_home(directory: Path) -> Home:
+    """Read who this field server is. Raises ``Error`` (``not-initialised``, ``vault-damaged``, ``disk-failed``)."""
+    if not (directory / SETTINGS_FILE).exists():
+        raise Error("not-initialised", expected=f"a data directory that init has made at {directory}", seen="none")
+    settings = parse_settings(_read_file(directory / SETTINGS_FILE))
+    seed = read_seed(directory)
+    facts = Facts(
+        kind=settings.kind,
+        host_id=settings.host_id or find_host_id(),
+        name=settings.name,
+        software=f"tallystick {__version__}",
+    )
+    return Home(directory=directory, seed=seed, settings=settings, device=Device(key=PrivateKey(seed), facts=facts))
+
+
+def parse_settings(data: bytes) -> Settings:
+    """``fieldserver.json``, strictly. Raises ``Error`` (``vault-damaged``)."""
+    try:
+        return convert_claims(data, Settings)
+    except WireError as error:
+        raise Error("vault-damaged", expected=f"{SETTINGS_FILE} as init wrote it", seen=error.seen) from None
+
+
+def encode_settings(settings: Settings) -> bytes:
+    """For ``fieldserver.json``."""
+    fields = {"kind": settings.kind, "name": settings.name, "host_id": settings.host_id}
+    return encode_json({name: value for name, value in fields.items() if value is not None}) + b"\n"
+
+
+def read_seed(directory: Path) -> bytes:
+    """The device's seed. Raises ``Error`` (``not-initialised``, ``vault-damaged``, ``disk-failed``)."""
+    seed = _read_file(directory / SEED_FILE)
+    if len(seed) != SEED_BYTES:
+        raise Error("vault-damaged", expected=f"{SEED_BYTES} bytes in {SEED_FILE}", seen=f"{len(seed)} bytes")
+    return seed
+
+
+def stamp_of(directory: Path) -> tuple[tuple[int, int, int], ...] | None:
+    """Changes whenever the vault was written; None where there is none. Two calls of ``stat``."""
+    try:
+        found = [os.stat(directory / name) for name in SLOTS]  # noqa: PTH116 - half the time of Path.stat
+    except OSError:
+        return None
+    return tuple((stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in found)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file durably and as one: it is there whole, or as it was. Raises ``Error`` (``disk-...``)."""
+    draft = path.with_name(f".{path.name}.new")
+    try:
+        file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            done = 0
+            while done < len(data):
+                done += os.write(file, data[done:])
+            os.fsync(file)
+        finally:
+            os.close(file)
+        draft.replace(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        refuse_disk(error, f"to write {path.name}")
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable."""
+    file = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def find_host_id() -> str:
+    """What tells this machine from others: from its machine id, else from its network card.
+
+    Hashed, because a machine id is not meant to leave its machine as it is.
+    """
+    for path in (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id")):
+        try:
+            machine_id = path.read_text("ascii").strip()
+        except (OSError, ValueError):
+            continue
+        if machine_id and machine_id != "uninitialized":
+            return hashlib.sha256(f"tallystick host\0{machine_id}".encode()).hexdigest()[:32]
+    return hashlib.sha256(f"tallystick host\0{uuid.getnode():012x}".encode()).hexdigest()[:32]
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_SLOT_BYTES_MAX)
+    except FileNotFoundError:
+        raise Error("not-initialised", expected=f"{path.name}, which init makes", seen="no such file") from None
+    except OSError as error:
+        refuse_disk(error, f"to read {path.name}")
+
+
+def _sync_file(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _sync_data(file)
+    finally:
+        os.close(file)
+
+
+def _try_flock(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in {errno.EWOULDBLOCK, errno.EACCES, errno.EINTR}:
+            return False
+        refuse_disk(error, "a disk that can lock files")
+    return True

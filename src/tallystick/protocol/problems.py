@@ -158,6 +158,8 @@ PROBLEMS: tuple[Problem, ...] = (
          "Run the newer version of Tallystick that made it."),
     _row("ledger-wrong", 500, "The ledger does not add up", "balances that follow from the ledger",
          "Stop, keep the data as it is, and restore from the last backup that verifies."),
+    _row("demo-failed", 500, "A scene of the demo did not end as told", "the scene to end as told",
+         "Look at the logs in the demo's directory (run it with --keep); on a slow machine, try once more."),
     _row("usage", 422, "Wrong usage", "a command as its --help shows",
          "Look at --help."),
     _row("invariant", 500, "An inner contradiction", "a state that cannot contradict itself",

@@ -166,7 +166,7 @@ def load_home(directory: Path) -> Home:
     """Read who this field server is. Raises ``Error`` (``not-initialised``, ``vault-damaged``, ``disk-failed``)."""
     if not (directory / SETTINGS_FILE).exists():
         raise Error("not-initialised", expected=f"a data directory that init has made at {directory}", seen="none")
-    settings = parse_settings(_read_file(directory / SETTINGS_FILE))
+    settings = parse_settings(read_file(directory / SETTINGS_FILE))
     seed = read_seed(directory)
     facts = Facts(
         kind=settings.kind,
@@ -177,12 +177,12 @@ def load_home(directory: Path) -> Home:
     return Home(directory=directory, seed=seed, settings=settings, device=Device(key=PrivateKey(seed), facts=facts))
 
 
-def parse_settings(data: bytes) -> Settings:
-    """``fieldserver.json``, strictly. Raises ``Error`` (``vault-damaged``)."""
+def parse_settings(data: bytes, *, code: str = "vault-damaged") -> Settings:
+    """``fieldserver.json``, strictly. Raises ``Error`` with ``code``."""
     try:
         return convert_claims(data, Settings)
     except WireError as error:
-        raise Error("vault-damaged", expected=f"{SETTINGS_FILE} as init wrote it", seen=error.seen) from None
+        raise Error(code, expected="kind, name and host id of 1 to 128 symbols", seen=error.seen) from None
 
 
 def encode_settings(settings: Settings) -> bytes:
@@ -193,7 +193,7 @@ def encode_settings(settings: Settings) -> bytes:
 
 def read_seed(directory: Path) -> bytes:
     """The device's seed. Raises ``Error`` (``not-initialised``, ``vault-damaged``, ``disk-failed``)."""
-    seed = _read_file(directory / SEED_FILE)
+    seed = read_file(directory / SEED_FILE)
     if len(seed) != SEED_BYTES:
         raise Error("vault-damaged", expected=f"{SEED_BYTES} bytes in {SEED_FILE}", seen=f"{len(seed)} bytes")
     return seed
@@ -250,7 +250,8 @@ def find_host_id() -> str:
     return hashlib.sha256(f"tallystick host\0{uuid.getnode():012x}".encode()).hexdigest()[:32]
 
 
-def _read_file(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """A file of the data directory. Raises ``Error`` (``not-initialised``, ``disk-failed``)."""
     try:
         with path.open("rb") as file:
             return file.read(_SLOT_BYTES_MAX)

@@ -1,0 +1,333 @@
+"""The field server's local API, over HTTPS only (``service`` adds the TLS).
+
+Guarantees: whoever has no password learns who this is and nothing else, and no byte of their body is read; bodies are
+limited while they stream in; a step waits in a thread, so that nobody waits for somebody else's disk or slow line;
+everything that is refused is an RFC 9457 problem with a stable code. It leaves what a request means to ``agent``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Annotated, Any, Final
+
+from msgspec import Meta
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tallystick.domain.ids import parse_activation_id, parse_line_id
+from tallystick.errors import Error
+from tallystick.fieldserver import views
+from tallystick.fieldserver.agent import Agent
+from tallystick.fieldserver.checks import Checks
+from tallystick.fieldserver.gate import Gate, PasswordError
+from tallystick.fieldserver.ports import Clock
+from tallystick.fieldserver.state import Activate, ActivationWant, Refresh, Relinquish, Return, ReturnWant, Wish
+from tallystick.fieldserver.views import View
+from tallystick.protocol import tallyfile
+from tallystick.protocol.messages import LICENSES_MAX, QUANTITY_MAX, Claims, convert_claims
+from tallystick.protocol.problems import problem_document
+
+INBOX_BYTES_MAX: Final = 16 * 1024 * 1024
+INBOX_LINES_MAX: Final = 20_000
+JSON_BYTES_MAX: Final = 64 * 1024
+REQUEST_SECONDS: Final = 120.0
+_DRAIN_BYTES: Final = 16 * 1024 * 1024
+_DRAIN_SECONDS: Final = 2.0
+_REMEMBERED_MAX: Final = 256
+_PROBLEM_TYPE: Final = "application/problem+json"
+_FEATURE_SYMBOLS_MAX: Final = 32
+
+_log = logging.getLogger(__name__)
+
+Quantity = Annotated[int, Meta(ge=0, le=QUANTITY_MAX)]
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class WantBody(Claims, frozen=True):
+    """An end state: ``activation_id`` to activate, ``line`` to return."""
+
+    quantity: Quantity
+    activation_id: Annotated[str, Meta(max_length=200)] | None = None
+    line: Annotated[str, Meta(max_length=200)] | None = None
+
+
+class WishBody(Claims, frozen=True):
+    """``POST /v1/requests``."""
+
+    purpose: Annotated[str, Meta(max_length=20)]
+    wants: Annotated[tuple[WantBody, ...], Meta(min_length=1, max_length=LICENSES_MAX)] | None = None
+    all: bool | None = None
+
+
+class Api:
+    """The handlers, and what they share."""
+
+    def __init__(
+        self,
+        *,
+        agent: Agent,
+        checks: Checks,
+        gate: Gate,
+        clock: Clock,
+        monotonic: Callable[[], float],
+        fingerprint: str,
+        activation: Callable[[], View | None],
+        written: Callable[[], None],
+    ) -> None:
+        """``activation`` says whether an own route is there (may take seconds); ``written`` wakes that route."""
+        self._agent = agent
+        self._checks = checks
+        self._gate = gate
+        self._clock = clock
+        self._monotonic = monotonic
+        self._fingerprint = fingerprint
+        self._activation = activation
+        self._written = written
+        self._required: dict[str, int] = {}
+        self._hashing = asyncio.Lock()
+
+    async def get_identity(self, _request: Request) -> Response:
+        """Who this is. The one answer that needs no password."""
+        state = await asyncio.to_thread(self._agent.peek)
+        activation = await asyncio.to_thread(self._activation)
+        return _answer(
+            views.show_identity(self._agent.device, state, fingerprint=self._fingerprint, activation=activation)
+        )
+
+    async def get_licenses(self, _request: Request) -> Response:
+        """What is held and what is under way."""
+        state = await asyncio.to_thread(self._agent.peek)
+        view = views.show_licenses(self._agent.device, state, required=self._required, now=self._clock.now())
+        return _answer(view)
+
+    async def post_requests(self, request: Request) -> Response:
+        """Write the message that asks for something, or find it waiting."""
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            # Also keeps web pages out: a browser does not send this type to somebody else without asking first.
+            raise Error("json-malformed", expected="Content-Type: application/json", seen="another type")
+        body = b"".join([chunk async for chunk in _read_body(request, JSON_BYTES_MAX)])
+        written = await asyncio.to_thread(self._agent.ask, parse_wish(body))
+        self._checks.look()
+        self._written()
+        return _answer(views.show_written(written))
+
+    async def get_outbox(self, _request: Request) -> Response:
+        """The messages that wait, as a tally file."""
+        outbox = await asyncio.to_thread(self._agent.outbox)
+        lines = tallyfile.format_file(waiting.compact for waiting in outbox)
+        return Response(b"".join(lines), media_type=tallyfile.MEDIA_TYPE)
+
+    async def post_inbox(self, request: Request) -> Response:
+        """Take a tally file, with one durable write."""
+        parser = tallyfile.LineParser()
+        lines: list[tallyfile.GoodLine | tallyfile.BadLine] = []
+        async for chunk in _read_body(request, INBOX_BYTES_MAX):
+            lines.extend(parser.feed(chunk))
+            if len(lines) > INBOX_LINES_MAX:
+                await _drain(request)
+                raise Error("body-too-large", expected=f"at most {INBOX_LINES_MAX} lines", seen="more")
+        lines.extend(parser.close())
+        delivery = await asyncio.to_thread(self._agent.deliver, lines)
+        self._checks.look()
+        self._written()
+        return _answer(views.show_delivery(delivery))
+
+    async def get_check(self, request: Request) -> Response:
+        """May this feature run? ``used`` is how many units of it the software needs; it is remembered for the table."""
+        feature = request.path_params["feature"]
+        used = request.query_params.get("used", "1")
+        if not used.isascii() or not used.isdigit() or int(used[:20]) > QUANTITY_MAX:
+            raise Error("quantity-wrong", expected=f"used=N with N from 0 to {QUANTITY_MAX}", seen=used[:20])
+        if not 1 <= len(feature) <= _FEATURE_SYMBOLS_MAX:
+            raise Error("not-found", expected="the name of a feature", seen=f"{len(feature)} symbols")
+        if feature in self._required or len(self._required) < _REMEMBERED_MAX:
+            self._required[feature] = int(used)
+        return _answer(views.show_verdict(self._checks.check(feature, int(used))))
+
+    def guarded(self, handler: Handler) -> Handler:
+        """Let only whoever has the password through to ``handler``."""
+
+        async def handle(request: Request) -> Response:
+            await self._check_password(request)
+            return await handler(request)
+
+        return handle
+
+    async def _check_password(self, request: Request) -> None:
+        address = request.client.host if request.client else ""
+        password = _password_of(request)
+        self._gate.check_free(address, self._monotonic())
+        if self._gate.is_known(password):
+            self._gate.note_right(address)
+            return
+        async with self._hashing:  # one at a time: tries in parallel gain nothing, and memory stays small
+            self._gate.check_free(address, self._monotonic())
+            if not await asyncio.to_thread(self._gate.is_right, password):
+                raise self._gate.note_wrong(address, self._monotonic())
+            self._gate.note_right(address)
+
+
+def make_app(api: Api) -> ASGIApp:
+    """The routes."""
+    routes = [
+        Route("/v1/identity", api.get_identity, methods=["GET"]),
+        Route("/v1/licenses", api.guarded(api.get_licenses), methods=["GET"]),
+        Route("/v1/requests", api.guarded(api.post_requests), methods=["POST"]),
+        Route("/v1/outbox", api.guarded(api.get_outbox), methods=["GET"]),
+        Route("/v1/inbox", api.guarded(api.post_inbox), methods=["POST"]),
+        Route("/v1/checks/{feature}", api.guarded(api.get_check), methods=["GET"]),
+    ]
+    handlers: Any = {Error: _refused, HTTPException: _http_refused, ClientDisconnect: _gone}
+    return _Deadline(Starlette(routes=routes, exception_handlers=handlers))
+
+
+def parse_wish(body: bytes) -> Wish:
+    """What ``POST /v1/requests`` asks for. Raises ``Error``."""
+    wish = convert_claims(body, WishBody)
+    match wish:
+        case WishBody(purpose="activate", wants=tuple() as wants, all=None):
+            return Activate(wants=tuple(_activation_want(want) for want in wants))
+        case WishBody(purpose="return", wants=tuple() as wants, all=None):
+            return Return(wants=tuple(_return_want(want) for want in wants))
+        case WishBody(purpose="return", wants=None, all=True):
+            return Return(wants=None)
+        case WishBody(purpose="refresh", wants=None, all=None):
+            return Refresh()
+        case WishBody(purpose="relinquish", wants=None, all=None):
+            return Relinquish()
+        case _:
+            raise Error(
+                "json-malformed",
+                expected="activate with wants, return with wants or all: true, refresh, or relinquish",
+                seen=f"purpose {wish.purpose!r} with something else",
+            )
+
+
+def _activation_want(want: WantBody) -> ActivationWant:
+    if want.activation_id is None or want.line is not None:
+        raise Error("json-malformed", expected="activation_id and quantity in each want", seen="something else")
+    return ActivationWant(activation_id=parse_activation_id(want.activation_id), quantity=want.quantity)
+
+
+def _return_want(want: WantBody) -> ReturnWant:
+    if want.line is None or want.activation_id is not None:
+        raise Error("json-malformed", expected="line and quantity in each want", seen="something else")
+    return ReturnWant(line_id=parse_line_id(want.line), quantity=want.quantity)
+
+
+def _password_of(request: Request) -> str:
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            _, colon, password = base64.b64decode(value.strip(), validate=True).decode("utf-8").partition(":")
+        except (binascii.Error, ValueError):
+            colon = password = ""
+        if colon:
+            return password
+    raise PasswordError("password-wrong", expected="HTTP Basic with the password of this field server", seen="none")
+
+
+async def _read_body(request: Request, bytes_max: int) -> AsyncIterator[bytes]:
+    """The body in chunks. Raises ``Error`` (``body-too-large``) as soon as that is clear."""
+    announced = request.headers.get("content-length", "0")
+    received = 0
+    if not announced.isdigit() or int(announced[:20]) > bytes_max:
+        await _drain(request)
+        raise Error("body-too-large", expected=f"at most {bytes_max} bytes", seen=f"{announced[:20]} bytes")
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received > bytes_max:
+            await _drain(request)
+            raise Error("body-too-large", expected=f"at most {bytes_max} bytes", seen="more")
+        yield chunk
+
+
+async def _drain(request: Request) -> None:
+    """Throw a little more away, so that a client that writes before it reads gets to see the refusal."""
+    if request.headers.get("expect", "").lower() == "100-continue":
+        return
+    received = 0
+    try:
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            while received < _DRAIN_BYTES:
+                message = await request.receive()
+                received += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
+    except TimeoutError:
+        return
+
+
+class _Deadline:
+    """Nobody keeps a request open for ever, neither by sending slowly nor by not reading."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_begun = False
+
+        async def send_noting(message: Message) -> None:
+            nonlocal is_begun
+            is_begun = True
+            await send(message)
+
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS):
+                await self._app(scope, receive, send_noting)
+        except TimeoutError:
+            if not is_begun:
+                error = Error(
+                    "request-too-slow", expected=f"a whole request within {REQUEST_SECONDS:g} seconds", seen="a part"
+                )
+                await _problem(error)(scope, receive, send)
+        except Exception:  # noqa: BLE001 - what nobody foresaw must still be an answer, and a line in the log
+            _log.exception("A request failed.")
+            if not is_begun:
+                error = Error("invariant", expected="an answer", seen="a fault of this program; its log has it")
+                await _problem(error)(scope, receive, send)
+
+
+async def _refused(_request: Request, error: Error) -> Response:
+    return _problem(error)
+
+
+async def _http_refused(request: Request, error: HTTPException) -> Response:
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        response = _problem(Error("method-wrong", expected=allowed, seen=request.method[:20]))
+        response.headers["Allow"] = allowed
+        return response
+    return _problem(Error("not-found", expected="a path of the documented API", seen=request.url.path[:100]))
+
+
+async def _gone(_request: Request, _error: ClientDisconnect) -> Response:
+    return Response(status_code=400)  # nobody reads it
+
+
+def _answer(view: View) -> Response:
+    return _json(view, 200, "application/json")
+
+
+def _problem(error: Error) -> Response:
+    document = problem_document(error)
+    response = _json(document, int(str(document["status"])), _PROBLEM_TYPE)
+    if isinstance(error, PasswordError):
+        response.headers["WWW-Authenticate"] = 'Basic realm="tallystick field server", charset="UTF-8"'
+        if error.retry_seconds is not None:
+            response.headers["Retry-After"] = str(error.retry_seconds)
+    return response
+
+
+def _json(value: dict[str, Any], status: int, media_type: str) -> Response:
+    body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return Response(body, status_code=status, media_type=media_type, headers={"Cache-Control": "no-store"})

@@ -1,0 +1,435 @@
+"""The command ``tallystick fieldserver``. It works on the data directory, also beside the running agent.
+
+Exit codes: 0 done, 1 refused, 2 wrong usage, 3 nothing could be reached, 4 done in part.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from tallystick.errors import Error
+from tallystick.protocol.problems import WireError, problem_document
+
+if TYPE_CHECKING:
+    from tallystick.fieldserver.agent import Delivery
+    from tallystick.fieldserver.commissioning import Commissioned
+    from tallystick.fieldserver.state import Wish
+    from tallystick.fieldserver.views import View
+
+app = typer.Typer(
+    name="fieldserver",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="The field server: what runs on the device, and answers whether a feature may run.",
+)
+
+REFUSED: Final = 1
+USAGE: Final = 2
+UNREACHABLE: Final = 3
+IN_PART: Final = 4
+_SHOWN_MAX: Final = 1000
+_BATCH_LINES: Final = 1000
+_CHUNK_BYTES: Final = 1 << 20
+_EXIT_CODES: Final = {"usage": USAGE, "quantity-wrong": USAGE, "unreachable": UNREACHABLE}
+
+Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="The data directory that init made.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command(epilog="Example: tallystick fieldserver init --data /var/lib/tallystick --kind AS-P --name plant-room")
+def init(
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="A new or empty directory.")],
+    kind: Annotated[str, typer.Option("--kind", help="The kind of field server, for example AS-P.")],
+    name: Annotated[str, typer.Option("--name", help="What people call it.")],
+    host_id: Annotated[
+        str | None, typer.Option("--host-id", metavar="ID", help="Instead of an id made from this machine's own.")
+    ] = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option("--keys", metavar="FILE", help="A tally file with the keys of the activation server to pin."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a field server: its key, its certificate, its password."""
+    from tallystick.fieldserver import platform
+    from tallystick.fieldserver.commissioning import commission
+
+    with _told(as_json):
+        settings = platform.parse_settings(
+            platform.encode_settings(platform.Settings(kind=kind, name=name, host_id=host_id)), code="usage"
+        )
+        made = commission(
+            data,
+            settings=settings,
+            clock=platform.SystemClock(),
+            random=platform.SystemRandom(),
+            keys=None if keys is None else b"".join(_chunks(keys)),
+        )
+        _show_commissioned(made, as_json)
+        if made.delivery is not None and made.delivery.has_errors:
+            _say_errors(made.delivery)
+            raise typer.Exit(IN_PART)
+
+
+@app.command(epilog="Example: tallystick fieldserver run --data /var/lib/tallystick --host 0.0.0.0 --port 8443")
+def run(
+    data: Data,
+    host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes a free one.")] = 8443,
+    activation: Annotated[
+        str | None,
+        typer.Option("--activation", metavar="URL", help="The activation server, where there is an own route to it."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the agent with its HTTPS API until SIGTERM or Ctrl-C. Prints its address when it listens."""
+    from tallystick.fieldserver.service import serve
+
+    def announce(url: str) -> None:
+        print(json.dumps({"url": url}) if as_json else url, flush=True)
+
+    with _told(as_json):
+        serve(data, host=host, port=port, activation=activation, announce=announce)
+
+
+@app.command(epilog="Example: tallystick fieldserver status --data /var/lib/tallystick")
+def status(data: Data, as_json: AsJson = False) -> None:
+    """Who this field server is, what it holds, and what is under way."""
+    from tallystick.fieldserver import platform, views
+    from tallystick.fieldserver.certificate import fingerprint_of
+    from tallystick.fieldserver.commissioning import open_agent
+
+    with _told(as_json):
+        home = platform.load_home(data)
+        clock = platform.SystemClock()
+        state = open_agent(home, clock=clock, random=platform.SystemRandom()).peek()
+        certificate = platform.read_file(data / platform.TLS_CERTIFICATE_FILE)
+        view = views.show_identity(
+            home.device, state, fingerprint=fingerprint_of(certificate), activation=None
+        ) | views.show_licenses(home.device, state, required={}, now=clock.now())
+        if as_json:
+            _print_json(view)
+        else:
+            _show_status(view)
+
+
+@app.command(epilog="Example: tallystick fieldserver outbox --data /var/lib/tallystick -o request.tally")
+def outbox(
+    data: Data,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write a tally file; else to standard output.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The messages that wait, to carry to the activation server: the same bytes every time."""
+    from tallystick.fieldserver import platform, views
+    from tallystick.protocol.tallyfile import format_file
+
+    with _told(as_json):
+        waiting = _open(data).outbox()
+        text = b"".join(format_file(message.compact for message in waiting))
+        if output is not None:
+            platform.write_file(output, text)
+        if as_json:
+            messages = [{**views.show_waiting(message), "message": message.compact} for message in waiting]
+            _print_json(
+                {"waiting": len(waiting), "file": None if output is None else str(output), "messages": messages}
+            )
+        elif output is None:
+            sys.stdout.write(text.decode("ascii"))
+        else:
+            typer.echo(f"{len(waiting)} messages in {output}. Next: carry it to the activation server.")
+
+
+@app.command(epilog="Example: tallystick fieldserver deliver response.tally --data /var/lib/tallystick")
+def deliver(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A tally file; - reads standard input.")],
+    data: Data,
+    as_json: AsJson = False,
+) -> None:
+    """Take a tally file from the activation server. What is for somebody else in it does no harm."""
+    from tallystick.fieldserver import views
+
+    with _told(as_json):
+        delivery, is_cut = _deliver(data, file)
+        if as_json:
+            _print_json({**views.show_delivery(delivery), "more": is_cut})
+        else:
+            _show_delivery(delivery)
+        code = _delivery_exit_code(delivery)
+        if code:
+            _say_errors(delivery)
+            raise typer.Exit(code)
+
+
+@app.command(epilog="Example: tallystick fieldserver request return --all --data /var/lib/tallystick")
+def request(
+    purpose: Annotated[str, typer.Argument(metavar="PURPOSE", help="activate, return, refresh or relinquish.")],
+    data: Data,
+    wants: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[WHAT=QUANTITY]...", help="Activation IDs (activate) or lines (return): end states."),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Return everything.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a message to the outbox. Asked again while it waits, it is the same message."""
+    from tallystick.fieldserver import views
+
+    with _told(as_json):
+        written = _open(data).ask(_parse_wish(purpose, wants or [], everything=everything))
+        if as_json:
+            _print_json(views.show_written(written))
+        else:
+            was = "was waiting already" if written.is_repeated else "is written"
+            typer.echo(
+                f"Message {written.message.sequence} ({purpose}) {was}. Next: carry the outbox to the activation server."
+            )
+
+
+@app.command(epilog="Example: tallystick fieldserver check mqtt-client --used 1 --data /var/lib/tallystick")
+def check(
+    feature: Annotated[str, typer.Argument(help="The name of a feature.")],
+    data: Data,
+    used: Annotated[int, typer.Option("--used", min=0, metavar="N", help="How many units the software needs.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """May this feature run? Exit code 0 if it may, 1 if not."""
+    from tallystick.fieldserver import checks, views
+
+    verdict = checks.open(data).check(feature, used)
+    if as_json:
+        _print_json(views.show_verdict(verdict))
+    else:
+        typer.echo(f"{feature}: {verdict.standing}")
+    if not verdict.is_licensed:
+        typer.echo(f"{feature}: {verdict.why}", err=True)
+        raise typer.Exit(REFUSED)
+
+
+# What commands share
+
+
+@contextlib.contextmanager
+def _told(as_json: bool) -> Iterator[None]:
+    """A refusal becomes a sentence on standard error and an exit code."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(REFUSED) from None
+    except Error as error:
+        document = problem_document(error)
+        if as_json:
+            _print_json(document)
+        typer.echo(f"{document['title']} ({error.code}). {document['detail']}", err=True)
+        raise typer.Exit(_EXIT_CODES.get(error.code, REFUSED)) from None
+
+
+def _open(data: Path) -> Any:
+    from tallystick.fieldserver import platform
+    from tallystick.fieldserver.commissioning import open_agent
+
+    return open_agent(platform.load_home(data), clock=platform.SystemClock(), random=platform.SystemRandom())
+
+
+def _chunks(file: Path) -> Iterator[bytes]:
+    try:
+        with contextlib.ExitStack() as stack:
+            stream = sys.stdin.buffer if str(file) == "-" else stack.enter_context(file.open("rb"))
+            while chunk := stream.read(_CHUNK_BYTES):
+                yield chunk
+    except OSError as error:
+        raise Error("not-found", expected=f"a file {file} that can be read", seen=str(error.strerror)) from None
+
+
+def _deliver(data: Path, file: Path) -> tuple[Delivery, bool]:
+    """In parts, each durable, so that a file of any length fits into memory. Keys first, wherever they stand.
+
+    Also: whether there were more lines than are kept for showing.
+    """
+    from tallystick.fieldserver.agent import Delivery, LineResult
+    from tallystick.protocol.messages import KEYS
+    from tallystick.protocol.tallyfile import BadLine, GoodLine, parse_chunks
+
+    agent = _open(data)
+    kept: list[LineResult] = []
+    seen, waiting, batch = 0, 0, list[GoodLine | BadLine]()
+
+    def hand_over() -> None:
+        nonlocal seen, waiting
+        delivery = agent.deliver(batch)
+        seen, waiting = seen + len(delivery.lines), delivery.waiting
+        # Of the many, those that did something are kept before those that did not.
+        kept.extend(delivery.lines)
+        if len(kept) > _SHOWN_MAX:
+            kept.sort(key=lambda line: line.received.effect == "error")
+            del kept[_SHOWN_MAX:]
+        batch.clear()
+
+    turns = (True, False) if str(file) != "-" else (None,)
+    for is_turn_of_keys in turns:
+        for line in parse_chunks(_chunks(file)):
+            is_keys = isinstance(line, GoodLine) and line.envelope.typ == KEYS
+            if is_turn_of_keys is None or is_keys is is_turn_of_keys:
+                batch.append(line)
+            if len(batch) >= _BATCH_LINES:
+                hand_over()
+    hand_over()
+    kept.sort(key=lambda line: line.line_number)
+    return Delivery(lines=tuple(kept), waiting=waiting), seen > len(kept)
+
+
+def _delivery_exit_code(delivery: Delivery) -> int:
+    """A file with nothing usable is refused; one with lines that are broken was taken in part."""
+    errors = [line.received.code for line in delivery.lines if line.received.effect == "error"]
+    if len(errors) == len(delivery.lines):
+        return REFUSED
+    return IN_PART if any(code != "device-wrong" for code in errors) else 0
+
+
+def _parse_wish(purpose: str, wants: list[str], *, everything: bool) -> Wish:
+    from tallystick.domain.ids import parse_activation_id, parse_line_id
+    from tallystick.fieldserver.state import Activate, ActivationWant, Refresh, Relinquish, Return, ReturnWant
+
+    ends = [_parse_end(want) for want in wants]
+    match purpose, bool(ends), everything:
+        case "activate", True, False:
+            return Activate(
+                wants=tuple(
+                    ActivationWant(activation_id=parse_activation_id(what), quantity=number) for what, number in ends
+                )
+            )
+        case "return", True, False:
+            return Return(
+                wants=tuple(ReturnWant(line_id=parse_line_id(what), quantity=number) for what, number in ends)
+            )
+        case "return", False, True:
+            return Return(wants=None)
+        case "refresh", False, False:
+            return Refresh()
+        case "relinquish", False, False:
+            return Relinquish()
+        case _:
+            raise Error(
+                "usage",
+                expected="activate AT-...=N, return LINE=N, return --all, refresh or relinquish",
+                seen=" ".join([purpose, *(["--all"] if everything else []), *(f"...={number}" for _, number in ends)]),
+            )
+
+
+def _parse_end(text: str) -> tuple[str, int]:
+    what, equals, number = text.rpartition("=")
+    if not equals or not number.isascii() or not number.isdigit() or len(number) > 12:
+        raise Error("quantity-wrong", expected="WHAT=QUANTITY, for example 7K3M9Q2A=2", seen=repr(number[:20]))
+    return what, int(number)
+
+
+# Showing
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def _show_commissioned(made: Commissioned, as_json: bool) -> None:
+    device = made.home.device
+    view = {
+        "device_id": device.device_id,
+        "kind": device.facts.kind,
+        "name": device.facts.name,
+        "certificate_fingerprint": made.certificate_fingerprint,
+        "password_file": str(made.password_file),
+    }
+    if as_json:
+        _print_json(view)
+        return
+    typer.echo(f"{view['name']} ({view['kind']}) is field server {view['device_id']}.")
+    typer.echo(f"Certificate: {view['certificate_fingerprint']} (compare it when Device Administrator shows it)")
+    typer.echo(f"Password of the API: in {view['password_file']}")
+    typer.echo(f"Next: tallystick fieldserver run --data {made.home.directory}")
+
+
+def _show_status(view: View) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    console.print(f"[b]{_plain(view['name'])}[/b] ({_plain(view['kind'])}), field server {view['device_id']}")
+    console.print(
+        f"Certificate {view['certificate_fingerprint']}; activation server: {_plain(view['issuer'] or 'none known yet')}"
+    )
+    licenses = Table("Line", "Product", "Quantity", "Expires", title="Licenses", title_justify="left")
+    for row in view["licenses"]:
+        expires = _moment(row["expires"]) + (" (expired)" if row["expired"] else "")
+        product = row["product"] + (" (engineering)" if row["engineering"] else "")
+        licenses.add_row(row["line"], product, str(row["quantity"]), expires)
+    features = Table("Feature", "Activated", "Standing", title="Features", title_justify="left")
+    for row in view["features"]:
+        features.add_row(row["feature"], str(row["activated"]), row["standing"])
+    waiting = Table("Message", "Purpose", "Written", title="Waiting for a reply", title_justify="left")
+    for row in view["outbox"]:
+        waiting.add_row(str(row["sequence"]), row["purpose"], _moment(row["written_at"]))
+    outcomes = Table("Message", "Purpose", "Outcome", "Detail", title="Answered lately", title_justify="left")
+    for row in view["outcomes"][-5:]:
+        outcomes.add_row(str(row["sequence"]), row["purpose"], row["code"] or row["outcome"], _plain(row["detail"]))
+    for table in (licenses, features, waiting, outcomes):
+        if table.row_count:
+            console.print(table)
+    if not view["licenses"]:
+        console.print("No licenses are held.")
+    if view["rolled_back_at"] is not None:
+        console.print(
+            f"[b]This field server was found to have been rolled back, at {_moment(view['rolled_back_at'])}.[/b]"
+        )
+
+
+def _show_delivery(delivery: Delivery) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("Line", "Kind", "Outcome", "Detail")
+    for line in delivery.lines:
+        received = line.received
+        table.add_row(str(line.line_number), received.kind, received.code or received.effect, _plain(received.detail))
+    console = Console()
+    if table.row_count:
+        console.print(table)
+    console.print(
+        f"{delivery.waiting} messages wait in the outbox."
+        + (" Next: carry them to the activation server." if delivery.waiting else "")
+    )
+
+
+def _say_errors(delivery: Delivery) -> None:
+    if not delivery.lines:
+        error = WireError("not-text", expected="a tally file with at least one envelope", seen="none")
+        typer.echo(str(problem_document(error)["detail"]), err=True)
+    for line in delivery.lines:
+        if line.received.effect == "error":
+            typer.echo(f"Line {line.line_number}: {line.received.code}: {line.received.detail}", err=True)
+
+
+def _plain(text: object) -> str:
+    from rich.markup import escape
+
+    return escape("".join(symbol if symbol.isprintable() else "?" for symbol in str(text)))
+
+
+def _moment(seconds: int | None) -> str:
+    from datetime import UTC, datetime
+
+    if seconds is None:
+        return "never"
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except (OverflowError, OSError, ValueError):
+        return f"at {seconds}"

@@ -1,0 +1,217 @@
+"""The running agent: its sockets, its TLS, its threads, put together.
+
+Nothing of a command line is imported here, so that the process that runs for years stays small.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+from tallystick.errors import Error
+from tallystick.fieldserver import checks as licenses
+from tallystick.fieldserver import platform
+from tallystick.fieldserver.agent import Agent
+from tallystick.fieldserver.api import Api, make_app
+from tallystick.fieldserver.certificate import fingerprint_of
+from tallystick.fieldserver.commissioning import open_agent
+from tallystick.fieldserver.gate import Gate
+
+CONNECTIONS_MAX: Final = 256
+HEAD_SECONDS: Final = 20.0
+_SECRET_BYTES: Final = 32
+_THREADS: Final = 4
+_STOP_SECONDS: Final = 3
+_BACKLOG: Final = 128
+_TIME_CHECK_SECONDS: Final = 600.0
+
+
+class PatientProtocol(H11Protocol):
+    """HTTP/1.1 for clients of any speed: who does not finish a request's head in time goes, and so does who comes
+    when all places are taken. Slow bodies are ``api``'s business.
+    """
+
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take the connection, if there is a place."""
+        super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS_MAX:
+            transport.abort()
+            return
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._end_of_patience)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes, and watch how long a head takes."""
+        super().data_received(data)
+        if not self._is_between_requests():
+            self._stop_timer()
+        elif self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_SECONDS, self._end_of_patience)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def _is_between_requests(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is None or cycle.response_complete
+
+    def _end_of_patience(self) -> None:
+        self._head_timer = None
+        if self._is_between_requests() and not self.transport.is_closing():
+            self.transport.abort()
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with an announcement when it listens, and a clean exit on SIGTERM and SIGINT."""
+
+    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._announce = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="step"))
+        loop.set_exception_handler(_note_exception)
+        await super().startup(sockets=sockets)
+        self._announce()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop on a signal, and do not raise it again: it was obeyed."""
+        handled = (signal.SIGTERM, signal.SIGINT)
+        before = {number: signal.signal(number, self._stop) for number in handled}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self.should_exit = True
+
+
+def serve(directory: Path, *, host: str, port: int, activation: str | None, announce: Callable[[str], None]) -> None:
+    """Run until a signal says stop. ``announce`` is called with the URL once it listens.
+
+    Raises ``Error``: those of the vault, and ``address-taken``.
+    """
+    home = platform.load_home(directory)
+    clock, random = platform.SystemClock(), platform.SystemRandom()
+    agent = open_agent(home, clock=clock, random=random)
+    agent.note_time()
+    answers = licenses.open(directory)
+    certificate = platform.read_file(directory / platform.TLS_CERTIFICATE_FILE)
+    gate = Gate(
+        platform.read_file(directory / platform.PASSWORD_HASH_FILE).decode("ascii", "replace"), secret=random.bytes(32)
+    )
+    route = None
+    if activation is not None:
+        from tallystick.fieldserver.route import Route  # noqa: PLC0415 - an HTTP client only where one is needed
+
+        route = Route(
+            activation, agent=agent, clock=clock, random=random, monotonic=platform.MONOTONIC, delivered=answers.look
+        )
+    stopped = threading.Event()
+    api = Api(
+        agent=agent,
+        checks=answers,
+        gate=gate,
+        clock=clock,
+        monotonic=platform.MONOTONIC,
+        fingerprint=fingerprint_of(certificate),
+        activation=(lambda: None) if route is None else route.status,
+        written=(lambda: None) if route is None else route.wake,
+    )
+    listener = _listen(host, port)
+    try:
+        _run(api, directory, listener, started=lambda: _start(announce, host, listener, agent, route, stopped))
+    finally:
+        stopped.set()
+        if route is not None:
+            route.stop()
+
+
+def _run(api: Api, directory: Path, listener: socket.socket, *, started: Callable[[], None]) -> None:
+    logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # strangers' bad requests are not worth a line each
+    config = uvicorn.Config(
+        make_app(api),
+        http=PatientProtocol,
+        loop="asyncio",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=_STOP_SECONDS,
+        backlog=_BACKLOG,
+        ssl_certfile=directory / platform.TLS_CERTIFICATE_FILE,
+        ssl_keyfile=directory / platform.TLS_KEY_FILE,
+    )
+    try:
+        config.load()
+    except (ssl.SSLError, OSError) as error:
+        raise Error("vault-damaged", expected="tls.key and tls.pem as init wrote them", seen=str(error)) from None
+    if config.ssl is not None:
+        config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
+    server = _Server(config, started)
+    asyncio.run(server.serve(sockets=[listener]))
+
+
+def _start(
+    announce: Callable[[str], None],
+    host: str,
+    listener: socket.socket,
+    agent: Agent,
+    route: Any,
+    stopped: threading.Event,
+) -> None:
+    threading.Thread(target=_watch_time, args=(agent, stopped), name="time", daemon=True).start()
+    if route is not None:
+        route.start()
+    name = f"[{host}]" if ":" in host else host
+    announce(f"https://{name}:{listener.getsockname()[1]}")
+
+
+def _watch_time(agent: Agent, stopped: threading.Event) -> None:
+    while not stopped.wait(_TIME_CHECK_SECONDS):
+        with contextlib.suppress(Error):  # a disk that is full today may not be tomorrow
+            agent.note_time()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except (OSError, OverflowError) as error:
+        seen = getattr(error, "strerror", None) or str(error)
+        raise Error("address-taken", expected=f"to listen at {host} port {port}", seen=seen) from None
+
+
+def _note_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Broken connections are no news; everything else is."""
+    if not isinstance(context.get("exception"), OSError):  # ssl.SSLError is one
+        loop.default_exception_handler(context)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from tallystick.errors import Error
+from tallystick.fieldserver.process import refusal_text
 from tallystick.protocol.problems import WireError, problem_document
 
 if TYPE_CHECKING:
@@ -91,13 +92,14 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run the agent with its HTTPS API until SIGTERM or Ctrl-C. Prints its address when it listens."""
-    from tallystick.fieldserver.service import serve
+    from importlib.util import find_spec
 
-    def announce(url: str) -> None:
-        print(json.dumps({"url": url}) if as_json else url, flush=True)
+    from tallystick.fieldserver.process import become
 
-    with _told(as_json):
-        serve(data, host=host, port=port, activation=activation, announce=announce)
+    for package in ("starlette", "uvicorn", *(() if activation is None else ("httpx2",))):
+        if find_spec(package) is None:
+            raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+    become(data=data, host=host, port=port, activation=activation, as_json=as_json)
 
 
 @app.command(epilog="Example: tallystick fieldserver status --data /var/lib/tallystick")
@@ -227,10 +229,9 @@ def _told(as_json: bool) -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(REFUSED) from None
     except Error as error:
-        document = problem_document(error)
         if as_json:
-            _print_json(document)
-        typer.echo(f"{document['title']} ({error.code}). {document['detail']}", err=True)
+            _print_json(problem_document(error))
+        typer.echo(refusal_text(error), err=True)
         raise typer.Exit(_EXIT_CODES.get(error.code, REFUSED)) from None
 
 

@@ -1,0 +1,64 @@
+"""The process that ``tallystick fieldserver run`` becomes: the agent, without the command line's weight.
+
+The command line replaces itself with this (the process id stays the same), because what parses a command once would
+otherwise stay in the memory of a small device for years.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, Final, Never
+
+from tallystick.errors import Error
+from tallystick.protocol.problems import problem_document
+
+_REFUSED: Final = 1
+# Two heaps are enough for an event loop and a few threads that wait for the disk; glibc would take one for each.
+_ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "2"}
+
+
+def become(*, data: Path, host: str, port: int, activation: str | None, as_json: bool) -> Never:
+    """Replace this process with the agent."""
+    options = {"data": str(data), "host": host, "port": port, "activation": activation, "json": as_json}
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # -P: the directory that this was started in is no place to import from.
+    arguments = [sys.executable, "-P", "-m", "tallystick.fieldserver.process", json.dumps(options)]
+    os.execve(sys.executable, arguments, _ENVIRONMENT | os.environ)  # noqa: S606 - no shell, and our own program
+
+
+def main(options: dict[str, Any]) -> int:
+    """Run the agent, and return its exit code."""
+    from tallystick.fieldserver.service import serve  # noqa: PLC0415 - so that what it lacks is told by main's caller
+
+    def announce(url: str) -> None:
+        sys.stdout.write((json.dumps({"url": url}) if options["json"] else url) + "\n")
+        sys.stdout.flush()
+
+    try:
+        serve(
+            Path(options["data"]),
+            host=options["host"],
+            port=options["port"],
+            activation=options["activation"],
+            announce=announce,
+        )
+    except Error as error:
+        if options["json"]:
+            sys.stdout.write(json.dumps(problem_document(error)) + "\n")
+        sys.stderr.write(refusal_text(error) + "\n")
+        return _REFUSED
+    return 0
+
+
+def refusal_text(error: Error) -> str:
+    """A refusal as one sentence for standard error."""
+    document = problem_document(error)
+    return f"{document['title']} ({error.code}). {document['detail']}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(json.loads(sys.argv[1])))

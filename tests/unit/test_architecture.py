@@ -29,8 +29,9 @@ MAY_IMPORT = {
     "activation/storage/": {"alembic", "msgspec", "sqlalchemy"},  # all SQL is here
     "activation/catalog.py": {"msgspec", "yaml"},
     "activation/accounts.py": {"argon2", "itsdangerous", "msgspec"},
-    "activation/app.py": WIRE | {"fastapi", "starlette", "uvicorn"},
-    "activation/cli.py": COMMAND_LINE | {"msgspec", "uvicorn", "yaml"},
+    "activation/service.py": {"uvicorn"},
+    "activation/cli.py": COMMAND_LINE,
+    "activation/commands/": COMMAND_LINE,
     "fieldserver/": WIRE,
     "fieldserver/api.py": {"msgspec", "starlette"},
     "fieldserver/platform.py": WIRE | {"httpx2", "starlette", "uvicorn"},

@@ -1,0 +1,71 @@
+"""Files that are there whole or not at all, even when the power goes.
+
+Written beside their place, synced, then renamed; the directory is synced, too.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+from tallystick.errors import Error
+
+
+class FileError(Error):
+    """A file could not be read or written."""
+
+
+def save_file(path: Path, chunks: Iterable[bytes], *, mode: int = 0o644) -> None:
+    """Write ``path`` whole. What was there before stays until the new file is complete. Raises ``FileError``."""
+    try:
+        with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            draft = Path(file.name)
+            try:
+                for chunk in chunks:
+                    file.write(chunk)
+                file.flush()
+                os.fchmod(file.fileno(), mode)
+                os.fsync(file.fileno())
+                draft.replace(path)
+            except BaseException:
+                draft.unlink(missing_ok=True)
+                raise
+        sync_directory(path.parent)
+    except OSError as error:
+        raise file_fault(path, error) from error
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def load_file(path: Path, *, bytes_max: int) -> bytes:
+    """A small file. Raises ``FileError``."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(bytes_max + 1)
+    except OSError as error:
+        raise file_fault(path, error) from error
+    if len(data) > bytes_max:
+        raise FileError("body-too-large", expected=f"{path} with at most {bytes_max} bytes", seen="more")
+    return data
+
+
+def file_fault(path: Path, error: OSError) -> FileError:
+    """What to call an error of the operating system about ``path``."""
+    seen = error.strerror or str(error)
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
+            return FileError("disk-full", expected=f"room for {path}", seen=seen)
+        case errno.ENOENT | errno.ENOTDIR | errno.EISDIR:
+            return FileError("not-found", expected=f"the file {path}", seen=seen)
+        case _:
+            return FileError("disk-failed", expected=f"{path} to be readable and writable", seen=seen)

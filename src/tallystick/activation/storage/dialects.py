@@ -1,0 +1,194 @@
+"""What differs between SQLite and PostgreSQL, all of it.
+
+An engine with its durability settings; how a transaction begins; what is locked beside rows; which faults of the
+database are worth a second try, and what the others are called.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+from urllib.parse import quote
+
+import msgspec
+from sqlalchemy import URL, Connection, Engine, QueuePool, Table, create_engine, event, make_url, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from tallystick.errors import Error
+
+BUSY_SECONDS: Final = 10.0
+KEYS_MAX: Final = 900  # keys in one IN list, below the smallest limit of SQLite on variables, 999
+
+WRITING: Final = {"tallystick_mode": "write"}
+READING: Final = {"tallystick_mode": "read"}
+
+
+class DatabaseError(Error):
+    """The database could not do it. Nothing was half-done."""
+
+
+class Dialect(Protocol):
+    """One kind of database."""
+
+    name: str
+    migrates_itself: bool  # whether opening for service brings the schema up to date
+    pairs: str  # a SELECT of the columns device_id and number from the parameters that `pair_parameters` makes
+
+    def pair_parameters(self, keys: Sequence[tuple[str, int]]) -> dict[str, object]:
+        """See ``pairs``. (``IN`` over two columns would read a whole table on SQLite.)"""
+
+    def open_engine(self, *, create: bool) -> Engine:
+        """An engine for this database. ``create``: it may not exist yet."""
+
+    def insert(self, table: Table) -> Any:
+        """An INSERT that knows ``on_conflict_do_update`` (both engines have the same one)."""
+
+    def lock_names(self, connection: Connection, names: Iterable[str]) -> None:
+        """Keep other transactions that name the same from going on until this one ends: for what has no row yet."""
+
+    def is_conflict(self, error: DBAPIError) -> bool:
+        """Whether another transaction was in the way, so that running the work again is right."""
+
+    def fault(self, error: DBAPIError) -> DatabaseError:
+        """What to call an error of the driver."""
+
+
+def dialect_for(url: str) -> Dialect:
+    """The dialect of a database URL. Raises ``DatabaseError`` (``usage``) for any other database."""
+    expected = "a database URL like sqlite:////path/to/file or postgresql+psycopg://host/name"
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise DatabaseError("usage", expected=expected, seen="something else") from None
+    backend = parsed.get_backend_name()
+    if backend == "sqlite" and parsed.database:
+        return SqliteDialect(Path(parsed.database))
+    if backend == "postgresql":
+        return PostgresDialect(parsed)
+    raise DatabaseError("usage", expected=expected, seen=f"one for {backend}")
+
+
+class SqliteDialect:
+    """One file, one writer at a time; readers see the last commit (WAL). A commit is on the disk when it returns."""
+
+    name = "sqlite"
+    migrates_itself = True
+    pairs = (
+        "SELECT json_extract(value, '$[0]') AS device_id, json_extract(value, '$[1]') AS number FROM json_each(:pairs)"
+    )
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def pair_parameters(self, keys: Sequence[tuple[str, int]]) -> dict[str, object]:
+        """See ``Dialect``."""
+        return {"pairs": msgspec.json.encode(keys).decode()}
+
+    def open_engine(self, *, create: bool) -> Engine:
+        """See ``Dialect``. A file that is gone is never made anew by opening it."""
+        if not create and not self.path.exists():
+            raise DatabaseError("database-missing", expected="the database that init has made", seen=f"no {self.path}")
+
+        def connect() -> sqlite3.Connection:
+            uri = f"file:{quote(str(self.path.absolute()))}?mode={'rwc' if create else 'rw'}"
+            connection = sqlite3.connect(
+                uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            if create:
+                connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            return connection
+
+        engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=8, max_overflow=32)
+        event.listen(engine, "begin", self._begin)
+        return engine
+
+    @staticmethod
+    def _begin(connection: Connection) -> None:
+        mode = connection.get_execution_options().get("tallystick_mode")
+        # A writer takes its lock at once: a reader that turns writer could only fail.
+        connection.exec_driver_sql("BEGIN" if mode == "read" else "BEGIN IMMEDIATE")
+
+    def insert(self, table: Table) -> Any:
+        """See ``Dialect``."""
+        return sqlite.insert(table)
+
+    def lock_names(self, connection: Connection, names: Iterable[str]) -> None:
+        """See ``Dialect``. The only writer needs no other lock."""
+
+    def is_conflict(self, error: DBAPIError) -> bool:  # noqa: ARG002 - part of the protocol
+        """See ``Dialect``. With one writer at a time there is none; who waits too long is told so."""
+        return False
+
+    def fault(self, error: DBAPIError) -> DatabaseError:
+        """See ``Dialect``."""
+        seen = str(error.orig)
+        code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+        match code:
+            case sqlite3.SQLITE_FULL:
+                return DatabaseError("disk-full", expected=f"room beside {self.path}", seen=seen)
+            case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_IOERR | sqlite3.SQLITE_PERM:
+                return DatabaseError("disk-failed", expected=f"{self.path} to be writable", seen=seen)
+            case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+                return DatabaseError("database-damaged", expected=f"{self.path} to be a whole database", seen=seen)
+            case _:
+                return DatabaseError("database-unavailable", expected="the database to take it", seen=seen)
+
+
+class PostgresDialect:
+    """Row locks in id order, read committed; a conflict that locks cannot prevent is tried again."""
+
+    name = "postgresql"
+    migrates_itself = False
+    pairs = (
+        "SELECT device_id, number FROM unnest(CAST(:devices AS text[]), CAST(:numbers AS bigint[])) "
+        "AS wanted_pair(device_id, number)"
+    )
+    _CONFLICTS: Final = frozenset({"40001", "40P01", "23505"})  # serialisation, deadlock, unique race
+    _FULL: Final = frozenset({"53100"})
+
+    def __init__(self, url: URL) -> None:
+        self.url = url.set(drivername="postgresql+psycopg")
+
+    def pair_parameters(self, keys: Sequence[tuple[str, int]]) -> dict[str, object]:
+        """See ``Dialect``."""
+        return {"devices": [device_id for device_id, _ in keys], "numbers": [number for _, number in keys]}
+
+    def open_engine(self, *, create: bool) -> Engine:  # noqa: ARG002 - part of the protocol
+        """See ``Dialect``. The database itself is made by whoever runs PostgreSQL."""
+        engine = create_engine(self.url, pool_size=8, max_overflow=32, isolation_level="READ COMMITTED")
+        event.listen(engine, "begin", self._begin)
+        return engine
+
+    @staticmethod
+    def _begin(connection: Connection) -> None:
+        if connection.get_execution_options().get("tallystick_mode") == "read":
+            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+
+    def insert(self, table: Table) -> Any:
+        """See ``Dialect``."""
+        return postgresql.insert(table)
+
+    def lock_names(self, connection: Connection, names: Iterable[str]) -> None:
+        """See ``Dialect``."""
+        for name in sorted(set(names)):
+            connection.execute(_LOCK_NAME, {"name": name})
+
+    def is_conflict(self, error: DBAPIError) -> bool:
+        """See ``Dialect``."""
+        return getattr(error.orig, "sqlstate", None) in self._CONFLICTS
+
+    def fault(self, error: DBAPIError) -> DatabaseError:
+        """See ``Dialect``."""
+        seen = str(error.orig).split("\n", maxsplit=1)[0][:200]
+        state = getattr(error.orig, "sqlstate", None)
+        if state in self._FULL:
+            return DatabaseError("disk-full", expected="room on the disk of the database", seen=seen)
+        return DatabaseError("database-unavailable", expected="the database to take it", seen=seen)
+
+
+_LOCK_NAME: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")

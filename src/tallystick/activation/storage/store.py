@@ -1,0 +1,89 @@
+"""The store: a unit of work in one transaction, committed before its result is let out.
+
+A work that meets another one (a serialisation failure, a deadlock, two first contacts at once) runs again, from the
+beginning. Every other fault of the database is a ``DatabaseError``, and nothing of the work is left.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from tallystick.activation.storage import schema
+from tallystick.activation.storage.dialects import READING, WRITING, DatabaseError, Dialect, dialect_for
+from tallystick.activation.storage.transaction import SqlTransaction
+from tallystick.errors import InvariantError
+
+ResultT = TypeVar("ResultT")
+_ATTEMPTS_MAX: Final = 12
+
+
+class SqlStore:
+    """``activation.ports.Store`` on a database. Threads may share it."""
+
+    def __init__(self, engine: Engine, dialect: Dialect) -> None:
+        self.engine = engine
+        self.dialect = dialect
+
+    def transact(self, work: Callable[[SqlTransaction], ResultT]) -> ResultT:
+        """See ``activation.ports.Store``. Raises ``DatabaseError``."""
+        return self._run(work, writes=True)
+
+    def read(self, work: Callable[[SqlTransaction], ResultT]) -> ResultT:
+        """Run ``work``, which writes nothing, on one consistent state. It waits for no writer. Raises ``DatabaseError``."""
+        return self._run(work, writes=False)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+    def _run(self, work: Callable[[SqlTransaction], ResultT], *, writes: bool) -> ResultT:
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                with self.engine.connect() as connection:
+                    connection = connection.execution_options(**(WRITING if writes else READING))  # noqa: PLW2901 - the same one
+                    with connection.begin():
+                        result = work(SqlTransaction(connection, self.dialect, locks=writes))
+                return result
+            except (DBAPIError, PoolTimeoutError) as error:
+                if not self._goes_again(error, attempt):
+                    raise self._fault(error) from error
+            time.sleep(0.002 * attempt)
+
+    def _goes_again(self, error: DBAPIError | PoolTimeoutError, attempt: int) -> bool:
+        return attempt < _ATTEMPTS_MAX and isinstance(error, DBAPIError) and self.dialect.is_conflict(error)
+
+    def _fault(self, error: DBAPIError | PoolTimeoutError) -> DatabaseError | InvariantError:
+        if isinstance(error, PoolTimeoutError):
+            return DatabaseError("database-unavailable", expected="a free connection", seen="none in time")
+        if isinstance(error, IntegrityError):
+            return InvariantError("rows that fit the tables", str(error.orig))
+        if isinstance(error, OperationalError) or error.connection_invalidated or error.orig is not None:
+            return self.dialect.fault(error)
+        return DatabaseError("database-unavailable", expected="the database to take it", seen=str(error)[:200])
+
+
+def open_store(url: str, *, create: bool = False, service: bool = False) -> SqlStore:
+    """Open the database at ``url``. Raises ``DatabaseError``.
+
+    ``create``: it may not exist yet. ``service``: bring the schema of a SQLite file up to date first; otherwise an
+    older schema is refused, as a newer one always is.
+    """
+    dialect = dialect_for(url)
+    store = SqlStore(dialect.open_engine(create=create), dialect)
+    try:
+        schema.check(store.engine, dialect, may_migrate=create or (service and dialect.migrates_itself))
+    except DBAPIError as error:
+        store.close()
+        raise store._fault(error) from error  # noqa: SLF001 - its own module
+    except BaseException:
+        store.close()
+        raise
+    return store

@@ -1,0 +1,216 @@
+"""The tables. ``migrations/`` builds them; a test compares the two.
+
+Whatever belongs to an account carries it, so that the tables can be distributed by account. Identifiers compare by
+byte on every engine, so that "in id order" means the same to Python, SQLite and PostgreSQL. Moments are Unix seconds.
+Every read on the way to a reply goes through a key or an index that does not grow with a field server's history.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    text,
+)
+
+METADATA: Final = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_ID: Final = Text().with_variant(Text(collation="C"), "postgresql")
+_RISING: Final = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers only INTEGER keys by itself
+
+KINDS: Final = Table(
+    "kinds",
+    METADATA,
+    Column("kind", _ID, primary_key=True),
+    Column("position", BigInteger, nullable=False),
+)
+
+PRODUCTS: Final = Table(
+    "products",
+    METADATA,
+    Column("sku", _ID, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("kinds", Text, nullable=False),  # JSON list
+    Column("features", Text, nullable=False),  # JSON object: feature to count per unit
+    Column("returnable", Boolean, nullable=False),
+    Column("one_carry", Boolean, nullable=False),
+    Column("engineering", Boolean, nullable=False),
+)
+
+ENTITLEMENTS: Final = Table(
+    "entitlements",
+    METADATA,
+    Column("entitlement_id", _ID, primary_key=True),
+    Column("account", _ID, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Index("ix_entitlements_account", "account", "created_at"),
+)
+
+LINES: Final = Table(
+    "lines",
+    METADATA,
+    Column("line_id", _ID, primary_key=True),
+    Column("entitlement_id", _ID, ForeignKey("entitlements.entitlement_id"), nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("account", _ID, nullable=False),
+    Column("sku", _ID, ForeignKey("products.sku"), nullable=False),
+    Column("secret", LargeBinary, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("engineering", Boolean, nullable=False),
+    Column("suspended", Boolean, nullable=False),
+    Column("frozen", Boolean, nullable=False),
+    Column("bought", BigInteger, nullable=False),
+    Column("available", BigInteger, nullable=False),
+    Column("held", BigInteger, nullable=False),
+    Column("returning", BigInteger, nullable=False, quote=True),  # a word of SQL
+    Column("quarantined", BigInteger, nullable=False),
+    Column("retired", BigInteger, nullable=False),
+    Column("entries", BigInteger, nullable=False),
+    Column("chain", Text, nullable=False),
+    CheckConstraint('available + held + "returning" + quarantined + retired = bought', name="conserved"),
+    CheckConstraint('held >= 0 AND "returning" >= 0 AND quarantined >= 0 AND retired >= 0', name="not_negative"),
+    Index("ix_lines_entitlement_id", "entitlement_id", "position"),
+    Index("ix_lines_account", "account"),
+)
+
+FIELD_SERVERS: Final = Table(
+    "field_servers",
+    METADATA,
+    Column("device_id", _ID, primary_key=True),
+    Column("public_key", Text, nullable=False),
+    Column("account", _ID),
+    Column("kind", Text, nullable=False),
+    Column("host_id", _ID, nullable=False),
+    Column("name", _ID, nullable=False),
+    Column("software", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("spoken_epoch", BigInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("proven", BigInteger, nullable=False),
+    Column("outstanding", Text, nullable=False),  # JSON: [[epoch, number, {line: quantity}], ...]
+    Column("recovering", BigInteger),
+    Column("lost_at", BigInteger),
+    Column("lost_until", BigInteger),
+    Column("first_seen_at", BigInteger, nullable=False),
+    Column("last_seen_at", BigInteger, nullable=False),
+    Index("ix_field_servers_host_id", "host_id"),
+    Index("ix_field_servers_name", "name"),
+    Index("ix_field_servers_account", "account"),
+    Index(
+        "ix_field_servers_lost_until",
+        "lost_until",
+        sqlite_where=text("status = 'lost'"),
+        postgresql_where=text("status = 'lost'"),
+    ),
+)
+
+HOLDINGS: Final = Table(
+    "holdings",
+    METADATA,
+    Column("line_id", _ID, ForeignKey("lines.line_id"), primary_key=True),
+    Column("device_id", _ID, ForeignKey("field_servers.device_id"), primary_key=True),
+    Column("account", _ID),
+    Column("held", BigInteger, nullable=False),
+    Column("returning", BigInteger, nullable=False, quote=True),
+    Column("quarantined", BigInteger, nullable=False),
+    Column("since_at", BigInteger, nullable=False),
+    Index("ix_holdings_device_id", "device_id"),
+    Index(
+        "ix_holdings_since_at",
+        "since_at",
+        sqlite_where=text('"returning" > 0'),
+        postgresql_where=text('"returning" > 0'),
+    ),
+)
+
+ENTRIES: Final = Table(
+    "entries",
+    METADATA,
+    Column("line_id", _ID, ForeignKey("lines.line_id"), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("account", _ID),
+    Column("source", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("quantity", BigInteger, nullable=False),
+    Column("device_id", _ID),
+    Column("cause", Text, nullable=False),
+    Column("booked_at", BigInteger, nullable=False),
+    Column("chain", Text, nullable=False),
+)
+
+MESSAGES: Final = Table(
+    "messages",
+    METADATA,
+    Column("digest", _ID, primary_key=True),
+    Column("device_id", _ID, nullable=False),  # may be a stranger's, which is refused and never enrolled
+    Column("account", _ID),
+    Column("epoch", BigInteger, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("taken_at", BigInteger, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("code", Text),
+    Column("detail", Text, nullable=False),
+    Column("reply", Text, nullable=False),  # envelopes, one a line
+    Index("ix_messages_device_id_sequence", "device_id", "sequence", "taken_at"),
+)
+
+GRANTS: Final = Table(
+    "grants",
+    METADATA,
+    Column("device_id", _ID, ForeignKey("field_servers.device_id"), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("account", _ID),
+    Column("epoch", BigInteger, nullable=False),
+    Column("digest", _ID, nullable=False),
+    Column("issued_at", BigInteger, nullable=False),
+    Column("envelope", Text),
+)
+
+INCIDENTS: Final = Table(
+    "incidents",
+    METADATA,
+    Column("id", _RISING, primary_key=True),
+    Column("account", _ID),
+    Column("kind", Text, nullable=False),
+    Column("device_id", _ID, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("digest", _ID),
+    Index("ix_incidents_device_id", "device_id"),
+)
+
+DECLARATIONS: Final = Table(
+    "declarations",
+    METADATA,
+    Column("device_id", _ID, ForeignKey("field_servers.device_id"), primary_key=True),
+    Column("at", BigInteger, primary_key=True, autoincrement=False),
+    Column("account", _ID),
+    Column("reason", Text, nullable=False),
+    Column("declared_by", Text, nullable=False),
+    Column("override_by", Text),
+    Column("line_ids", Text, nullable=False),  # JSON list
+    Column("undone_at", BigInteger),
+    Index("ix_declarations_account", "account", "at"),
+)

@@ -1,0 +1,288 @@
+"""One unit of work on a database: ``activation.ports.Transaction`` and a few lists more.
+
+Reads are set-based and lock in id order; writes are one statement a table, with as many rows as there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import TypeVar
+
+from sqlalchemy import Connection, Executable, or_, select
+
+from tallystick.activation.ports import (
+    Answer,
+    Changes,
+    FieldServer,
+    Holding,
+    Incident,
+    IssuedGrant,
+    LostDeclaration,
+    Status,
+)
+from tallystick.activation.storage import rows, statements
+from tallystick.activation.storage.dialects import KEYS_MAX, Dialect
+from tallystick.activation.storage.tables import (
+    DECLARATIONS,
+    ENTITLEMENTS,
+    ENTRIES,
+    FIELD_SERVERS,
+    GRANTS,
+    HOLDINGS,
+    INCIDENTS,
+    KINDS,
+    LINES,
+    PRODUCTS,
+)
+from tallystick.domain.catalog import Catalog, Product
+from tallystick.domain.entitlement import Entitlement, Line
+from tallystick.domain.ids import DeviceId, Digest, EntitlementId, LineId
+from tallystick.domain.ledger import Entry
+
+ValueT = TypeVar("ValueT")
+_LAST_OF_ID = "~"  # sorts behind every symbol of a device id
+
+
+class SqlTransaction:
+    """See ``activation.ports.Transaction``. ``locks`` is false where nothing will be written."""
+
+    def __init__(self, connection: Connection, dialect: Dialect, *, locks: bool) -> None:
+        self._connection = connection
+        self._dialect = dialect
+        self._locks = locks
+        self._products: dict[str, Product] = {}
+        self._device_accounts: dict[DeviceId, str | None] = {}  # every field server that has a row
+        self._line_accounts: dict[LineId, str] = {}
+
+    # On the way to a reply
+
+    def load_field_servers_for_update(self, ids: Collection[DeviceId]) -> dict[DeviceId, FieldServer]:
+        """See ``activation.ports.Transaction``."""
+        statement = statements.FIELD_SERVERS_BY_ID_LOCKED if self._locks else statements.FIELD_SERVERS_BY_ID
+        found = [rows.field_server_of(row) for row in self._select(statement, ids)]
+        self._device_accounts |= {server.device_id: server.account for server in found}
+        return {server.device_id: server for server in found}
+
+    def load_lines_for_update(self, ids: Collection[LineId]) -> dict[LineId, Line]:
+        """See ``activation.ports.Transaction``."""
+        statement = statements.LINES_BY_ID_LOCKED if self._locks else statements.LINES_BY_ID
+        return {line.line_id: line for line in self._lines(self._select(statement, ids))}
+
+    def load_answers(self, digests: Collection[Digest]) -> dict[Digest, Answer]:
+        """See ``activation.ports.Transaction``."""
+        return {row.digest: rows.answer_of(row) for row in self._select(statements.ANSWERS_BY_DIGEST, digests)}
+
+    def load_used_sequences(self, keys: Collection[tuple[DeviceId, int]]) -> dict[tuple[DeviceId, int], Digest]:
+        """See ``activation.ports.Transaction``. Where two messages used one, the first of them."""
+        return self._digests(statements.digests_by_sequence(self._dialect.pairs), keys)
+
+    def load_grant_digests(self, keys: Collection[tuple[DeviceId, int]]) -> dict[tuple[DeviceId, int], Digest]:
+        """See ``activation.ports.Transaction``."""
+        return self._digests(statements.digests_by_grant(self._dialect.pairs), keys)
+
+    def load_host_id_owners(self, host_ids: Collection[str]) -> dict[str, list[DeviceId]]:
+        """See ``activation.ports.Transaction``. Two first contacts with one host id wait for each other."""
+        if self._locks:
+            self._dialect.lock_names(self._connection, (f"host-id:{host_id}" for host_id in host_ids))
+        owners: dict[str, list[DeviceId]] = {}
+        for row in self._select(statements.OWNERS_BY_HOST_ID, host_ids):
+            owners.setdefault(row.host_id, []).append(row.device_id)
+        return owners
+
+    def load_holdings(self, line_ids: Collection[LineId]) -> list[Holding]:
+        """See ``activation.ports.Transaction``."""
+        return [rows.holding_of(row) for row in self._select(statements.HOLDINGS_BY_LINE, line_ids)]
+
+    def save(self, changes: Changes) -> None:
+        """See ``activation.ports.Transaction``."""
+        known = self._device_accounts.keys()
+        servers = [changes.field_servers[device_id] for device_id in sorted(changes.field_servers)]
+        new = [rows.field_server_values(server) for server in servers if server.device_id not in known]
+        changed = [rows.field_server_values(server) for server in servers if server.device_id in known]
+        for values in changed:
+            values["key_device_id"] = values.pop("device_id")
+        self._device_accounts |= {server.device_id: server.account for server in servers}
+        self._line_accounts |= {line.line_id: line.account for line in changes.lines.values()}
+        lines, devices = self._line_accounts, self._device_accounts
+        # A plain INSERT: when two processes meet one device for the first time, the second must not overwrite.
+        self._write(statements.INSERT_FIELD_SERVER, new)
+        self._write(statements.UPDATE_FIELD_SERVER, changed)
+        self._write(statements.UPDATE_LINE, [rows.line_changes(changes.lines[key]) for key in sorted(changes.lines)])
+        self._write(
+            statements.INSERT_ENTRY, [rows.entry_values(entry, lines.get(entry.line_id)) for entry in changes.entries]
+        )
+        self._save_holdings(changes.holdings.values())
+        self._write(
+            statements.INSERT_MESSAGE,
+            [rows.message_values(message, devices.get(message.device_id)) for message in changes.messages],
+        )
+        self._write(
+            statements.INSERT_GRANT,
+            [rows.grant_values(grant, devices.get(grant.device_id)) for grant in changes.grants],
+        )
+        self._write(
+            statements.INSERT_INCIDENT,
+            [rows.incident_values(incident, devices.get(incident.device_id)) for incident in changes.incidents],
+        )
+        self._write(
+            statements.upsert_declaration(self._dialect),
+            [rows.declaration_values(declaration) for declaration in changes.declarations],
+        )
+
+    # What people manage
+
+    def load_issued_grant(self, device_id: DeviceId, number: int) -> IssuedGrant | None:
+        """See ``activation.ports.Transaction``."""
+        statement = select(GRANTS).where(GRANTS.c.device_id == device_id, GRANTS.c.number == number)
+        return self._first(statement, rows.grant_of)
+
+    def load_declarations(self, *, account: str | None, since_at: int) -> list[LostDeclaration]:
+        """See ``activation.ports.Transaction``. Two who count at once wait for each other."""
+        if self._locks:
+            self._dialect.lock_names(self._connection, [f"declarations:{account}"])
+        statement = select(DECLARATIONS).where(DECLARATIONS.c.account == account, DECLARATIONS.c.at >= since_at)
+        return self._all(statement.order_by(DECLARATIONS.c.at), rows.declaration_of)
+
+    def load_last_declaration(self, device_id: DeviceId) -> LostDeclaration | None:
+        """See ``activation.ports.Transaction``."""
+        statement = select(DECLARATIONS).where(DECLARATIONS.c.device_id == device_id)
+        return self._first(statement.order_by(DECLARATIONS.c.at.desc()).limit(1), rows.declaration_of)
+
+    def load_due_quarantines(self, now: int) -> list[DeviceId]:
+        """See ``activation.ports.Transaction``."""
+        due = (FIELD_SERVERS.c.status == Status.LOST.value, FIELD_SERVERS.c.lost_until <= now)
+        return self._all(select(FIELD_SERVERS.c.device_id).where(*due), lambda row: DeviceId(row.device_id))
+
+    def find_field_servers(self, *, after: DeviceId | None = None, limit: int = 1000) -> list[FieldServer]:
+        """See ``activation.ports.Transaction``."""
+        statement = select(FIELD_SERVERS).where(FIELD_SERVERS.c.device_id > (after or ""))
+        return self._all(statement.order_by(FIELD_SERVERS.c.device_id).limit(limit), rows.field_server_of)
+
+    def find_field_servers_named(self, text: str) -> list[FieldServer]:
+        """See ``activation.ports.Transaction``."""
+        column = FIELD_SERVERS.c
+        begins = (column.device_id >= text) & (column.device_id < text + _LAST_OF_ID)
+        statement = select(FIELD_SERVERS).where(or_(begins, column.name == text, column.host_id == text))
+        return self._all(statement.order_by(column.device_id).limit(1000), rows.field_server_of)
+
+    def find_lines(self, *, after: LineId | None = None, limit: int = 1000) -> list[Line]:
+        """See ``activation.ports.Transaction``."""
+        statement = statements.LINES_WITH_PRODUCTS.where(LINES.c.line_id > (after or ""))
+        return list(self._lines(self._connection.execute(statement.order_by(LINES.c.line_id).limit(limit))))
+
+    def find_open_returns(self) -> list[Holding]:
+        """See ``activation.ports.Transaction``."""
+        statement = select(HOLDINGS).where(HOLDINGS.c.returning > 0)
+        order = (HOLDINGS.c.since_at, HOLDINGS.c.device_id, HOLDINGS.c.line_id)
+        return self._all(statement.order_by(*order), rows.holding_of)
+
+    def find_incidents(self, *, limit: int = 1000) -> list[Incident]:
+        """See ``activation.ports.Transaction``."""
+        return self._all(select(INCIDENTS).order_by(INCIDENTS.c.id.desc()).limit(limit), rows.incident_of)
+
+    def find_entries(self, line_id: LineId, *, after: int = 0, limit: int = 10_000) -> list[Entry]:
+        """See ``activation.ports.Transaction``."""
+        statement = select(ENTRIES).where(ENTRIES.c.line_id == line_id, ENTRIES.c.number > after)
+        return self._all(statement.order_by(ENTRIES.c.number).limit(limit), rows.entry_of)
+
+    def find_entitlements(self, *, after: EntitlementId | None = None, limit: int = 1000) -> list[Entitlement]:
+        """Entitlements with their lines, in id order, a page at a time."""
+        statement = select(ENTITLEMENTS).where(ENTITLEMENTS.c.entitlement_id > (after or ""))
+        found = list(self._connection.execute(statement.order_by(ENTITLEMENTS.c.entitlement_id).limit(limit)))
+        return self._entitlements(found)
+
+    def load_entitlement(self, entitlement_id: EntitlementId) -> Entitlement | None:
+        """See ``activation.ports.Transaction``."""
+        statement = select(ENTITLEMENTS).where(ENTITLEMENTS.c.entitlement_id == entitlement_id)
+        return next(iter(self._entitlements(list(self._connection.execute(statement)))), None)
+
+    def save_entitlement(self, entitlement: Entitlement, entries: Sequence[Entry]) -> None:
+        """See ``activation.ports.Transaction``."""
+        header = {
+            "entitlement_id": entitlement.entitlement_id,
+            "account": entitlement.account,
+            "created_at": entitlement.created_at,
+        }
+        self._write(statements.INSERT_ENTITLEMENT, [header])
+        self._write(
+            statements.INSERT_LINE,
+            [rows.line_values(line, position) for position, line in enumerate(entitlement.lines)],
+        )
+        self._write(statements.INSERT_ENTRY, [rows.entry_values(entry, entitlement.account) for entry in entries])
+        self._line_accounts |= {line.line_id: line.account for line in entitlement.lines}
+
+    def load_catalog(self) -> Catalog:
+        """See ``activation.ports.Transaction``."""
+        kinds = self._all(select(KINDS).order_by(KINDS.c.position), lambda row: str(row.kind))
+        products = self._all(select(PRODUCTS).order_by(PRODUCTS.c.sku), rows.product_of)
+        return Catalog(kinds=tuple(kinds), products={product.sku: product for product in products})
+
+    def save_catalog(self, catalog: Catalog) -> None:
+        """See ``activation.ports.Transaction``. Products that the new catalog does not name stay, too."""
+        self._connection.execute(KINDS.delete())
+        kinds = [{"kind": kind, "position": position} for position, kind in enumerate(catalog.kinds)]
+        self._write(statements.INSERT_KIND, kinds)
+        products = [rows.product_values(catalog.products[sku]) for sku in sorted(catalog.products)]
+        self._write(statements.upsert_product(self._dialect), products)
+        self._products.clear()
+
+    # Inside
+
+    def _digests(
+        self, statement: Executable, keys: Collection[tuple[DeviceId, int]]
+    ) -> dict[tuple[DeviceId, int], Digest]:
+        found: dict[tuple[DeviceId, int], Digest] = {}
+        if keys:
+            for row in self._connection.execute(statement, self._dialect.pair_parameters(sorted(keys))):
+                found.setdefault((row.device_id, row.number), row.digest)
+        return found
+
+    def _select(self, statement: Executable, keys: Collection[str]) -> Iterator[rows.Row]:
+        ordered = sorted(set(keys))
+        for start in range(0, len(ordered), KEYS_MAX):
+            yield from self._connection.execute(statement, {"keys": ordered[start : start + KEYS_MAX]})
+
+    def _all(self, statement: Executable, read: Callable[[rows.Row], ValueT]) -> list[ValueT]:
+        return [read(row) for row in self._connection.execute(statement)]
+
+    def _first(self, statement: Executable, read: Callable[[rows.Row], ValueT]) -> ValueT | None:
+        row = self._connection.execute(statement).first()
+        return None if row is None else read(row)
+
+    def _write(self, statement: Executable, values: list[rows.Values]) -> None:
+        if values:
+            self._connection.execute(statement, values)
+
+    def _lines(self, found: Iterable[rows.Row]) -> Iterator[Line]:
+        for row in found:
+            product = self._products.get(row.sku)
+            if product is None:
+                product = self._products[row.sku] = rows.product_of(row, engineering=row.product_engineering)
+            self._line_accounts[row.line_id] = row.account
+            yield rows.line_of(row, product)
+
+    def _entitlements(self, headers: Sequence[rows.Row]) -> list[Entitlement]:
+        statement = statements.LINES_BY_ENTITLEMENT
+        found = self._select(statement, [header.entitlement_id for header in headers])
+        grouped = groupby(self._lines(found), key=lambda line: line.entitlement_id)
+        lines = {entitlement_id: tuple(group) for entitlement_id, group in grouped}
+        return [
+            Entitlement(
+                entitlement_id=header.entitlement_id,
+                account=header.account,
+                created_at=header.created_at,
+                lines=lines.get(header.entitlement_id, ()),
+            )
+            for header in headers
+        ]
+
+    def _save_holdings(self, holdings: Iterable[Holding]) -> None:
+        kept, gone = [], []
+        for holding in sorted(holdings, key=lambda holding: (holding.line_id, holding.device_id)):
+            if holding.held or holding.returning or holding.quarantined:
+                kept.append(rows.holding_values(holding, self._line_accounts.get(holding.line_id)))
+            else:
+                gone.append({"key_line_id": holding.line_id, "key_device_id": holding.device_id})
+        self._write(statements.DELETE_HOLDING, gone)
+        self._write(statements.upsert_holding(self._dialect), kept)

@@ -444,7 +444,7 @@ class _Visit:
                     kind=field_server.kind,
                     lines=self.books.lines,
                     held=field_server.intended,
-                    reserved={line: kept.held + kept.returning for line, kept in field_server.reserved().items()},
+                    reserved=self._reserved(),
                     now=self.desk.now,
                 )
                 decision = self._check_company(decision)
@@ -476,28 +476,15 @@ class _Visit:
         return wants
 
     def _check_company(self, decision: Granted | Denied) -> Granted | Denied:
-        """A field server serves one account at a time, and a grant has room for so many lines."""
-        if isinstance(decision, Denied):
-            return decision
-        if len(decision.quantities) > messages.LICENSES_MAX:
-            seen = f"{len(decision.quantities)} lines"
-            reason = Reason(code="too-many-lines", expected=f"at most {messages.LICENSES_MAX} lines", seen=seen)
-            return Denied(reasons=(reason,))
-        accounts = {self.books.line(line_id).account for line_id in decision.quantities}
-        accounts |= {self.books.line(line_id).account for line_id in self.field_server.reserved()}
-        if len(accounts) > 1:
-            return Denied(
-                reasons=(
-                    Reason(
-                        code="account-differs",
-                        expected="licenses of one account on a field server",
-                        seen="a line of another account than those it holds",
-                    ),
-                )
-            )
-        if accounts:
-            self._keep(account=accounts.pop())
+        decision = rules.decide_company(decision, lines=self.books.lines, reserved=self._reserved())
+        if isinstance(decision, Granted):
+            accounts = {self.books.line(line_id).account for line_id in decision.quantities}
+            if accounts:
+                self._keep(account=accounts.pop())
         return decision
+
+    def _reserved(self) -> dict[LineId, int]:
+        return {line_id: kept.held + kept.returning for line_id, kept in self.field_server.reserved().items()}
 
     # Answers
 

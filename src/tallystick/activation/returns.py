@@ -54,20 +54,19 @@ def start_change(
     books.load_lines([want.line_id for want in wants or ()])
     if wants is None:
         wants = [Want(line_id=line_id, quantity=0) for line_id in field_server.intended]
+    reserved = {line_id: kept.held + kept.returning for line_id, kept in field_server.reserved().items()}
     decision = rules.decide_change(
-        wants,
-        kind=field_server.kind,
-        lines=books.lines,
-        held=field_server.intended,
-        reserved={line_id: kept.held + kept.returning for line_id, kept in field_server.reserved().items()},
-        now=now,
+        wants, kind=field_server.kind, lines=books.lines, held=field_server.intended, reserved=reserved, now=now
     )
+    decision = rules.decide_company(decision, lines=books.lines, reserved=reserved)
     if isinstance(decision, Denied):
         first = decision.reasons[0]
         raise RefusedError(first.code, expected=first.expected, seen=first.seen, reasons=decision.reasons)
     newest = transaction.load_issued_grant(device_id, field_server.number)
     if newest is not None and newest.envelope and decision.quantities == field_server.intended:
         return newest.envelope
+    for line_id in decision.quantities:
+        field_server = replace(field_server, account=books.line(line_id).account)
     envelope = books.grant(field_server, decision.quantities, request=None, cause=f"person:{by}: change", confirm=True)
     books.save()
     return envelope

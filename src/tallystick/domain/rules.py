@@ -7,9 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from tallystick.domain.entitlement import Line
 from tallystick.domain.ids import LineId
+
+LINES_MAX: Final = 50  # lines of one grant
+RESERVED_LINES_MAX: Final = (
+    2 * LINES_MAX
+)  # lines kept for one field server, proven or not: what one credit has room for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +127,34 @@ def decide_change(
     """A person at the activation server sets end states: no proof and no consent to a return is needed."""
     proven = [Want(line_id=want.line_id, quantity=want.quantity, is_proven=True) for want in wants]
     return decide_activation(proven, kind=kind, lines=lines, held=held, reserved=reserved, now=now)
+
+
+def decide_company(
+    decision: Granted | Denied, *, lines: Mapping[LineId, Line], reserved: Mapping[LineId, int]
+) -> Granted | Denied:
+    """May these lines be together on one field server? It serves one account, and a grant and a credit have limits.
+
+    ``reserved`` counts what is not proven to be given back, too: it is credited one day, all of it by one message.
+    """
+    if isinstance(decision, Denied):
+        return decision
+    kept = reserved.keys() | decision.quantities.keys()
+    accounts = {lines[line_id].account for line_id in kept}
+    if len(decision.quantities) > LINES_MAX:
+        expected, seen = f"at most {LINES_MAX} lines", f"{len(decision.quantities)} lines"
+    elif len(kept) > max(RESERVED_LINES_MAX, len(reserved)):
+        expected = f"at most {RESERVED_LINES_MAX} lines, with those whose return is not proven"
+        seen = f"{len(kept)} lines"
+    elif len(accounts) > 1:
+        reason = Reason(
+            code="account-differs",
+            expected="licenses of one account on a field server",
+            seen="a line of another account than those it holds",
+        )
+        return Denied(reasons=(reason,))
+    else:
+        return decision
+    return Denied(reasons=(Reason(code="too-many-lines", expected=expected, seen=seen),))
 
 
 def _against_growth(line: Line, *, kind: str, growth: int, now: int) -> list[Reason]:

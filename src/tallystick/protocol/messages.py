@@ -14,8 +14,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 from tallystick.domain.ids import ActivationId, DeviceId, Digest, EntitlementId, LicenseId, LineId
+from tallystick.domain.rules import LINES_MAX, RESERVED_LINES_MAX
 from tallystick.domain.verdict import License
-from tallystick.protocol.envelope import INTEGER_MAX, Verified, encode_base64url, encode_json, parse_json
+from tallystick.protocol.envelope import INTEGER_MAX, Verified, encode_base64url, encode_json, parse_json, printable
 from tallystick.protocol.problems import WireError
 
 REQUEST: Final = "tally-request+jwt"
@@ -26,7 +27,7 @@ KEYS: Final = "tally-keys+jwt"
 ENTITLEMENT: Final = "tally-entitlement+jwt"
 
 QUANTITY_MAX: Final = 1_000_000_000
-LICENSES_MAX: Final = 50  # lines on one field server, so that a grant fits into a request that repeats it (section 9)
+LICENSES_MAX: Final = LINES_MAX  # so few that a grant fits into a request that repeats it (section 9)
 EPOCH_MAX: Final = 2**48  # a field server's; the activation server may always go higher
 REASONS_MAX: Final = 100
 
@@ -188,8 +189,8 @@ class Credit(Claims, frozen=True):
     iat: Moment
     request: Hash
     seen: Annotated[int, Meta(ge=0, le=INTEGER_MAX)]
-    credits: Annotated[tuple[LineCredit, ...], Meta(max_length=LICENSES_MAX * 2)]
-    entries: Annotated[tuple[EntryClaim, ...], Meta(max_length=LICENSES_MAX * 4)]
+    credits: Annotated[tuple[LineCredit, ...], Meta(max_length=RESERVED_LINES_MAX)]
+    entries: Annotated[tuple[EntryClaim, ...], Meta(max_length=RESERVED_LINES_MAX * 2)]
 
 
 class EntitlementLine(Claims, frozen=True):
@@ -253,6 +254,8 @@ def parse_request(verified: Verified) -> Request:
             expected=f"{request.purpose} with {' or '.join(sorted(allowed)) or 'no wants'}",
             seen=" and ".join(sorted(named)) or "none",
         )
+    if request.purpose != "activate" and any(want.proof is not None for want in request.wants or ()):
+        raise WireError("claims-malformed", expected="a proof with activate only", seen=f"a {request.purpose} with one")
     return request
 
 
@@ -284,7 +287,9 @@ def convert_claims(payload: bytes, kind: type[ClaimsT]) -> ClaimsT:
     try:
         return msgspec.convert(parse_json(payload), kind, strict=True)
     except msgspec.ValidationError as error:
-        raise WireError("claims-malformed", expected=f"the claims of {kind.__name__}", seen=str(error)[:200]) from None
+        raise WireError(
+            "claims-malformed", expected=f"the claims of {kind.__name__}", seen=printable(str(error), 200)
+        ) from None
 
 
 def request_digest(reply: Reply) -> Digest | None:

@@ -24,6 +24,7 @@ _SECRET_SYMBOLS = 26
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _CHECK_ALPHABET = _ALPHABET + "*~$=U"
+_LOOK_ALIKES = {"O": "0", "I": "1", "L": "1"}
 _VALUES = {symbol: value for value, symbol in enumerate(_ALPHABET)} | {"O": 0, "I": 1, "L": 1}
 _CHECK_PRIME = 37
 _IGNORED = str.maketrans("", "", "- \t\r\n")
@@ -120,10 +121,10 @@ def parse_line_id(text: str) -> LineId:
     if plain.startswith("AT") and len(plain) > LINE_ID_SYMBOLS:
         return parse_activation_id(text).line_id
     try:
-        value = decode_base32(plain)
+        value = decode_base32(plain) if len(plain) == LINE_ID_SYMBOLS else -1
     except ValueError:
         value = -1
-    if value < 0 or len(plain) != LINE_ID_SYMBOLS:
+    if value < 0:
         raise IdError(
             "line-id-mistyped", expected="the eight symbols of a line id, like 7K3M9Q2A", seen=repr(text[:40])
         )
@@ -135,7 +136,7 @@ def _checked(symbols: str, check: str, *, code: str, expected: str) -> int:
         value = decode_base32(symbols)
     except ValueError as error:
         raise IdError(code, expected=expected, seen=f"the symbol {error.args[0]!r}") from None
-    if check_symbol(value) != check:
+    if check_symbol(value) != _LOOK_ALIKES.get(check, check):
         raise IdError(
             code, expected=expected, seen="a check symbol that does not fit: one symbol is mistyped"
         ) from None

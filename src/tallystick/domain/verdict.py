@@ -70,12 +70,12 @@ def decide_verdict(feature: str, *, required: int, licenses: Iterable[License], 
             continue
         known = True
         if license_.expires_at is not None and license_.expires_at <= time_seen:
-            expired_at = max(expired_at or 0, license_.expires_at)
+            expired_at = license_.expires_at if expired_at is None else max(expired_at, license_.expires_at)
             continue
         activated += count
         engineering = engineering or license_.engineering
         if license_.expires_at is not None:
-            next_expiry = min(next_expiry or license_.expires_at, license_.expires_at)
+            next_expiry = license_.expires_at if next_expiry is None else min(next_expiry, license_.expires_at)
     if activated and required <= activated:
         standing, why = Standing.LICENSED, f"{activated} activated, {required} required"
     elif activated:

@@ -1,0 +1,1 @@
+"""Device Administrator, the technician's program: assigns, activates, refreshes and returns licenses."""

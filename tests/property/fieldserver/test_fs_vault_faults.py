@@ -1,5 +1,6 @@
 """Whatever becomes of unsynced bytes, the vault is the state before or after, never between (protocol, section 9)."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -28,14 +29,14 @@ def torn(draw, old, new):
     length = max(len(old), len(new))
     old, new = old.ljust(length, b"\0"), new.ljust(length, b"\0")
     cuts = sorted({0, length, *draw(st.lists(st.integers(0, length), max_size=6))})
-    pieces = [(new if draw(st.booleans()) else old)[low:high] for low, high in zip(cuts, cuts[1:], strict=False)]
+    pieces = [(new if draw(st.booleans()) else old)[low:high] for low, high in itertools.pairwise(cuts)]
     data = bytearray(b"".join(pieces))
     if data and draw(st.booleans()):
         data[draw(st.integers(0, length - 1))] ^= 1 << draw(st.integers(0, 7))
     return bytes(data[: draw(st.sampled_from([length, len(new) // 2, 0]))])
 
 
-@pytest.mark.parametrize("offset", range(0, 64))
+@pytest.mark.parametrize("offset", range(64))
 def test_a_save_cut_at_any_early_offset_gives_the_state_before(offset):
     disk = FaultyDisk()
     vault_ = vault.create(disk, SEED, STATE)
@@ -73,9 +74,10 @@ def test_a_flip_anywhere_in_both_slots_never_gives_a_third_state(data):
             content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
         disk.durable[name] = bytes(content)
     try:
-        assert Vault(disk, SEED).load() in (STATE, LONGER.state)
+        found = Vault(disk, SEED).load()
     except Error as error:
-        assert error.code == "vault-damaged"
+        found = error.code
+    assert found in (STATE, LONGER.state, "vault-damaged")
 
 
 @given(data=st.binary(max_size=300))

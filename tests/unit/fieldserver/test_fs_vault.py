@@ -106,7 +106,7 @@ def test_the_slot_that_is_bad_is_the_one_written_next():
 
 def test_two_bad_slots_are_damage():
     disk, _, _ = made()
-    disk.durable = {name: b"junk" for name in SLOTS}
+    disk.durable = dict.fromkeys(SLOTS, b"junk")
     with pytest.raises(Error) as caught:
         Vault(disk, SEED).load()
     assert caught.value.code == "vault-damaged"

@@ -1,0 +1,276 @@
+"""Load, step, save, then speak; and how a data directory comes to be."""
+
+import contextlib
+import errno
+import json
+import ssl
+import threading
+
+import pytest
+from cryptography import x509
+from fs_disk import FaultyDisk
+from fs_helpers import NOW, Desk, activate
+
+from tallystick.errors import Error
+from tallystick.fieldserver import commissioning, platform, vault
+from tallystick.fieldserver.agent import TIME_SAVED_SECONDS, Agent
+from tallystick.fieldserver.certificate import fingerprint_of
+from tallystick.fieldserver.platform import FileLock, Settings
+from tallystick.fieldserver.state import Refresh, Relinquish
+from tallystick.fieldserver.vault import Vault
+from tallystick.protocol.envelope import open_envelope
+from tallystick.protocol.tallyfile import parse_chunks
+
+SEED = b"d" * 32
+
+
+class FakeClock:
+    def __init__(self):
+        self.value = NOW
+
+    def now(self):
+        return self.value
+
+
+class Counting:
+    def __init__(self):
+        self.count = 0
+
+    def bytes(self, count):
+        self.count += 1
+        return self.count.to_bytes(count, "big")
+
+
+class FreeLock:
+    @contextlib.contextmanager
+    def hold(self):
+        yield
+
+
+class Rig:
+    def __init__(self):
+        self.desk = Desk(seed=SEED)
+        self.disk, self.clock = FaultyDisk(), FakeClock()
+        vault.create(self.disk, SEED, self.desk.state)
+        self.agent = self.other()
+
+    def other(self):
+        vault_ = Vault(self.disk, SEED)
+        return Agent(vault=vault_, device=self.desk.device, clock=self.clock, random=Counting(), lock=FreeLock())
+
+    def deliver(self, *lines):
+        return self.agent.deliver(list(parse_chunks(["\n".join(lines).encode()])))
+
+
+@pytest.fixture
+def rig():
+    rig = Rig()
+    rig.deliver(rig.desk.issuer.keyset())
+    return rig
+
+
+def test_a_message_is_durable_before_it_is_let_out(rig):
+    rig.agent.ask(Refresh())
+    assert not rig.disk.cached
+    assert rig.other().outbox() == rig.agent.outbox()
+
+
+def test_a_message_whose_save_failed_is_not_let_out(rig):
+    rig.disk.fail_with = errno.ENOSPC
+    with pytest.raises(Error) as caught:
+        rig.agent.ask(Refresh())
+    assert caught.value.code == "disk-full"
+    rig.disk.fail_with = None
+    assert rig.agent.outbox() == ()
+
+
+def test_a_refusal_is_raised_with_its_code(rig):
+    with pytest.raises(Error) as caught:
+        rig.agent.ask(activate(quantity=-1))
+    assert caught.value.code == "quantity-wrong"
+
+
+def test_a_whole_file_is_one_write(rig):
+    writes = []
+    save, rig.disk.write = rig.disk.write, lambda name, data: (writes.append(name), save(name, data))[1]
+    grants = [rig.desk.issuer.grant(rig.desk.id, number, confirm=True) for number in (1, 2, 3)]
+    delivery = rig.deliver(*grants)
+    assert len(writes) == 1
+    assert [line.received.effect for line in delivery.lines] == ["applied"] * 3
+    assert delivery.waiting == 3
+
+
+def test_good_lines_go_through_beside_bad_ones(rig):
+    grant = rig.desk.issuer.grant(rig.desk.id, 1)
+    other = Desk(seed=b"e" * 32)
+    delivery = rig.deliver("# comment", "junk", rig.desk.issuer.grant(other.id, 1), grant, grant[:-5], grant)
+    assert [(line.line_number, str(line.received.effect), line.received.code) for line in delivery.lines] == [
+        (2, "error", "envelope-malformed"),
+        (3, "error", "device-wrong"),
+        (4, "applied", None),
+        (5, "error", "envelope-malformed"),
+        (6, "already", None),
+    ]
+    assert delivery.has_errors
+
+
+def test_what_changes_nothing_writes_nothing(rig):
+    grant = rig.desk.issuer.grant(rig.desk.id, 1)
+    rig.deliver(grant)
+    rig.disk.write = None
+    assert rig.deliver(grant, "junk").waiting == 0
+
+
+def test_two_processes_on_one_directory_never_use_a_sequence_twice(rig):
+    other = rig.other()
+    messages = [agent.ask(activate(quantity=n)).message for n in range(6) for agent in (rig.agent, other)]
+    assert sorted({message.sequence for message in messages}) == list(range(1, 7))
+    assert len({message.digest for message in messages}) == 6
+
+
+def test_the_time_seen_is_saved_hourly_and_not_more_often(rig):
+    rig.clock.value += TIME_SAVED_SECONDS - 1
+    rig.agent.note_time()
+    assert rig.agent.peek().time_seen == NOW
+    rig.clock.value += 1
+    rig.agent.note_time()
+    assert rig.other().peek().time_seen == NOW + TIME_SAVED_SECONDS
+
+
+# A data directory
+
+
+def commission(directory, **options):
+    settings = Settings(kind="AS-P", name=options.pop("name", "plant-room"), host_id="h")
+    return commissioning.commission(
+        directory, settings=settings, clock=platform.SystemClock(), random=platform.SystemRandom(), **options
+    )
+
+
+def test_init_makes_a_field_server(tmp_path):
+    made = commission(tmp_path / "new")
+    home = platform.load_home(tmp_path / "new")
+    assert home.device.facts.kind == "AS-P"
+    assert made.home.device.device_id == home.device.device_id
+    assert {oct(path.stat().st_mode & 0o777) for path in (tmp_path / "new").iterdir()} == {"0o600"}
+    assert made.password_file.read_text().strip() not in (tmp_path / "new" / "password.scrypt").read_text()
+
+
+def test_init_makes_a_certificate_that_never_expires(tmp_path):
+    made = commission(tmp_path)
+    pem = (tmp_path / "tls.pem").read_bytes()
+    certificate = x509.load_pem_x509_certificate(pem)
+    assert certificate.not_valid_before_utc.year == 2020
+    assert certificate.not_valid_after_utc.year == 9999
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert {"plant-room", "localhost"} == set(names.get_values_for_type(x509.DNSName))
+    assert made.certificate_fingerprint == fingerprint_of(pem)
+    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tmp_path / "tls.pem", tmp_path / "tls.key")
+
+
+@pytest.mark.parametrize("name", ["Plant room 1", "Küche", "-x", "a" * 128, "x..y"])
+def test_a_name_that_is_no_host_name_makes_a_certificate_too(tmp_path, name):
+    commission(tmp_path, name=name)
+    assert x509.load_pem_x509_certificate((tmp_path / "tls.pem").read_bytes())
+
+
+def test_init_pins_the_keys_that_it_is_given(tmp_path):
+    made = commission(tmp_path, keys=(Desk().issuer.keyset() + "\n").encode())
+    assert made.delivery.lines[0].received.effect == "applied"
+
+
+def test_init_never_overwrites_a_field_server(tmp_path):
+    commission(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(Error) as caught:
+        commission(tmp_path)
+    assert caught.value.code == "already-initialised"
+    (tmp_path / platform.SETTINGS_FILE).unlink()
+    with pytest.raises(Error) as caught:
+        commission(tmp_path)
+    assert caught.value.code == "already-initialised"
+    after = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert {name: data for name, data in before.items() if name != platform.SETTINGS_FILE} == after
+
+
+def test_an_init_that_was_interrupted_can_be_repeated(tmp_path, monkeypatch):
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(vault, "create", fail)
+        with pytest.raises(KeyboardInterrupt):
+            commission(tmp_path)
+    with pytest.raises(Error) as caught:
+        platform.load_home(tmp_path)
+    assert caught.value.code == "not-initialised"
+    commission(tmp_path)
+    assert platform.load_home(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "data", "code"),
+    [
+        ("fieldserver.json", b"{", "vault-damaged"),
+        ("fieldserver.json", b'{"kind":"","name":"x"}', "vault-damaged"),
+        ("device.key", b"short", "vault-damaged"),
+        ("device.key", None, "not-initialised"),
+    ],
+)
+def test_a_broken_data_directory_is_named(tmp_path, file, data, code):
+    commission(tmp_path)
+    (tmp_path / file).unlink()
+    if data is not None:
+        (tmp_path / file).write_bytes(data)
+    with pytest.raises(Error) as caught:
+        platform.load_home(tmp_path)
+    assert caught.value.code == code
+
+
+def test_a_lock_that_does_not_come_free_is_named(tmp_path):
+    lock = tmp_path / "lock"
+    with FileLock(lock).hold(), pytest.raises(Error) as caught, FileLock(lock, seconds=0.05).hold():
+        pass
+    assert caught.value.code == "vault-locked"
+    with FileLock(lock).hold():
+        pass
+
+
+def test_threads_take_turns(tmp_path):
+    lock, inside, most = FileLock(tmp_path / "lock"), [], []
+
+    def work():
+        for _ in range(50):
+            with lock.hold():
+                inside.append(1)
+                most.append(len(inside))
+                inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(most) == 1
+
+
+def test_a_host_id_does_not_show_the_machine_id():
+    host_id = platform.find_host_id()
+    assert host_id == platform.find_host_id()
+    assert len(host_id) == 32
+    with contextlib.suppress(OSError), open("/etc/machine-id") as file:
+        assert host_id != file.read().strip()
+
+
+def test_settings_are_read_as_they_were_written():
+    for settings in (Settings(kind="AS-P", name="Küche"), Settings(kind="A", name="b", host_id="c")):
+        assert platform.parse_settings(platform.encode_settings(settings)) == settings
+    assert "host_id" not in json.loads(platform.encode_settings(Settings(kind="A", name="b")))
+
+
+def test_relinquish_then_sync_heals_across_a_restart(rig):
+    rig.deliver(rig.desk.issuer.grant(rig.desk.id, 1))
+    first = rig.agent.ask(Relinquish()).message
+    again = rig.other()
+    assert again.ask(Relinquish()).message == first
+    assert open_envelope(first.compact.encode()).jwk == rig.desk.device.key.public

@@ -16,7 +16,7 @@ import re
 from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, Never
+from typing import Any, Final, Never, TypeGuard
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
@@ -35,6 +35,7 @@ ALGORITHM: Final = "EdDSA"
 _ALGORITHMS: Final = ("EdDSA", "Ed25519")
 _HEADER_NAMES: Final = {"alg", "typ", "kid", "jwk"}
 _SHAPE: Final = re.compile(rb"[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{86}")
+_NAME: Final = re.compile(r"[\x21-\x7e]{1,64}")
 _DIGEST_BYTES: Final = 32
 
 # Ed25519 under both its names and nothing else; without joserfc's warning that RFC 9864 renames EdDSA, because EdDSA is
@@ -132,20 +133,21 @@ def open_envelope(line: bytes) -> Unverified:
         raise WireError("line-too-long", expected=f"at most {LINE_BYTES_MAX} bytes", seen=f"{len(line)} bytes")
     if not _SHAPE.fullmatch(line):
         raise WireError("envelope-malformed", expected="three base64url parts joined by dots", seen=_glimpse(line))
-    header_part, payload_part, _ = line.split(b".")
+    header_part, payload_part, signature_part = line.split(b".")
+    _strict_base64url(signature_part)
     header = parse_json(_strict_base64url(header_part))
     if not isinstance(header, dict) or not header.keys() <= _HEADER_NAMES:
         _refuse_header("only alg, typ, kid and jwk", "other names")
     if header.get("alg") not in _ALGORITHMS:
-        _refuse_header("alg EdDSA or Ed25519", f"alg {str(header.get('alg'))[:20]!r}")
+        _refuse_header("alg EdDSA or Ed25519", "another alg, or none")
     typ, kid, jwk = header.get("typ"), header.get("kid"), header.get("jwk")
-    if not isinstance(typ, str) or (kid is None) == (jwk is None) or not isinstance(kid, str | None):
+    if not _is_name(typ) or ("kid" in header) == ("jwk" in header) or not (_is_name(kid) or "jwk" in header):
         _refuse_header("a typ, and either a kid or a jwk", "something else")
     return Unverified(
         compact=line.decode("ascii"),
         typ=typ,
         kid=kid,
-        jwk=None if jwk is None else parse_public_jwk(jwk),
+        jwk=parse_public_jwk(jwk) if "jwk" in header else None,
         payload=_strict_base64url(payload_part),
     )
 
@@ -174,24 +176,38 @@ def parse_public_jwk(value: object) -> PublicKey:
 
 
 def parse_json(data: bytes) -> Any:
-    """JSON without duplicate names, floats or integers beyond 2^53. Raises ``WireError`` (``json-malformed``)."""
+    """JSON without duplicate names, floats, integers beyond 2^53 or lone surrogates (which no UTF-8 can say).
+
+    Raises ``WireError`` (``json-malformed``).
+    """
     try:
-        return json.loads(
+        found = json.loads(
             data.decode("utf-8"),
             object_pairs_hook=_unique,
             parse_float=_no_float,
             parse_int=_bounded_int,
             parse_constant=_no_float,
         )
+        if b"\\u" in data:  # the only way in for a surrogate
+            json.dumps(found, ensure_ascii=False).encode("utf-8")
+        return found
     except (ValueError, RecursionError) as error:
         raise WireError(
-            "json-malformed", expected="strict JSON: unique names, integers only", seen=str(error)[:100]
+            "json-malformed", expected="strict JSON: unique names, integers only", seen=printable(str(error), 100)
         ) from None
 
 
 def encode_json(value: object) -> bytes:
-    """Compact JSON. It is signed once and never serialised again, so its form is free."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    """Compact JSON. It is signed once and never serialised again, so its form is free.
+
+    What UTF-8 cannot say (a file name of an old system, on a command line) becomes a question mark.
+    """
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+
+
+def printable(text: str, length_max: int) -> str:
+    """What a stranger wrote, safe to show to a person: cut, and nothing in it that moves a cursor or is no text."""
+    return "".join(symbol if symbol.isprintable() else "\N{REPLACEMENT CHARACTER}" for symbol in text[:length_max])
 
 
 def encode_base64url(data: bytes) -> str:
@@ -220,6 +236,10 @@ def _strict_base64url(part: bytes) -> bytes:
     if base64.urlsafe_b64encode(data).rstrip(b"=") != part:
         raise WireError("envelope-malformed", expected="canonical base64url", seen=_glimpse(part[-20:]))
     return data
+
+
+def _is_name(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

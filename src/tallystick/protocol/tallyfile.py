@@ -78,8 +78,7 @@ class LineParser:
         length = len(line) + self._bytes_dropped
         self._kept.clear()
         self._bytes_dropped = 0
-        if self._line_number == 1:
-            line = line.removeprefix(_BYTE_ORDER_MARK)
+        line = line.removeprefix(_BYTE_ORDER_MARK)  # of any line: programs that join files leave them in the middle
         if length <= LINE_BYTES_MAX:
             line = line.strip(b" \t\r")
         if not line or line.startswith(b"#"):

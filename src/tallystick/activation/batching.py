@@ -1,0 +1,167 @@
+"""Concurrent messages share a commit: one thread owns the write transaction and takes what waits.
+
+Guarantees: an answer is let out after the commit that made it true; a batch that fails leaves nothing and every
+message of it gets a retryable error; a lone message does not wait for company. After an ``InvariantError`` nothing is
+written any more: whoever waits is told, and ``on_broken`` stops the process.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Final
+
+from tallystick.activation import issuing
+from tallystick.activation.issuing import Message
+from tallystick.activation.ports import Answer, Policy, Signer, Store
+from tallystick.errors import Error, InvariantError
+
+BATCH_MAX: Final = 512  # messages in one transaction; one submission may be larger by itself
+WAITING_MAX: Final = 50_000
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+class BatchError(Error):
+    """A batch that was not taken. Nothing of it was written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Submission:
+    messages: Sequence[Message]
+    answers: Future[list[Answer]] = field(default_factory=Future)
+
+
+class Batcher:
+    """Takes submissions from any thread and answers them in batches."""
+
+    def __init__(
+        self,
+        store: Store,
+        signer: Signer,
+        policy: Policy,
+        *,
+        clock: Callable[[], int],
+        on_broken: Callable[[InvariantError], None],
+    ) -> None:
+        self._store = store
+        self._signer = signer
+        self._policy = policy
+        self._clock = clock
+        self._on_broken = on_broken
+        self._waiting: deque[_Submission] = deque()
+        self._messages_waiting = 0
+        self._changed = threading.Condition()
+        self._is_closing = False
+        self._broken: InvariantError | None = None
+        self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Answer what waits, then stop."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify()
+        self._thread.join()
+
+    @property
+    def broken(self) -> InvariantError | None:
+        """The contradiction after which nothing is written any more."""
+        return self._broken
+
+    def submit(self, messages: Sequence[Message]) -> Future[list[Answer]]:
+        """The answers, in order, once they are durable. The future raises ``Error`` when nothing was written."""
+        submission = _Submission(messages=messages)
+        with self._changed:
+            if self._broken is not None:
+                submission.answers.set_exception(self._broken)
+            elif self._is_closing:
+                error = BatchError("database-unavailable", expected="an activation server in service", seen="it stops")
+                submission.answers.set_exception(error)
+            elif self._messages_waiting + len(messages) > WAITING_MAX:
+                seen = f"{self._messages_waiting} waiting"
+                submission.answers.set_exception(BatchError("too-busy", expected="fewer messages at once", seen=seen))
+            else:
+                self._waiting.append(submission)
+                self._messages_waiting += len(messages)
+                self._changed.notify()
+        return submission.answers
+
+    def stop_for(self, error: InvariantError) -> None:
+        """Write nothing any more: our own state contradicts itself."""
+        _LOG.critical("nothing is written any more: %s", error, exc_info=error)
+        with self._changed:
+            self._broken = error
+            waiting = list(self._waiting)
+            self._waiting.clear()
+            self._messages_waiting = 0
+        _fail(waiting, error)
+        self._on_broken(error)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting and not self._is_closing:
+                    self._changed.wait()
+                if not self._waiting:
+                    return
+                batch = self._take()
+            if batch:
+                self._serve(batch)
+
+    def _take(self) -> list[_Submission]:
+        batch: list[_Submission] = []
+        count = 0
+        while self._waiting and (not batch or count + len(self._waiting[0].messages) <= BATCH_MAX):
+            submission = self._waiting.popleft()
+            count += len(submission.messages)
+            if submission.answers.set_running_or_notify_cancel():
+                batch.append(submission)
+        self._messages_waiting -= count
+        return batch
+
+    def _serve(self, batch: Sequence[_Submission]) -> None:
+        messages = [message for submission in batch for message in submission.messages]
+        now = self._clock()
+        try:
+            answers = self._store.transact(
+                lambda transaction: issuing.process(
+                    messages, transaction, signer=self._signer, policy=self._policy, now=now
+                )
+            )
+        except InvariantError as error:
+            _fail(batch, error)
+            self.stop_for(error)
+        except Error as error:
+            _LOG.warning("a batch of %d was not taken: %s", len(messages), error)
+            _fail(batch, error)
+        except Exception as error:  # noqa: BLE001 - whoever waits must be told, and the thread must go on
+            self._serve_apart(batch, error)
+        else:
+            start = 0
+            for submission in batch:
+                end = start + len(submission.messages)
+                submission.answers.set_result(answers[start:end])
+                start = end
+
+    def _serve_apart(self, batch: Sequence[_Submission], error: Exception) -> None:
+        """A fault of ours that some message brings out: only its own submission fails."""
+        if len(batch) > 1:
+            for submission in batch:
+                self._serve([submission])
+            return
+        _LOG.error("a fault of Tallystick; nothing was written", exc_info=error)
+        _fail(batch, BatchError("invariant", expected="a decision", seen=type(error).__name__))
+
+
+def _fail(batch: Sequence[_Submission], error: Error) -> None:
+    for submission in batch:
+        if not submission.answers.done():
+            submission.answers.set_exception(error)

@@ -1,0 +1,106 @@
+"""The activation server as a process: listens, announces its address, settles quarantines, stops cleanly.
+
+SIGTERM and SIGINT let requests that are under way end. After an ``InvariantError`` it stops by itself and says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from typing import Final
+
+import uvicorn
+
+from tallystick.activation.api import Desk, create_api
+from tallystick.activation.app import Activation
+from tallystick.activation.batching import Batcher
+from tallystick.errors import Error, InvariantError
+
+SETTLE_SECONDS: Final = 60.0
+GRACE_SECONDS: Final = 10
+_BACKLOG: Final = 2048
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+class ServiceError(Error):
+    """The process cannot serve."""
+
+
+def serve(activation: Activation, *, host: str, port: int, announce: Callable[[str], None]) -> None:
+    """Serve until a signal. ``announce`` gets the URL once it listens. Raises ``Error``."""
+    listener = _listen(host, port)
+    stop = threading.Event()
+
+    def on_broken(_: InvariantError) -> None:
+        stop.set()
+        process.should_exit = True
+
+    batcher = Batcher(
+        activation.store, activation.signer, activation.settings.policy, clock=activation.now, on_broken=on_broken
+    )
+    desk = Desk(store=activation.store, signer=activation.signer, batcher=batcher, clock=activation.now)
+    config = uvicorn.Config(
+        create_api(desk),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    process = _Process(config, announce=lambda: announce(_url(listener)))
+    settler = threading.Thread(target=_settle, args=(activation, batcher, stop), name="settler", daemon=True)
+    # uvicorn raises the signals that it caught once more when it has stopped; that is not to end us a second time.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    batcher.start()
+    settler.start()
+    try:
+        process.run(sockets=[listener])
+    finally:
+        stop.set()
+        batcher.close()
+        settler.join()
+        listener.close()
+    if batcher.broken is not None:
+        raise batcher.broken
+
+
+class _Process(uvicorn.Server):
+    """uvicorn, which says when it listens."""
+
+    def __init__(self, config: uvicorn.Config, *, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and not self.should_exit:
+            self._announce()
+
+
+def _settle(activation: Activation, batcher: Batcher, stop: threading.Event) -> None:
+    """End waiting periods when they are over, for as long as the process serves."""
+    while not stop.wait(SETTLE_SECONDS):
+        try:
+            activation.settle()
+        except InvariantError as error:
+            batcher.stop_for(error)
+        except Error as error:
+            _LOG.warning("quarantines were not settled, it is tried again: %s", error)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise ServiceError("address-taken", expected=f"to listen at {host} port {port}", seen=str(error)) from error
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

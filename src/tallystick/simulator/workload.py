@@ -1,0 +1,127 @@
+"""What happens in a run: a list of steps that follows from the seed alone.
+
+A step carries its own numbers and its own salt, so that it means the same when the steps before it are taken away:
+that is what makes a failing run shrink. How often each kind of step and fault comes is itself drawn from the seed, and
+some kinds do not come at all, so that different seeds are different worlds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from tallystick.simulator.dice import Dice
+from tallystick.simulator.faults import CARRIAGE_FAULTS, DISK_FAULTS, STORE_FAULTS, Fault
+
+
+class Act(StrEnum):
+    """What a step does."""
+
+    WISH = "wish"  # a person at a field server asks for something
+    EXCHANGE = "exchange"  # a courier carries all legs of one field server at once
+    GATHER = "gather"  # a courier copies an outbox
+    POST = "post"  # some of what is carried reaches the activation server
+    HAND_OVER = "hand-over"  # some of what is carried reaches a field server, not always the right one
+    LOSE = "lose"  # some of what is carried is lost for ever
+    POWER = "power"  # a field server loses power, or its process is killed, between two steps
+    SNAPSHOT = "snapshot"  # somebody copies a field server's disk
+    ROLL_BACK = "roll-back"  # and puts it back later
+    CLONE = "clone"  # or into a second machine
+    HOST = "host"  # its host id changes
+    DIE = "die"  # a field server is gone for ever
+    DECLARE_LOST = "declare-lost"  # a person says so, rightly or not
+    SETTLE = "settle"  # waiting periods are ended
+    RELEASE = "release"  # a person releases a hold
+    START_CHANGE = "start-change"  # a person changes what a field server holds
+    START_RETURN = "start-return"  # or takes everything back
+    TERMS = "terms"  # a line is suspended, extended, or taken up again
+    BACKUP = "backup"  # of the activation server
+    RESTORE = "restore"  # it is put back, and announced
+    LIFT = "lift"  # the freeze is lifted, if everybody was heard from
+    CLOCK = "clock"  # a clock jumps
+    ROTATE = "rotate"  # a new signing key
+    FORGE = "forge"  # a stranger signs something
+
+
+USUAL: Final = {
+    Act.WISH: 24,
+    Act.EXCHANGE: 20,
+    Act.GATHER: 6,
+    Act.POST: 20,
+    Act.HAND_OVER: 20,
+    Act.LOSE: 3,
+    Act.POWER: 3,
+    Act.START_CHANGE: 2,
+    Act.START_RETURN: 2,
+    Act.CLOCK: 2,
+    Act.TERMS: 1,
+    Act.HOST: 1,
+    Act.SETTLE: 1,
+}
+# Each of these groups is there in some seeds and not in others; the number is per mille of seeds.
+RARE: Final = (
+    (250, {Act.SNAPSHOT: 4, Act.ROLL_BACK: 4, Act.RELEASE: 4}),
+    (200, {Act.CLONE: 1, Act.RELEASE: 4}),
+    (250, {Act.DIE: 1, Act.DECLARE_LOST: 3, Act.SETTLE: 3}),
+    (200, {Act.BACKUP: 3, Act.RESTORE: 1, Act.LIFT: 3}),
+    (300, {Act.ROTATE: 1}),
+    (500, {Act.FORGE: 2}),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One thing that happens. ``who``, ``what`` and ``salt`` are read by the act; ``fault`` strikes inside it."""
+
+    act: Act
+    who: int
+    what: int
+    salt: int
+    fault: Fault | None = None
+    call: int = 0  # at which disk call, or on which line, the fault strikes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A world to be, and what happens in it."""
+
+    seed: int
+    field_servers: int
+    lines: tuple[tuple[str, int], ...]  # SKU and quantity
+    kinds: tuple[str, ...]
+    steps: tuple[Step, ...]
+
+
+def make_plan(seed: int, *, steps: int, field_servers: int | None = None) -> Plan:
+    """The plan of a seed."""
+    dice = Dice("plan", seed)
+    count = field_servers or dice.weighted({1: 2, 2: 4, 3: 4, 4: 1})
+    lines = tuple(
+        (dice.weighted({"smartdriver": 6, "logs": 2, "edge": 1, "fixed": 1}), dice.between(1, 5))
+        for _ in range(dice.weighted({1: 4, 2: 4, 3: 1}))
+    )
+    weights = {act: weight * dice.between(1, 4) for act, weight in USUAL.items()}
+    for per_mille, group in RARE:
+        if dice.chance(per_mille):
+            weights |= {act: weights.get(act, 0) + weight * dice.between(1, 3) for act, weight in group.items()}
+    kinds = tuple(fault for fault in (*DISK_FAULTS, *STORE_FAULTS, *CARRIAGE_FAULTS, Fault.COURIER_DIES) if dice.chance(600))
+    per_mille = dice.pick((0, 30, 100, 250)) if kinds else 0
+    return Plan(
+        seed=seed,
+        field_servers=count,
+        lines=lines,
+        kinds=tuple(dice.pick(("AS-P", "AS-B", "Edge Server")) for _ in range(count)),
+        steps=tuple(_make_step(dice, weights, kinds, per_mille) for _ in range(steps)),
+    )
+
+
+def _make_step(dice: Dice, weights: dict[Act, int], kinds: tuple[Fault, ...], per_mille: int) -> Step:
+    return Step(
+        act=dice.weighted(weights),
+        who=dice.below(1 << 16),
+        what=dice.below(1 << 16),
+        salt=dice.below(1 << 32),
+        fault=dice.pick(kinds) if dice.chance(per_mille) else None,
+        call=dice.below(9),
+    )

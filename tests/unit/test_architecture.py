@@ -23,9 +23,10 @@ MAY_IMPORT = {
     "errors.py": set(),
     "domain/": set(),
     "protocol/": WIRE,
+    "pages/": {"jinja2", "markupsafe"},
     "activation/": WIRE,
     "activation/api.py": {"fastapi", "msgspec", "starlette"},
-    "activation/portal/": {"argon2", "fastapi", "itsdangerous", "jinja2", "msgspec", "starlette"},
+    "activation/portal/": {"jinja2", "markupsafe", "msgspec", "python_multipart", "starlette"},
     "activation/storage/": {"alembic", "msgspec", "sqlalchemy"},  # all SQL is here
     "activation/catalog.py": {"msgspec", "yaml"},
     "activation/accounts.py": {"argon2", "itsdangerous", "msgspec"},

@@ -243,6 +243,16 @@ def test_a_client_that_sends_a_byte_a_second_keeps_nobody_waiting(shared):
         connection.close()
 
 
+def test_many_idle_connections_keep_nobody_out(server):
+    idle = []
+    for _ in range(300):
+        raw = socket.create_connection(("127.0.0.1", server.port), timeout=5)
+        idle.append(server.context().wrap_socket(raw, server_hostname="localhost"))
+    assert server.get("/v1/licenses")["epoch"] == 1
+    for connection in idle:
+        connection.close()
+
+
 @pytest.mark.parametrize("used", ["x", "-1", "1.5", "99999999999", "", "0" * 5000, "%C2%B2"])
 def test_a_check_with_a_wrong_count_is_a_problem(shared, used):
     assert_problem(shared.call("GET", f"/v1/checks/mqtt?used={used}"), 422, "quantity-wrong")

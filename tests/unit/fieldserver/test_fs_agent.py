@@ -72,6 +72,13 @@ def test_good_lines_go_through_beside_bad_ones(rig):
     assert delivery.has_errors
 
 
+def test_a_step_takes_one_sync(rig):
+    before = rig.disk.syncs
+    rig.agent.ask(Refresh())
+    rig.agent.ask(Relinquish())
+    assert rig.disk.syncs == before + 2
+
+
 def test_what_changes_nothing_writes_nothing(rig):
     grant = rig.desk.issuer.grant(rig.desk.id, 1)
     rig.deliver(grant)

@@ -39,9 +39,11 @@ MAY_IMPORT = {
     "fieldserver/service.py": {"uvicorn"},
     "fieldserver/cli.py": COMMAND_LINE,
     "administrator/": WIRE,
-    "administrator/courier.py": {"cryptography", "httpx2", "msgspec"},
+    "administrator/network.py": {"httpx2", "msgspec"},
+    "administrator/app.py": {"platformdirs"},
+    "administrator/console.py": COMMAND_LINE,
     "administrator/web/": {"jinja2", "msgspec", "starlette", "uvicorn"},
-    "administrator/cli.py": COMMAND_LINE | {"httpx2", "msgspec", "platformdirs", "uvicorn"},
+    "administrator/cli.py": COMMAND_LINE | {"msgspec", "uvicorn"},
     "simulator/": WIRE | COMMAND_LINE | {"httpx2"},
 }
 # Decisions wait for nobody.

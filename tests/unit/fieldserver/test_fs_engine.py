@@ -710,3 +710,26 @@ def test_a_state_can_be_hashed_and_compared():
     assert first.state == second.state
     assert hash(first.state) == hash(second.state)
     assert first.state != replace(second.state, sequence=5)
+
+
+# A restored activation server
+
+
+def test_restored_makes_it_speak_afresh_with_the_grant_in_force_and_accuses_nobody():
+    desk = holding(3)
+    message = desk.ask(Refresh())
+    desk.refuse(message, "restored", seen=1_000_000)
+    (waiting,) = desk.state.outbox
+    claims = waiting.claims()
+    assert (claims.sequence, claims.purpose, claims.grant) == (1_000_001, "refresh", desk.state.applied.compact)
+    assert desk.state.rolled_back_at is None
+
+
+def test_restored_a_second_time_says_nothing_new():
+    desk = holding(3)
+    first, second = desk.ask(Refresh()), desk.ask(Relinquish())
+    desk.refuse(first, "restored", seen=1_000_000)
+    fresh = desk.state.outbox[-1]
+    desk.refuse(second, "restored", seen=1_000_000)
+    assert desk.state.outbox == (fresh,)
+    assert fresh.claims().grant is None

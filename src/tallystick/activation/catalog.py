@@ -159,11 +159,11 @@ class _StrictLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - theirs
         names = set()
-        key: Any
         for key, _ in node.value:
             name = self.construct_object(key, deep=True)
             if not isinstance(name, str | int | float | bool | None) or name in names:
                 problem = f"the name {str(name)[:40]!r} twice, or no name"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+                mark: Any = key.start_mark
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
             names.add(name)
         return super().construct_mapping(node, deep)

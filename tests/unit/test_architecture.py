@@ -23,9 +23,10 @@ MAY_IMPORT = {
     "errors.py": set(),
     "domain/": set(),
     "protocol/": WIRE,
+    "pages/": {"jinja2", "markupsafe"},
     "activation/": WIRE,
     "activation/api.py": {"fastapi", "msgspec", "starlette"},
-    "activation/portal/": {"argon2", "fastapi", "itsdangerous", "jinja2", "msgspec", "starlette"},
+    "activation/portal/": {"jinja2", "markupsafe", "msgspec", "python_multipart", "starlette"},
     "activation/storage/": {"alembic", "msgspec", "sqlalchemy"},  # all SQL is here
     "activation/catalog.py": {"msgspec", "yaml"},
     "activation/accounts.py": {"argon2", "itsdangerous", "msgspec"},
@@ -38,9 +39,11 @@ MAY_IMPORT = {
     "fieldserver/service.py": {"uvicorn"},
     "fieldserver/cli.py": COMMAND_LINE,
     "administrator/": WIRE,
-    "administrator/courier.py": {"cryptography", "httpx2", "msgspec"},
+    "administrator/network.py": {"httpx2", "msgspec"},
+    "administrator/app.py": {"platformdirs"},
+    "administrator/console.py": COMMAND_LINE,
     "administrator/web/": {"jinja2", "msgspec", "starlette", "uvicorn"},
-    "administrator/cli.py": COMMAND_LINE | {"httpx2", "msgspec", "platformdirs", "uvicorn"},
+    "administrator/cli.py": COMMAND_LINE | {"msgspec", "uvicorn"},
     "simulator/": WIRE | COMMAND_LINE | {"httpx2"},
 }
 # Decisions wait for nobody.

@@ -7,6 +7,7 @@ set-based write. Per message, in this order:
 2. (``read_message``, before any transaction) not well-formed, not signed by its ``iss``, not for this issuer: an
    unsigned error, nothing stored.
 3. First contact enrols, or refuses; a host id in service elsewhere is refused and noted.
+   (After a restore: what was written before it is refused as ``restored``, see ``_refuse_restored``.)
 4. On hold: refused, until a person decides.
 5. A lower epoch gets a fence: a grant of our epoch with what the field server should hold.
 6. A sequence used by another message is a fork; a lower one that was never seen is superseded, no accusation.
@@ -48,7 +49,7 @@ from tallystick.protocol.keys import Keyset
 from tallystick.protocol.messages import CREDIT, REFUSAL, Credit, Grant, Refusal, Request
 from tallystick.protocol.problems import WireError, detail_text
 
-NUMBER_JUMP = 1_000_000  # how far a restore moves grant numbers past anything that can have been issued
+NUMBER_JUMP = 1_000_000  # how far a restore moves numbers and sequences past anything that can have been issued or said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +92,17 @@ def read_message(line: Unverified, keyset: Keyset) -> Message:
         ):
             raise WireError("claims-malformed", expected="the applied grant, repeated", seen="another grant")
     return Message(request=request, verified=verified, repeated=repeated)
+
+
+def jump(field_server: FieldServer, *, now: int) -> FieldServer:
+    """Move the numbers and the sequence past anything that a restore can have made us forget (section 9).
+
+    Until a grant above the jump is proven, the field server is ``recovering``. The clock takes part so that a second
+    restore of the same backup jumps further than the first.
+    """
+    number = max(field_server.number + NUMBER_JUMP, now * 1000)
+    sequence = max(field_server.sequence + NUMBER_JUMP, now * 1000)
+    return replace(field_server, number=number, sequence=sequence, recovering=number + 1)
 
 
 def error_answer(error: WireError) -> Answer:
@@ -214,6 +226,8 @@ class _Visit:
         before = self.field_server
         used_by = self.desk.used.get((request.device_id, request.sequence))
         late = request.sequence <= before.sequence and used_by is None
+        if late and before.recovering is not None:
+            return self._refuse_restored(before)
         if before.status is Status.HOLD:
             self._keep(
                 sequence=max(before.sequence, request.sequence), spoken_epoch=max(before.spoken_epoch, request.epoch)
@@ -267,11 +281,33 @@ class _Visit:
             epoch=request.epoch,
             first_seen_at=self.desk.now,
         )
+        if listed is not None:
+            enrolled = replace(enrolled, number=listed.number, sequence=listed.sequence, recovering=listed.recovering)
+        elif self._is_frozen():
+            enrolled = jump(replace(enrolled, sequence=request.sequence), now=self.desk.now)
         self.books.change(enrolled, cause=self.message.digest)
         self._keep_facts()
         return None
 
+    def _is_frozen(self) -> bool:
+        """Whether this stranger may be one that a restore made us forget."""
+        repeated = self.message.repeated.licenses if self.message.repeated else ()
+        named = {want.line for want in self.request.wants or ()} | {license_.line for license_ in repeated}
+        return any(self.books.lines[LineId(line)].frozen for line in named if line in self.books.lines)
+
     # Steps 4 to 6
+
+    def _refuse_restored(self, before: FieldServer) -> Answer:
+        """What was written before the restore, or may have been, says nothing about what is held now (section 9).
+
+        An answer by what the backup says could give back what was returned since, to a field server that no longer
+        holds it. ``seen`` is past everything that was ever said, so the field server's next message is a fresh one.
+        """
+        return self._refuse(
+            "restored",
+            f"a sequence above {before.sequence}, to be written after the restore",
+            f"sequence {self.request.sequence}",
+        )
 
     def _superseded(self, before: FieldServer) -> Answer:
         return self._refuse(
@@ -312,6 +348,14 @@ class _Visit:
     def _fence_older_epoch(self, before: FieldServer, *, is_reused: bool) -> Answer:
         request = self.request
         behind = f"it spoke in epoch {request.epoch}, ours is {before.epoch}"
+        quantities = before.intended
+        if before.recovering is not None:  # what the backup says that it holds may have been returned since
+            if request.applied is None:
+                quantities = {}
+            elif self._is_applied_unknown():
+                if self.message.repeated is None:
+                    return self._refuse_grant_unknown()
+                quantities = self._adopt(self.message.repeated)
         if before.status is Status.LOST:
             self.books.note(
                 IncidentKind.REAPPEARED,
@@ -336,7 +380,7 @@ class _Visit:
                 digest=self.message.digest,
             )
         self._keep(status=Status.ACTIVE, lost_at=None, lost_until=None, sequence=max(before.sequence, request.sequence))
-        return self._grant(self.field_server.intended, confirm=True)
+        return self._grant(quantities, confirm=True)
 
     def _present_holders(self) -> str:
         declaration = self.books.transaction.load_last_declaration(self.request.device_id)
@@ -383,11 +427,11 @@ class _Visit:
             )
             return self._grant(before.intended, confirm=True)
         if request.applied is not None:
-            if self.desk.grant_digests.get((request.device_id, number)) != request.applied.digest:
+            if self._is_applied_unknown():
                 if self.message.repeated is None:
                     return self._refuse_grant_unknown()
-                self._adopt(self.message.repeated)
-            elif number > before.proven:
+                return self._grant(self._adopt(self.message.repeated), confirm=True)
+            if number > before.proven:
                 self._keep(
                     proven=number,
                     outstanding=reservation.prove(before.outstanding, epoch=request.epoch, number=number),
@@ -399,11 +443,18 @@ class _Visit:
             self._keep(recovering=None)
         return None
 
-    def _adopt(self, grant: Grant) -> None:
-        """A grant that we signed and forgot: what it says is what the field server holds (section 9).
+    def _is_applied_unknown(self) -> bool:
+        applied = self.request.applied
+        return applied is not None and (
+            self.desk.grant_digests.get((self.request.device_id, applied.number)) != applied.digest
+        )
+
+    def _adopt(self, grant: Grant) -> Mapping[LineId, int]:
+        """A grant that we signed and forgot: what it says is what the field server holds (section 9). Returns that.
 
         Grants that we may have issued after it are forgotten, too, and may still arrive. So our numbers jump past
-        them, and the field server gets a fence before anything else is decided.
+        them, and the field server gets a fence before anything else is decided. Newer grants that we do know stay
+        possible until that fence is proven: a fence before it, for one.
         """
         before = self.field_server
         known = {license_.line: license_.quantity for license_ in grant.licenses if license_.line in self.books.lines}
@@ -420,13 +471,16 @@ class _Visit:
             number=grant.number,
             quantities={LineId(line): quantity for line, quantity in known.items()},
         )
+        place = (adopted.epoch, adopted.number)
+        newer = tuple(other for other in before.outstanding if (other.epoch, other.number) > place)
         number = max(before.number, grant.number + NUMBER_JUMP)
         self._keep(
             number=number,
             proven=grant.number,
             recovering=max(before.recovering or 0, number + 1),
-            outstanding=(adopted,),
+            outstanding=(adopted, *newer),
         )
+        return adopted.quantities
 
     # Step 9
 
@@ -529,9 +583,13 @@ class _Visit:
             seen=known.sequence if known else 0,
             code=code,
             detail=detail,
-            reasons=tuple(
-                messages.LineReason(code=reason.code, expected=reason.expected, seen=reason.seen, line=reason.line_id)
-                for reason in reasons[: messages.REASONS_MAX]
+            reasons=messages.fit_reasons(
+                [
+                    messages.LineReason(
+                        code=reason.code, expected=reason.expected, seen=reason.seen, line=reason.line_id
+                    )
+                    for reason in reasons
+                ]
             ),
         )
         signed = self.desk.signer.sign(REFUSAL, messages.encode_claims(claims))

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from tallystick.activation.bookkeeping import Books
-from tallystick.activation.issuing import NUMBER_JUMP
+from tallystick.activation.issuing import jump
 from tallystick.activation.ports import FieldServer, LostDeclaration, Policy, Signer, Status, Transaction
 from tallystick.domain import rules
 from tallystick.domain.ids import DeviceId, LineId
@@ -178,11 +178,8 @@ def announce_restore(transaction: Transaction, signer: Signer, *, now: int) -> t
         books.load([server.device_id for server in servers])
         for server in servers:
             known = books.field_servers[server.device_id]
-            if known.status is Status.LISTED:
-                continue
-            number = known.number + NUMBER_JUMP
-            books.change(replace(known, number=number, recovering=number + 1), cause="restore")
-            field_servers += 1
+            books.change(jump(known, now=now), cause="restore")
+            field_servers += known.status is not Status.LISTED
     books.save()
     return lines, field_servers
 
@@ -214,4 +211,10 @@ def _in_service(books: Books, device_id: DeviceId) -> FieldServer:
     if field_server.status is not Status.ACTIVE:
         code = "on-hold" if field_server.status is Status.HOLD else "lost-already"
         raise RefusedError(code, expected="a field server in service", seen=f"one that is {field_server.status}")
+    if field_server.recovering is not None:
+        raise RefusedError(
+            "restored",
+            expected="a field server that was heard from since the restore",
+            seen="one of which only the backup is known",
+        )
     return field_server

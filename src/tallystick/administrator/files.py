@@ -19,7 +19,7 @@ from tallystick.administrator.courier import Courier
 from tallystick.administrator.inventory import Inventory
 from tallystick.administrator.mailbag import KnownReply, Mailbag, Outbound, read_message
 from tallystick.administrator.ports import next_step_of
-from tallystick.domain.ids import DeviceId
+from tallystick.domain.ids import DeviceId, EntitlementId
 from tallystick.errors import Error
 from tallystick.protocol import tallyfile
 from tallystick.protocol.envelope import Unverified
@@ -53,8 +53,6 @@ class Imported:
     requests: int = 0
     fresh: int = 0
     bad: int = 0
-    bad_lines: list[BadImport] | None = None
-    device_ids: set[DeviceId] | None = None
 
     @property
     def good(self) -> int:
@@ -87,7 +85,11 @@ def write_durably(path: Path, data: bytes) -> None:
 
 
 class Import:
-    """Reads files into the inventory and the mailbag."""
+    """Reads files into the inventory and the mailbag.
+
+    Afterwards ``device_ids`` are those that replies came for, ``certificates`` the entitlements that were named, and
+    ``bad_lines`` the first hundred lines that were handed back.
+    """
 
     def __init__(self, *, inventory: Inventory, mailbag: Mailbag, courier: Courier, now: int) -> None:
         self._inventory = inventory
@@ -95,7 +97,10 @@ class Import:
         self._courier = courier
         self._now = now
         self._names = inventory.names()
-        self.result = Imported(bad_lines=[], device_ids=set())
+        self.result = Imported()
+        self.bad_lines: list[BadImport] = []
+        self.device_ids: set[DeviceId] = set()
+        self.certificates: set[EntitlementId] = set()
 
     def read(self, path: Path) -> None:
         """One file. Keysets first, wherever they stand, because the other lines are verified with them.
@@ -133,7 +138,8 @@ class Import:
                 self.result.keysets += 1
                 self.result.fresh += is_new
             case typ if typ == ENTITLEMENT:
-                _, is_new = self._inventory.add_entitlement(envelope, now=self._now)
+                known, is_new = self._inventory.add_entitlement(envelope, now=self._now)
+                self.certificates.add(known.entitlement_id)
                 self.result.entitlements += 1
                 self.result.fresh += is_new
             case typ if typ in {GRANT, REFUSAL, CREDIT}:
@@ -164,13 +170,12 @@ class Import:
         result.fresh += self._mailbag.keep_replies(replies, now=self._now, names=self._names, durable=True)
         result.replies += len(replies)
         result.requests += len(requests)
-        if result.device_ids is not None:
-            result.device_ids |= {reply.device_id for reply in replies}
+        self.device_ids |= {reply.device_id for reply in replies}
 
     def _hand_back(self, path: Path, line_number: int, error: Error) -> None:
         self.result.bad += 1
-        if self.result.bad_lines is not None and len(self.result.bad_lines) < BAD_LINES_KEPT_MAX:
-            self.result.bad_lines.append(
+        if len(self.bad_lines) < BAD_LINES_KEPT_MAX:
+            self.bad_lines.append(
                 BadImport(
                     file=str(path),
                     line_number=line_number,

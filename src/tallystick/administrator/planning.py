@@ -1,4 +1,4 @@
-"""From what a person types to field servers, lines and checked assignments. Nothing here changes anything.
+"""From what a person types to field servers, lines, checked assignments and goals. Only ``assign`` changes something.
 
 Refuses with ``Error``: ``not-found``, ``ambiguous``, ``quantity-wrong``, ``kind-mismatch``, ``not-enough``.
 """
@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
-from tallystick.administrator.inventory import Assignment, FieldServerRecord, KnownLine
+from tallystick.administrator.goals import Activate, Goal
+from tallystick.administrator.inventory import Assignment, FieldServerRecord, Inventory, KnownLine
+from tallystick.administrator.ports import PortError
 from tallystick.domain.ids import DeviceId, IdError, LineId, parse_activation_id, parse_line_id
 from tallystick.errors import Error
 from tallystick.protocol.messages import QUANTITY_MAX
@@ -25,6 +27,57 @@ class ChosenLine:
     line_id: LineId
     activation_id: str | None = field(default=None, repr=False)
     known: KnownLine | None = None
+
+
+def choose_field_servers(
+    inventory: Inventory, selectors: Sequence[str] | None, *, is_everyone: bool
+) -> list[FieldServerRecord]:
+    """The named ones, or all. Raises ``Error`` (``usage``) where both or neither is said."""
+    every = inventory.field_servers()
+    if is_everyone == bool(selectors):
+        raise Error("usage", expected="field servers by name, or --all", seen="both" if is_everyone else "neither")
+    if is_everyone and not every:
+        raise Error("not-found", expected="a field server in the list", seen="none so far")
+    return every if is_everyone else find_field_servers(every, selectors or ())
+
+
+def assign(
+    inventory: Inventory, pairs: Sequence[str], chosen: Sequence[FieldServerRecord], *, now: int
+) -> list[Assignment]:
+    """Check every ``LINE=QTY`` for every field server, then plan all of it, or nothing."""
+    lines, plan, names = inventory.lines(), inventory.assignments(), inventory.names()
+    assignments: list[Assignment] = []
+    for text in pairs:
+        line, quantity = parse_pair(text)
+        found = choose_line(line, lines, chosen)
+        assignments += check_assignments(found, quantity, chosen, plan=plan, names=names)
+    keys = {(one.device_id, one.line_id) for one in assignments}
+    if len(keys) != len(assignments):
+        raise Error("line-twice", expected="each line once", seen=f"one of {len(pairs)} lines twice")
+    inventory.plan(assignments, now=now)
+    return assignments
+
+
+def activation_goals(
+    plan: Sequence[Assignment], chosen: Sequence[FieldServerRecord], *, is_everyone: bool
+) -> dict[DeviceId, Goal]:
+    """What is planned, as goals. With all field servers, those without a plan are left out; a named one must have one."""
+    wants: dict[DeviceId, list[Assignment]] = {}
+    for assignment in plan:
+        wants.setdefault(assignment.device_id, []).append(assignment)
+    without = [record.name for record in chosen if record.device_id not in wants]
+    if without and (not is_everyone or len(without) == len(chosen)):
+        raise PortError(
+            "not-found",
+            expected=f"a plan for {', '.join(without[:10])}",
+            seen="none",
+            next_step="Assign licenses first: tallystick admin assign LINE=QTY SERVER, or use --line LINE=QTY.",
+        )
+    return {
+        record.device_id: Activate(wants=tuple(wants[record.device_id]))
+        for record in chosen
+        if record.device_id in wants
+    }
 
 
 def find_field_servers(every: Sequence[FieldServerRecord], selectors: Iterable[str]) -> list[FieldServerRecord]:

@@ -23,7 +23,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import Final, assert_never
 
-from tallystick.administrator.courier import Courier, Unread
+from tallystick.administrator.courier import Courier, Unread, at_once
 from tallystick.administrator.goals import (
     Activate,
     Goal,
@@ -63,7 +63,9 @@ from tallystick.protocol.tallyfile import BadLine
 
 ROUNDS_MAX: Final = 8
 ATTEMPTS_MAX: Final = 4
-_ASK_AGAIN: Final = frozenset({"superseded", "grant-unknown"})  # refusals that say: nothing is wrong with the wish
+# Refusals that say: nothing is wrong with the wish, ask again.
+_ASK_AGAIN: Final = frozenset({"superseded", "grant-unknown", "restored"})
+_TROUBLES: Final = frozenset({"unreachable", "certificate-changed", "password-wrong", "too-many-tries", "device-wrong"})
 _TAKEN: Final = frozenset({"applied", "already", "noted", "stale", "refused"})
 
 
@@ -178,6 +180,27 @@ class Workflows:
             for record in self.inventory.field_servers()
         }
 
+    def look(self, device_ids: Iterable[DeviceId] | None = None) -> dict[DeviceId, bool]:
+        """Ask field servers what they hold and keep it; whether each could be reached. Nothing is changed there."""
+        wanted = None if device_ids is None else set(device_ids)
+        records = [record for record in self.inventory.field_servers() if wanted is None or record.device_id in wanted]
+        reached = at_once(self._look_at, records)
+        return {record.device_id: is_reached for record, is_reached in zip(records, reached, strict=True)}
+
+    def _look_at(self, record: FieldServerRecord) -> bool:
+        try:
+            with self.network.field_server(record.contact) as port:
+                return _Visit(self, record, lambda _stage: None, threading.Event()).look(port)
+        except PortError as error:
+            self.keep_trouble(record.device_id, error)
+            return error.code in {"password-wrong", "too-many-tries"}
+
+    def keep_trouble(self, device_id: DeviceId, error: PortError) -> None:
+        """Remember why a field server could not be worked with, where that says something about the next contact."""
+        if error.code in _TROUBLES:
+            trouble = Trouble(code=error.code, seen=error.seen, next_step=error.next_step, at=self.clock.now())
+            self.inventory.keep_trouble(device_id, trouble)
+
     def next_step(self, device_id: DeviceId, *, has_route: bool | None = None) -> NextStep:
         """What is open on a field server, and what to do."""
         record = self.inventory.field_server(device_id)
@@ -259,7 +282,7 @@ class _Visit:
             with self.office.network.field_server(self.record.contact) as port:
                 return self._work(port, goal)
         except PortError as error:
-            self._keep_trouble(error)
+            self.office.keep_trouble(self.device_id, error)
             return self._without_field_server(goal, error)
 
     def _work(self, port: FieldServerPort, goal: Goal) -> Report:
@@ -273,6 +296,12 @@ class _Visit:
         return self._reach(port, goal, report)
 
     # 1. Look
+
+    def look(self, port: FieldServerPort) -> bool:
+        """Only this step. True: it was reached."""
+        self._check_identity(port.identity())
+        self._look(port)
+        return True
 
     def _check_identity(self, identity: Identity) -> None:
         if identity.device_id != self.device_id:
@@ -547,12 +576,6 @@ class _Visit:
             reasons=reasons,
             is_delivered=self.log.is_delivered,
         )
-
-    def _keep_trouble(self, error: PortError) -> None:
-        if error.code not in {"unreachable", "certificate-changed", "password-wrong", "too-many-tries", "device-wrong"}:
-            return
-        trouble = Trouble(code=error.code, seen=error.seen, next_step=error.next_step, at=self.office.clock.now())
-        self.office.inventory.keep_trouble(self.device_id, trouble)
 
     def _step(self, stage: Stage) -> None:
         """Tell how far it is; the place at which a visit can be stopped."""

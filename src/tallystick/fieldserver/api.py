@@ -45,6 +45,7 @@ _DRAIN_SECONDS: Final = 2.0
 _REMEMBERED_MAX: Final = 256
 _PROBLEM_TYPE: Final = "application/problem+json"
 _FEATURE_SYMBOLS_MAX: Final = 32
+_DIGITS_MAX: Final = 20
 
 _log = logging.getLogger(__name__)
 
@@ -131,10 +132,11 @@ class Api:
         parser = tallyfile.LineParser()
         lines: list[tallyfile.GoodLine | tallyfile.BadLine] = []
         async for chunk in _read_body(request, INBOX_BYTES_MAX):
-            lines.extend(parser.feed(chunk))
-            if len(lines) > INBOX_LINES_MAX:
-                await _drain(request)
-                raise Error("body-too-large", expected=f"at most {INBOX_LINES_MAX} lines", seen="more")
+            # Of too many lines none is kept, but the rest is read: then the client gets to see why.
+            if len(lines) <= INBOX_LINES_MAX:
+                lines.extend(parser.feed(chunk))
+        if len(lines) > INBOX_LINES_MAX:
+            raise Error("body-too-large", expected=f"at most {INBOX_LINES_MAX} lines", seen="more")
         lines.extend(parser.close())
         delivery = await asyncio.to_thread(self._agent.deliver, lines)
         self._checks.look()
@@ -145,8 +147,8 @@ class Api:
         """May this feature run? ``used`` is how many units of it the software needs; it is remembered for the table."""
         feature = request.path_params["feature"]
         used = request.query_params.get("used", "1")
-        if not used.isascii() or not used.isdigit() or int(used[:20]) > QUANTITY_MAX:
-            raise Error("quantity-wrong", expected=f"used=N with N from 0 to {QUANTITY_MAX}", seen=used[:20])
+        if not used.isascii() or not used.isdigit() or len(used) > _DIGITS_MAX or int(used) > QUANTITY_MAX:
+            raise Error("quantity-wrong", expected=f"used=N with N from 0 to {QUANTITY_MAX}", seen=repr(used[:20]))
         if not 1 <= len(feature) <= _FEATURE_SYMBOLS_MAX:
             raise Error("not-found", expected="the name of a feature", seen=f"{len(feature)} symbols")
         if feature in self._required or len(self._required) < _REMEMBERED_MAX:
@@ -187,7 +189,9 @@ def make_app(api: Api) -> ASGIApp:
         Route("/v1/checks/{feature}", api.guarded(api.get_check), methods=["GET"]),
     ]
     handlers: Any = {Error: _refused, HTTPException: _http_refused, ClientDisconnect: _gone}
-    return _Deadline(Starlette(routes=routes, exception_handlers=handlers))
+    app = Starlette(routes=routes, exception_handlers=handlers)
+    app.router.redirect_slashes = False
+    return _Deadline(app)
 
 
 def parse_wish(body: bytes) -> Wish:
@@ -240,7 +244,7 @@ async def _read_body(request: Request, bytes_max: int) -> AsyncIterator[bytes]:
     """The body in chunks. Raises ``Error`` (``body-too-large``) as soon as that is clear."""
     announced = request.headers.get("content-length", "0")
     received = 0
-    if not announced.isdigit() or int(announced[:20]) > bytes_max:
+    if not announced.isascii() or not announced.isdigit() or int(announced[:_DIGITS_MAX]) > bytes_max:
         await _drain(request)
         raise Error("body-too-large", expected=f"at most {bytes_max} bytes", seen=f"{announced[:20]} bytes")
     async for chunk in request.stream():

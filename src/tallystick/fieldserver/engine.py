@@ -12,12 +12,15 @@ anything of it is let out; one that is the same object needs no write. The rules
 5.  The first keyset pins its root; later ones need the same root and issuer, and a higher version.
 6.  A reply counts if a key of the keyset signed it while it was valid, its issuer is the keyset's, and it is for
     this device. Then, in this order, and in one step:
-    a. ``seen`` above the own sequence: this state was rolled back, or there are two of it. The sequence follows.
+    a. ``seen`` above the own sequence: this state was rolled back, or there are two of it; but for a refusal
+       ``restored``, which only means that the activation server was. The sequence follows.
     b. A grant is taken iff ``(epoch, number)`` is above the own epoch and applied number (0 without one). The grant in
        force again, byte for byte, is fine. All else is stale, and changes nothing of what is held.
     c. A reply to a waiting message clears it and all before it, a stale one too: it was received.
     d. A grant that is taken and asks for proof: ``confirm``. A refusal ``grant-unknown``: ``refresh`` with the grant,
-       verbatim, once. A rollback that a) found: ``refresh``, unless the grant was taken.
+       verbatim, once. A rollback that a) found: ``refresh``, unless the grant was taken; after ``restored`` with the
+       grant in force, verbatim. An activation or a return cleared by a later message's reply that was not taken:
+       ``refresh``, because its own grant may be lost, and nothing else would ever bring it.
 7.  A step takes ``time_seen`` up to ``now``, never down, but for a grant that is taken: then it is the greater of
     ``now`` and the grant's ``iat``, which is the activation server's signed time. So a clock that jumped ahead and came
     back is healed by a refresh. Nobody gains by it: a grant is taken once, and whoever holds one back and sets the
@@ -137,12 +140,11 @@ def receive(state: State, envelope: Unverified, *, device: Device, now: int, ran
 def receive_all(
     state: State, envelopes: Sequence[Unverified], *, device: Device, now: int, random: bytes
 ) -> tuple[State, tuple[Received, ...]]:
-    """Take a whole file as one step. Keys go first, wherever they stand; the results are in the order of the file."""
+    """Take a whole file as one step. Keys go first, wherever they stand, then grants; results in the order of the file."""
     results: dict[int, Received] = {}
-    for is_turn_of_keys in (True, False):
-        for place, envelope in enumerate(envelopes):
-            if (envelope.typ == KEYS) is is_turn_of_keys:
-                state, results[place] = receive(state, envelope, device=device, now=now, random=random)
+    turns = {KEYS: 0, GRANT: 1}
+    for place, envelope in sorted(enumerate(envelopes), key=lambda item: turns.get(item[1].typ, 2)):
+        state, results[place] = receive(state, envelope, device=device, now=now, random=random)
     return state, tuple(results[place] for place in range(len(envelopes)))
 
 
@@ -341,9 +343,10 @@ def _receive_reply(
     if reply.sub != state.device_id:
         _refuse("device-wrong", f"a message for {state.device_id}", f"one for {reply.sub}")
     before = state
-    is_rolled_back = reply.seen > state.sequence
-    if is_rolled_back:
-        state = replace(state, sequence=reply.seen, rolled_back_at=now)
+    is_ahead = reply.seen > state.sequence
+    is_restored = isinstance(reply, Refusal) and reply.code == "restored"
+    if is_ahead:
+        state = replace(state, sequence=reply.seen, rolled_back_at=state.rolled_back_at if is_restored else now)
     is_taken = isinstance(reply, Grant) and _is_newer(reply, before)
     if isinstance(reply, Grant) and is_taken:
         applied = make_applied(envelope.compact, reply, keyset)
@@ -356,7 +359,10 @@ def _receive_reply(
     elif _is_grant_missed(state, reply, answered):
         grant = None if state.applied is None else state.applied.compact
         state = _write(state, Refresh(), device=device, now=now, random=random, grant=grant)
-    elif is_rolled_back:
+    elif is_ahead:
+        grant = state.applied.compact if is_restored and state.applied is not None else None
+        state = _write(state, Refresh(), device=device, now=now, random=random, grant=grant)
+    elif answered is not None and _is_overtaken(before, answered):
         state = _write(state, Refresh(), device=device, now=now, random=random)
     return state if state != before else before, *_effect(reply, is_taken=is_taken, before=before, after=state)
 
@@ -373,6 +379,16 @@ def _is_grant_missed(state: State, reply: Reply, answered: Waiting | None) -> bo
     if not isinstance(reply, Refusal) or reply.code != "grant-unknown" or state.applied is None or answered is None:
         return False
     return all(waiting.claims().grant != state.applied.compact for waiting in (answered, *state.outbox))
+
+
+def _is_overtaken(before: State, answered: Waiting) -> bool:
+    """Rule 6 d: whether a wish of this epoch that was never answered is cleared with ``answered``."""
+    return any(
+        waiting.sequence < answered.sequence
+        and waiting.purpose in {"activate", "return"}
+        and waiting.claims().epoch == before.epoch
+        for waiting in before.outbox
+    )
 
 
 def _clear(state: State, reply: Reply, answered: Waiting | None, *, is_taken: bool, now: int) -> State:

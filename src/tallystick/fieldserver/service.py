@@ -31,6 +31,7 @@ from tallystick.fieldserver.commissioning import open_agent
 from tallystick.fieldserver.gate import Gate
 
 CONNECTIONS_MAX: Final = 256
+HANDSHAKE_SECONDS: Final = 10.0
 HEAD_SECONDS: Final = 20.0
 _SECRET_BYTES: Final = 32
 _THREADS: Final = 4
@@ -40,24 +41,26 @@ _TIME_CHECK_SECONDS: Final = 600.0
 
 
 class PatientProtocol(H11Protocol):
-    """HTTP/1.1 for clients of any speed: who does not finish a request's head in time goes, and so does who comes
-    when all places are taken. Slow bodies are ``api``'s business.
+    """HTTP/1.1 for clients of any speed: who does not finish a request's head in time goes, and when all places are
+    taken, so does who has been idle longest. Slow bodies are ``api``'s business.
     """
 
     _head_timer: asyncio.TimerHandle | None = None
+    _since: float = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the connection, if there is a place."""
+        """Take the connection, and make place for it."""
         super().connection_made(transport)
+        self._since = self.loop.time()
         if len(self.connections) > CONNECTIONS_MAX:
-            transport.abort()
-            return
+            idle = [other for other in self.connections if isinstance(other, PatientProtocol) and other.is_idle()]
+            min(idle, key=lambda other: other._since, default=self).transport.abort()  # noqa: SLF001 - of its own class
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._end_of_patience)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes, and watch how long a head takes."""
         super().data_received(data)
-        if not self._is_between_requests():
+        if not self.is_idle():
             self._stop_timer()
         elif self._head_timer is None:
             self._head_timer = self.loop.call_later(HEAD_SECONDS, self._end_of_patience)
@@ -67,13 +70,14 @@ class PatientProtocol(H11Protocol):
         self._stop_timer()
         super().connection_lost(exc)
 
-    def _is_between_requests(self) -> bool:
+    def is_idle(self) -> bool:
+        """Whether no request is being answered."""
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is None or cycle.response_complete
 
     def _end_of_patience(self) -> None:
         self._head_timer = None
-        if self._is_between_requests() and not self.transport.is_closing():
+        if self.is_idle() and not self.transport.is_closing():
             self.transport.abort()
 
     def _stop_timer(self) -> None:
@@ -90,12 +94,26 @@ class _Server(uvicorn.Server):
         self._announce = started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen."""
+        """Begin to listen. As uvicorn does it, but with less patience for a TLS handshake."""
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="step"))
         loop.set_exception_handler(_note_exception)
-        await super().startup(sockets=sockets)
+        await self.lifespan.startup()
+        self.servers = [
+            await loop.create_server(
+                self._make_protocol,
+                sock=listener,
+                ssl=self.config.ssl,
+                backlog=_BACKLOG,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+            )
+            for listener in sockets or ()
+        ]
+        self.started = True
         self._announce()
+
+    def _make_protocol(self) -> PatientProtocol:
+        return PatientProtocol(self.config, self.server_state, self.lifespan.state)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -120,11 +138,13 @@ def serve(directory: Path, *, host: str, port: int, activation: str | None, anno
     home = platform.load_home(directory)
     clock, random = platform.SystemClock(), platform.SystemRandom()
     agent = open_agent(home, clock=clock, random=random)
-    agent.note_time()
+    agent.peek()  # a vault that cannot be read is named now
+    _note_time(agent)
     answers = licenses.open(directory)
     certificate = platform.read_file(directory / platform.TLS_CERTIFICATE_FILE)
     gate = Gate(
-        platform.read_file(directory / platform.PASSWORD_HASH_FILE).decode("ascii", "replace"), secret=random.bytes(32)
+        platform.read_file(directory / platform.PASSWORD_HASH_FILE).decode("ascii", "replace"),
+        secret=random.bytes(_SECRET_BYTES),
     )
     route = None
     if activation is not None:
@@ -198,8 +218,12 @@ def _start(
 
 def _watch_time(agent: Agent, stopped: threading.Event) -> None:
     while not stopped.wait(_TIME_CHECK_SECONDS):
-        with contextlib.suppress(Error):  # a disk that is full today may not be tomorrow
-            agent.note_time()
+        _note_time(agent)
+
+
+def _note_time(agent: Agent) -> None:
+    with contextlib.suppress(Error):  # a disk that is full or read-only today stops nothing, and may not be tomorrow
+        agent.note_time()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -5,11 +5,13 @@ of it with a key that is derived from the device's seed; zeros fill it up to who
 that does not hold the newest state, and is durable after one sync. So:
 
 *   a load gives the state before or after any save, whatever became of the bytes of that save, and never a mixture;
-*   what a load gave is durable: it is synced again before it is returned, because the process that wrote it may have
-    been killed between its write and its sync;
+*   what a load gave is durable: what another process wrote is synced again before it is returned, because that process
+    may have been killed between its write and its sync;
 *   one bad slot costs nothing but, at most, the last save. Where that save had been acknowledged, the activation
     server names the rollback at the next contact (``engine``, rule 6 a). Two bad slots are ``vault-damaged``;
-*   a save that failed changed nothing: the error says ``disk-full`` or ``disk-failed``, and the other slot stands.
+*   a save that failed changed nothing: the error says ``disk-full`` or ``disk-failed``, and the other slot stands. Only
+    a disk that took the write, failed the sync and then takes nothing any more may show it as done to a later load, as
+    after a crash; nothing of it was let out before.
 
 It cannot see that both slots were put back to an older pair; no software alone can. It leaves to others: that there
 is one writer at a time (``ports.Lock``), and where the seed is (``platform``).
@@ -59,6 +61,7 @@ class Vault:
         self._disk = disk
         self._key = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"tallystick vault 1").derive(seed)
         self._known: tuple[bytes, State] | None = None  # the MAC of a slot, and the state that it was found to hold
+        self._durable: bytes | None = None  # the MAC of the slot that this object synced last
 
     def load(self) -> State:
         """The newest whole state, made sure to be durable.
@@ -66,10 +69,12 @@ class Vault:
         Raises ``VaultError`` (``not-initialised``, ``vault-damaged``, ``disk-full``, ``disk-failed``).
         """
         slot, state = self._newest()
-        try:
-            self._disk.sync(slot.name)
-        except OSError as error:
-            refuse_disk(error, "a state that is durable")
+        if slot.mac != self._durable:
+            try:
+                self._disk.sync(slot.name)
+            except OSError as error:
+                refuse_disk(error, "a state that is durable")
+            self._durable = slot.mac
         return state
 
     def peek(self) -> State:
@@ -91,7 +96,7 @@ class Vault:
         except OSError as error:
             self._spoil(name)
             refuse_disk(error, f"room and health for {len(data)} bytes")
-        self._known = (mac, state)
+        self._known, self._durable = (mac, state), mac
 
     def _spoil(self, name: str) -> None:
         """Best effort after a failed save: what was reported as not done should not turn up as done."""

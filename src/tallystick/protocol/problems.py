@@ -80,6 +80,8 @@ PROBLEMS: tuple[Problem, ...] = (
          "Nothing is wrong. If what it asked for is still wanted, ask again."),
     _row("grant-unknown", 409, "A grant that is not known here", "an applied grant that this activation server remembers",
          "Nothing to do: the field server repeats itself with the grant attached; carry its next message."),
+    _row("restored", 409, "From before a restore", "a message that was written after the activation server was restored",
+         "Nothing to do: the field server says by itself what it holds; carry its next message, then ask again."),
     _row("activation-id-wrong", 403, "The activation ID does not fit", "a line that exists, proven with its activation ID",
          "Check the activation ID and which activation server it is for."),
     _row("kind-mismatch", 409, "Not for this kind of field server", "a kind that the product applies to",

@@ -357,8 +357,9 @@ def _backup(world: World, _step: Step, _dice: Dice) -> str:
 
 
 def _restore(world: World, step: Step, dice: Dice) -> str:
-    if not world.backups:
-        return "no backup"
+    if not world.backups or world.activation.clock.at <= world.restored_at:
+        return "no backup, or a clock from before the last restore"
+    world.restored_at = world.activation.clock.at
     backup = dice.pick(world.backups)
     world.activation.store.tables = backup.tables.copy()
     world.tell_restored(backup)

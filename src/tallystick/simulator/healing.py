@@ -14,7 +14,7 @@ from tallystick.fieldserver.state import Refresh, Return, ReturnWant
 from tallystick.simulator import acts
 from tallystick.simulator.dice import Dice
 from tallystick.simulator.invariants import Violation
-from tallystick.simulator.parties import DAY, FieldServerCopy
+from tallystick.simulator.parties import FieldServerCopy
 from tallystick.simulator.world import World
 
 ROUNDS_MAX: Final = 12
@@ -26,6 +26,9 @@ def heal(world: World) -> None:
     for copy in world.copies:
         copy.disk.fault = None
         copy.boot()
+    for number, copy in enumerate(world.copies):
+        if copy.device.facts.host_id != f"host-{number}":
+            copy.rename_host(f"host-healed-{number}")
     _deliver_keys(world)
     _stop_second_copies(world)
     _bury_the_dead(world)
@@ -113,7 +116,8 @@ def _settle_down(world: World) -> None:
     else:
         raise Violation("P2", "the parties do not come to rest")
     # Who is still in quarantine is dead: the living were all heard from.
-    world.activation.clock.at += (world.activation.policy.waiting_days + 1) * DAY
+    servers = world.activation.store.tables.field_servers.values()
+    world.activation.clock.at = max([world.activation.clock.at, *(server.lost_until or 0 for server in servers)])
     acts.settle(world, None)
     world.auditor.check()
 

@@ -341,6 +341,8 @@ class Auditor:
             raise Violation("vault", f"{copy} went back from epoch {before.epoch}, grant {before.number}")
         before.epoch, before.number, before.sequence, before.held = row["epoch"], number, row["sequence"], held
         before.rolled_back_at = row["rolled_back_at"]
+        if before.rolled_back_at is not None and before.device not in self.suspects:
+            raise Violation("P7", f"{copy} believes that it was rolled back, and was not")
 
     def vault(self, copy: str, *, found: bytes, allowed: Sequence[bytes]) -> None:
         """After a crash or an error: what is found must be the state before or after the step."""
@@ -386,7 +388,7 @@ class Auditor:
             now.alive = was.alive
         self.suspects.add(now.device)
         known = self.devices.get(now.device)
-        if known is not None and known.sequence > now.sequence and known.status in {"active", "hold"}:
+        if known is not None and known.sequence > now.sequence and known.status == "active":
             self.owed[copy] = _Owed(incidents=self._accusations(now.device), told_before=now.rolled_back_at)
 
     def cloned(self, copy: str) -> None:

@@ -59,7 +59,7 @@ class World:
     down: list[str] = field(default_factory=list)
     compacts: dict[str, str] = field(default_factory=dict)  # every message that left a field server, by digest
     backups: list[Backup] = field(default_factory=list)
-    dead: set[str] = field(default_factory=set)  # devices of which no copy is alive
+    restored_at: int = 0  # by the activation server's clock
     log: list[str] = field(default_factory=list)
     struck: Counter[str] = field(default_factory=Counter)
     done: Counter[str] = field(default_factory=Counter)

@@ -303,6 +303,33 @@ def test_a_stale_grant_clears_what_it_answers_and_changes_nothing_held():
     assert desk.state.outcomes[-1].code == "grant-stale"
 
 
+def test_a_wish_overtaken_by_a_refusal_is_asked_about_because_its_grant_may_be_lost():
+    desk = pinned()
+    desk.ask(activate())
+    later = desk.ask(activate(quantity=9))
+    desk.refuse(later)
+    (refresh,) = desk.state.outbox
+    assert (refresh.purpose, refresh.sequence) == ("refresh", 3)
+    desk.grant(1, request=refresh.digest)
+    assert desk.state.outbox == ()
+
+
+def test_a_wish_overtaken_by_a_grant_that_is_taken_needs_no_further_message():
+    desk = pinned()
+    desk.ask(activate())
+    later = desk.ask(activate(quantity=2))
+    desk.grant(2, request=later.digest)
+    assert desk.state.outbox == ()
+
+
+def test_a_wish_of_an_older_epoch_is_void_and_not_asked_about():
+    desk = pinned()
+    desk.ask(activate())
+    proof = desk.ask(Relinquish())
+    desk.refuse(proof)
+    assert desk.state.outbox == ()
+
+
 # Refusals, credits, outcomes
 
 
@@ -660,6 +687,16 @@ def test_keys_may_stand_behind_what_they_verify_in_a_file():
     assert state.applied.number == 1
 
 
+def test_grants_go_before_refusals_in_a_file_so_that_nothing_needless_is_asked():
+    desk = pinned()
+    first, later = desk.ask(activate()), desk.ask(activate(quantity=9))
+    file = [desk.issuer.refusal(desk.id, later.digest), desk.issuer.grant(desk.id, 1, request=first.digest)]
+    envelopes = [open_envelope(compact.encode()) for compact in file]
+    state, received = engine.receive_all(desk.state, envelopes, device=desk.device, now=NOW, random=b"r" * 16)
+    assert [result.kind for result in received] == ["refusal", "grant"]
+    assert state.outbox == ()
+
+
 @pytest.mark.parametrize("order", [(1, 2, 3), (3, 2, 1), (2, 3, 1)])
 def test_grants_in_any_order_end_at_the_newest(order):
     desk = pinned()
@@ -710,3 +747,26 @@ def test_a_state_can_be_hashed_and_compared():
     assert first.state == second.state
     assert hash(first.state) == hash(second.state)
     assert first.state != replace(second.state, sequence=5)
+
+
+# A restored activation server
+
+
+def test_restored_makes_it_speak_afresh_with_the_grant_in_force_and_accuses_nobody():
+    desk = holding(3)
+    message = desk.ask(Refresh())
+    desk.refuse(message, "restored", seen=1_000_000)
+    (waiting,) = desk.state.outbox
+    claims = waiting.claims()
+    assert (claims.sequence, claims.purpose, claims.grant) == (1_000_001, "refresh", desk.state.applied.compact)
+    assert desk.state.rolled_back_at is None
+
+
+def test_restored_a_second_time_says_nothing_new():
+    desk = holding(3)
+    first, second = desk.ask(Refresh()), desk.ask(Relinquish())
+    desk.refuse(first, "restored", seen=1_000_000)
+    fresh = desk.state.outbox[-1]
+    desk.refuse(second, "restored", seen=1_000_000)
+    assert desk.state.outbox == (fresh,)
+    assert fresh.claims().grant is None

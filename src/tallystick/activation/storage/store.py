@@ -96,3 +96,15 @@ def open_store(url: str, *, create: bool = False, service: bool = False) -> SqlS
         store.close()
         raise
     return store
+
+
+def migrate_database(url: str) -> tuple[str | None, str]:
+    """Bring the schema of the database at ``url`` up to date. Returns the version before and after."""
+    dialect = dialect_for(url)
+    store = SqlStore(dialect.open_engine(create=False), dialect)
+    try:
+        return schema.migrate(store.engine, dialect)
+    except DBAPIError as error:
+        raise store._fault(error) from error  # noqa: SLF001 - its own module
+    finally:
+        store.close()

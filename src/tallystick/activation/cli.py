@@ -1,0 +1,221 @@
+"""The command ``tallystick activation``. Every command works beside a running ``serve`` on the same data.
+
+Exit codes: 0 done, 1 refused, 2 wrong usage, 3 nothing could be reached, 4 done in part.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from tallystick.activation.commands import console, devices, entitlements, messages
+from tallystick.activation.commands.console import AsJson, Data, Database
+from tallystick.errors import Error
+
+DEFAULT_PORT: Final = 8470
+
+app = typer.Typer(
+    name="activation",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="The activation server: what was bought, and what is activated where.",
+)
+catalog_app = typer.Typer(no_args_is_help=True, help="What can be bought: kinds of field servers and products.")
+
+
+class EnrolmentChoice(StrEnum):
+    """Who may become known (see ``activation.ports.Enrolment``, which is not imported for ``--help``)."""
+
+    OPEN = "open"
+    LISTED = "listed"
+
+
+@app.command(epilog="Example: tallystick activation init --data /var/lib/tallystick --issuer licences.example.com")
+def init(
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="A new or empty directory.")],
+    issuer: Annotated[
+        str | None, typer.Option("--issuer", metavar="NAME", help="Its name in every message; it cannot be changed.")
+    ] = None,
+    enrolment: Annotated[
+        EnrolmentChoice,
+        typer.Option("--enrolment", help="Who may become known: who proves an activation ID, or who is listed."),
+    ] = EnrolmentChoice.OPEN,
+    waiting_days: Annotated[int, typer.Option("--waiting-days", help="How long what is declared lost waits.")] = 14,
+    lost_per_year: Annotated[int, typer.Option("--lost-per-year", help="How many an account may declare lost.")] = 3,
+    database: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an activation server: its keys, its keyset, its database, its settings."""
+    from tallystick.activation.app import initialise
+    from tallystick.activation.ports import Enrolment, Policy
+    from tallystick.activation.signing import KEYS_DIRECTORY, ROOT_FILE
+
+    with console.told(as_json):
+        policy = Policy(enrolment=Enrolment(enrolment), waiting_days=waiting_days, lost_per_year=lost_per_year)
+        activation = initialise(data, issuer=issuer, policy=policy, database=database)
+        activation.close()
+        keyset = activation.signer.keyset
+        root_file = data / KEYS_DIRECTORY / ROOT_FILE
+        if as_json:
+            view = {"issuer": keyset.issuer, "root_fingerprint": keyset.root_fingerprint, "data": str(data)}
+            console.print_json(view | {"keyset_version": keyset.version, "root_key_file": str(root_file)})
+            return
+        console.say(f"Activation server {keyset.issuer}, root {keyset.root_fingerprint}")
+        console.say(
+            f"{root_file} is needed for the next keyset only: move it to a safe place. Signing goes on without it."
+        )
+        console.say(f"Next: tallystick activation catalog load examples/catalog.yaml --data {data}")
+
+
+@catalog_app.command("load", epilog="Example: tallystick activation catalog load examples/catalog.yaml --data DIR")
+def load_catalog(
+    file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="A catalog as in examples/catalog.yaml.")],
+    data: Data,
+    database: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Load kinds and products. Products that are there already take the new terms; none is removed."""
+    from tallystick.activation import catalog
+    from tallystick.activation.files import load_file
+
+    with console.opened(data, database, as_json=as_json) as activation:
+        read = catalog.parse_catalog(load_file(file, bytes_max=catalog.BYTES_MAX))
+        activation.transact(lambda transaction: transaction.save_catalog(read))
+        products = [read.products[sku] for sku in read.products]
+        if as_json:
+            rows = [
+                {
+                    "sku": product.sku,
+                    "name": product.name,
+                    "kinds": sorted(product.kinds),
+                    "features": dict(product.features),
+                    "returnable": product.returnable,
+                    "one_carry": product.one_carry,
+                    "engineering": product.engineering,
+                }
+                for product in products
+            ]
+            console.print_json({"kinds": list(read.kinds), "products": rows})
+            return
+        shown = [
+            (
+                product.sku,
+                product.name,
+                ", ".join(kind for kind in read.kinds if kind in product.kinds),
+                ", ".join(f"{count} {feature}" for feature, count in product.features.items()),
+            )
+            for product in products
+        ]
+        console.print_table(("SKU", "Name", "Kinds", "One unit carries"), shown, empty="No products.")
+
+
+@app.command(epilog="Example: tallystick activation serve --data /var/lib/tallystick --host 0.0.0.0 --port 8470")
+def serve(
+    data: Data,
+    host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes a free one.")] = DEFAULT_PORT,
+    database: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Serve the HTTP API until SIGTERM or Ctrl-C. Prints its address when it listens."""
+    import logging
+
+    from tallystick.activation import service
+
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    with console.opened(data, database, as_json=as_json, service=True) as activation:
+        keyset = activation.signer.keyset
+
+        def announce(url: str) -> None:
+            view = {"url": url, "issuer": keyset.issuer, "root_fingerprint": keyset.root_fingerprint}
+            text = json.dumps(view, ensure_ascii=False) if as_json else f"{keyset.issuer} listens at {url}"
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+
+        service.serve(activation, host=host, port=port, announce=announce)
+
+
+@app.command(epilog="Example: tallystick activation verify --data DIR")
+def verify(data: Data, database: Database = None, as_json: AsJson = False) -> None:
+    """Recompute every balance from the ledger alone, and compare. Changes nothing."""
+    from tallystick.activation.audit import verify_books
+
+    with console.opened(data, database, as_json=as_json) as activation:
+        report = activation.read(verify_books)
+        view = {"lines": report.lines, "entries": report.entries, "field_servers": report.field_servers}
+        if as_json and report.is_green:
+            console.print_json({"green": True, **view, "faults": []})
+        elif report.is_green:
+            counts = f"{report.entries} entries, {report.lines} lines, {report.field_servers} field servers"
+            console.say(f"Green: every balance follows from the ledger ({counts}).")
+        else:
+            for fault in report.faults:
+                typer.echo(console.plain(fault), err=True)
+            seen = f"{len(report.faults)} contradictions; the first: {report.faults[0]}"
+            raise Error("ledger-wrong", expected="balances that follow from the ledger", seen=seen)
+
+
+@app.command(epilog="Example: tallystick activation restore --data DIR")
+def restore(data: Data, database: Database = None, as_json: AsJson = False) -> None:
+    """Announce that the data is an old backup: no line grows until field servers have told what they hold."""
+    from tallystick.activation.returns import announce_restore
+
+    with console.opened(data, database, as_json=as_json) as activation:
+        now = activation.now()
+        lines, field_servers = activation.transact(
+            lambda transaction: announce_restore(transaction, activation.signer, now=now)
+        )
+        if as_json:
+            console.print_json({"frozen_lines": lines, "field_servers": field_servers})
+        else:
+            console.say(f"{lines} lines are frozen; {field_servers} field servers are expected to tell what they hold.")
+            console.say(
+                "Next: let field servers speak (tallystick admin sync); then: tallystick activation lift-freeze --all"
+            )
+
+
+@app.command(
+    epilog="Example: tallystick activation migrate --data DIR --database postgresql+psycopg://localhost/tallystick"
+)
+def migrate(data: Data, database: Database = None, as_json: AsJson = False) -> None:
+    """Bring the schema of the database up to date. (For SQLite, serve does it by itself.)"""
+    from tallystick.activation.app import database_url
+    from tallystick.activation.storage import migrate_database
+
+    with console.told(as_json):
+        before, after = migrate_database(database_url(data, database))
+        if as_json:
+            console.print_json({"before": before, "after": after})
+        else:
+            console.say(
+                f"The schema is {after}." if before == after else f"The schema was {before or 'none'}, it is {after}."
+            )
+
+
+_EXAMPLE: Final = "Example: tallystick activation"
+app.command("message", epilog=f"{_EXAMPLE} message request.tally -o reply.tally --data DIR")(messages.message)
+app.command("lines", epilog=f"{_EXAMPLE} lines --data DIR")(entitlements.lines)
+app.command("ledger", epilog=f"{_EXAMPLE} ledger 7K3M9Q2A --data DIR")(entitlements.ledger)
+app.command("lift-freeze", epilog=f"{_EXAMPLE} lift-freeze --all --data DIR")(entitlements.lift_freeze)
+app.command("returns", epilog=f"{_EXAMPLE} returns --data DIR")(devices.returns)
+app.command("field-servers", epilog=f"{_EXAMPLE} field-servers --data DIR")(devices.field_servers)
+app.command("incidents", epilog=f"{_EXAMPLE} incidents --data DIR")(devices.incidents)
+app.command("return", epilog=f"{_EXAMPLE} return plant-room -o return.tally --data DIR")(devices.start_return)
+app.command("change", epilog=f"{_EXAMPLE} change plant-room --line 7K3M9Q2A=2 -o change.tally --data DIR")(
+    devices.start_change
+)
+app.command("declare-lost", epilog=f"{_EXAMPLE} declare-lost plant-room --reason burnt --data DIR")(
+    devices.declare_lost
+)
+app.command("release", epilog=f"{_EXAMPLE} release plant-room --data DIR")(devices.release)
+app.command("enrol", epilog=f"{_EXAMPLE} enrol DEVICE_ID --account Harbour --data DIR")(devices.enrol)
+app.add_typer(catalog_app, name="catalog")
+app.add_typer(entitlements.entitlement_app, name="entitlement")
+app.add_typer(entitlements.line_app, name="line")

@@ -1,0 +1,1 @@
+"""The commands of ``tallystick activation``, by what they are about. ``activation.cli`` puts them together."""

@@ -1,0 +1,218 @@
+"""What every command shares: its options, how it prints, how it refuses.
+
+Exit codes: 0 done, 1 refused, 2 wrong usage, 3 nothing could be reached, 4 done in part. Standard output is the
+result and nothing else; with ``--json`` it is one JSON value, also for a refusal. Refusals are told on standard error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import getpass
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from tallystick.errors import Error
+from tallystick.protocol.problems import detail_text, problem_document
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tallystick.activation.app import Activation
+    from tallystick.activation.ports import FieldServer
+    from tallystick.activation.storage import SqlTransaction
+
+REFUSED: Final = 1
+USAGE: Final = 2
+UNREACHABLE: Final = 3
+IN_PART: Final = 4
+_EXIT_CODES: Final = {
+    "usage": USAGE,
+    "quantity-wrong": USAGE,
+    "date-wrong": USAGE,
+    "database-unavailable": UNREACHABLE,
+    "too-busy": UNREACHABLE,
+}
+_PIPE_COLUMNS: Final = 120
+PREFIX_LENGTH_MIN: Final = 6
+
+Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="The data directory that init made.")]
+Database = Annotated[
+    str | None,
+    typer.Option(
+        "--database",
+        metavar="URL",
+        envvar="TALLYSTICK_DATABASE",
+        help="A database other than that of the settings, for example postgresql+psycopg://localhost/tallystick.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE.tally", help="The tally file to write.")]
+By = Annotated[
+    str | None, typer.Option("--by", metavar="NAME", help="Who does it, for the ledger; else the name of this login.")
+]
+DeviceText = Annotated[
+    str,
+    typer.Argument(metavar="DEVICE", help="A device id, its first 6 symbols or more, a host id or a name."),
+]
+
+
+@contextlib.contextmanager
+def told(as_json: bool) -> Iterator[None]:
+    """Tell a refusal as expected, seen and next step, and exit with its code."""
+    try:
+        yield
+    except Error as error:
+        tell(error, as_json=as_json)
+        raise typer.Exit(_EXIT_CODES.get(error.code, REFUSED)) from None
+    except BrokenPipeError:
+        # Whoever read our output has enough. Nothing was left undone: output is written last.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+
+
+def tell(error: Error, *, as_json: bool) -> None:
+    """A refusal on standard error, with a reason per line where there are several."""
+    document = problem_document(error)
+    reasons = getattr(error, "reasons", ())
+    if as_json:
+        rows = [
+            {"code": reason.code, "expected": reason.expected, "seen": reason.seen, "line": reason.line_id}
+            for reason in reasons
+        ]
+        print_json(document | ({"reasons": rows} if rows else {}))
+    typer.echo(f"{document['title']} ({error.code}). {plain(str(document['detail']))}", err=True)
+    for reason in reasons if len(reasons) > 1 else ():
+        text = detail_text(reason.code, expected=reason.expected, seen=reason.seen)
+        typer.echo(f"  {reason.line_id or 'all'}: {reason.code}: {plain(text)}", err=True)
+
+
+@contextlib.contextmanager
+def opened(data: Path, database: str | None, *, as_json: bool, service: bool = False) -> Iterator[Activation]:
+    """The activation server of a data directory; refusals are told."""
+    from tallystick.activation.app import open_activation
+
+    with told(as_json):
+        activation = open_activation(data, database=database, service=service)
+        try:
+            yield activation
+        finally:
+            activation.close()
+
+
+def print_json(value: object) -> None:
+    """One JSON value on standard output."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    sys.stdout.flush()
+
+
+def console() -> Console:
+    """Standard output for tables; wide enough in a pipe that ids are not broken."""
+    from rich.console import Console
+
+    columns = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_COLUMNS
+    return Console(width=columns, highlight=False)
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) -> None:
+    """A table for people, or a sentence where there is nothing. A header that ends in # is of numbers."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    if not rows:
+        console().print(Text(empty))
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for header in headers:
+        table.add_column(header.rstrip("#"), justify="right" if header.endswith("#") else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(plain(str(cell))) for cell in row))
+    console().print(table)
+
+
+def say(text: str) -> None:
+    """A sentence for people."""
+    typer.echo(plain(text))
+
+
+def plain(text: str) -> str:
+    """What somebody else wrote, without what could move a cursor."""
+    return "".join(symbol if symbol.isprintable() else "\N{REPLACEMENT CHARACTER}" for symbol in text)
+
+
+def moment(at: int | None) -> str:
+    """A moment for people, UTC."""
+    if at is None:
+        return "never"
+    try:
+        return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):
+        return str(at)
+
+
+def age(seconds: int) -> str:
+    """A time span for people, to its two largest units."""
+    parts = [(seconds // 86_400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "min"), (seconds % 60, "s")]
+    shown = [f"{count} {unit}" for count, unit in parts if count][:2]
+    return " ".join(shown) or "0 s"
+
+
+def parse_date(text: str) -> int | None:
+    """``2027-12-31`` (the end of that day, UTC), an ISO moment, or never. Raises ``Error`` (``date-wrong``)."""
+    text = text.strip()
+    if text.lower() == "never":
+        return None
+    try:
+        if len(text) == len("2027-12-31"):
+            day = dt.date.fromisoformat(text)
+            at = dt.datetime.combine(day, dt.time(23, 59, 59), dt.UTC)
+        else:
+            at = dt.datetime.fromisoformat(text)
+            at = at if at.tzinfo else at.replace(tzinfo=dt.UTC)
+        return int(at.timestamp())
+    except (ValueError, OverflowError):
+        raise Error("date-wrong", expected="a date like 2027-12-31, or never", seen=repr(text[:40])) from None
+
+
+def parse_pair(text: str, example: str) -> tuple[str, int]:
+    """``WHAT=QUANTITY``. Raises ``Error`` (``quantity-wrong``)."""
+    what, equals, number = text.rpartition("=")
+    if not equals or not what or not number.isascii() or not number.isdigit() or len(number) > len("1000000000"):
+        raise Error("quantity-wrong", expected=f"like {example}", seen=repr(text[:60]))
+    return what.strip(), int(number)
+
+
+def person(by: str | None) -> str:
+    """Who does it."""
+    from tallystick.activation.accounts import check_text
+
+    if by is not None:
+        return check_text(by, "a name")
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return "unknown"
+
+
+def find_device(transaction: SqlTransaction, text: str) -> FieldServer:
+    """The field server that a person means. Raises ``Error`` (``not-found``, ``ambiguous``)."""
+    found = [
+        server
+        for server in transaction.find_field_servers_named(text)
+        if text in {server.device_id, server.name, server.host_id} or len(text) >= PREFIX_LENGTH_MIN
+    ]
+    exact = [server for server in found if server.device_id == text]
+    found = exact or found
+    if not text or not found:
+        raise Error("not-found", expected="a field server that is known here", seen=repr(text[:60]))
+    if len(found) > 1:
+        seen = ", ".join(f"{server.device_id[:12]} ({server.name}, {server.status})" for server in found[:5])
+        raise Error("ambiguous", expected="a name or a beginning that fits one field server", seen=seen)
+    return found[0]

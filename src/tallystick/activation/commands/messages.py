@@ -1,0 +1,192 @@
+"""``message``: what an upload box does, from file to file.
+
+The file is read as a stream and processed in chunks that are each durable; the reply file appears whole, after the
+last commit. Interrupted, the same command again gives the same replies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from tallystick.activation.commands import console
+from tallystick.activation.commands.console import AsJson, Data, Database, Output
+from tallystick.protocol.problems import WireError
+
+if TYPE_CHECKING:
+    from tallystick.activation.app import Activation
+    from tallystick.activation.bundles import Result
+
+_PIECE_BYTES: Final = 256 * 1024
+_ROWS_MAX: Final = 500
+_PROGRESS_BYTES_MIN: Final = 256 * 1024
+_SPOOL_BYTES: Final = 4 * 1024 * 1024
+
+
+def message(
+    file: Annotated[Path, typer.Argument(metavar="FILE.tally", help="The file that was carried here.")],
+    output: Output,
+    data: Data,
+    database: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take the messages of a tally file and write the replies, as the upload box does."""
+    from tallystick.activation.files import save_file
+
+    with console.opened(data, database, as_json=as_json) as activation, _rows_for_programs(as_json) as write_row:
+        summary = Summary()
+        with _progress(file) as advance:
+            save_file(output, _replies(activation, file, summary, write_row, advance))
+        if not as_json:
+            _show(summary, output)
+        exit_code = summary.exit_code
+    if exit_code:
+        typer.echo(
+            f"{summary.count('error')} of {summary.total} lines were not taken: see the comments in {output}. "
+            "The others are done; have the named lines made again.",
+            err=True,
+        )
+        raise typer.Exit(exit_code)
+
+
+@dataclass(slots=True)
+class Summary:
+    """Counts of a file, and the results that a person is shown."""
+
+    total: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    shown: list[Result] = field(default_factory=list)
+
+    def add(self, result: Result) -> None:
+        """Count a result. What needs attention is shown rather than what went well."""
+        self.total += 1
+        outcome = result.answer.outcome.value
+        self.counts[outcome] = self.counts.get(outcome, 0) + 1
+        needs_attention = outcome in {"refused", "error"}
+        if len(self.shown) < _ROWS_MAX or (needs_attention and len(self.shown) < 2 * _ROWS_MAX):
+            self.shown.append(result)
+
+    def count(self, outcome: str) -> int:
+        """How many had an outcome."""
+        return self.counts.get(outcome, 0)
+
+    @property
+    def exit_code(self) -> int:
+        """A file of which nothing was taken is refused; one with some lines that were not is done in part."""
+        if not self.count("error"):
+            return 0
+        return console.REFUSED if self.count("error") == self.total else console.IN_PART
+
+
+def _replies(
+    activation: Activation,
+    file: Path,
+    summary: Summary,
+    write_row: Callable[[Result], None],
+    advance: Callable[[int], None],
+) -> Iterator[bytes]:
+    """The lines of the reply file. Each chunk is committed before its replies are written."""
+    from tallystick.activation import bundles
+    from tallystick.protocol.tallyfile import format_file, parse_chunks
+
+    keyset = activation.signer.keyset
+    comment = (
+        f"Tallystick: replies of activation server {keyset.issuer}\n"
+        "Carry this file to where the messages came from, and import or deliver it there."
+    )
+    yield from format_file([keyset.compact], comment=comment)
+    for chunk in bundles.chunks(parse_chunks(_pieces(file, advance))):
+        lines = bundles.read_lines(chunk, keyset)
+        answers = activation.process(bundles.messages_of(lines))
+        results = bundles.results_of(lines, answers)
+        for result in results:
+            summary.add(result)
+            write_row(result)
+        yield b"".join(bundles.tally_lines(results))
+    if not summary.total:
+        raise WireError("no-messages", expected=f"at least one message in {file}", seen="none")
+
+
+def _pieces(file: Path, advance: Callable[[int], None]) -> Iterator[bytes]:
+    from tallystick.activation.files import file_fault
+
+    try:
+        with contextlib.nullcontext(sys.stdin.buffer) if str(file) == "-" else file.open("rb") as source:
+            while piece := source.read(_PIECE_BYTES):
+                advance(len(piece))
+                yield piece
+    except OSError as error:
+        raise file_fault(file, error) from error
+
+
+@contextlib.contextmanager
+def _rows_for_programs(as_json: bool) -> Iterator[Callable[[Result], None]]:
+    """With ``--json``, a list with a row per message, printed when all is done."""
+    if not as_json:
+        yield lambda _: None
+        return
+    from tallystick.activation import bundles
+
+    with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
+
+        def write_row(result: Result) -> None:
+            spool.write((b",\n" if spool.tell() else b"[") + bundles.json_row(result))
+
+        yield write_row
+        spool.write(b"]\n")
+        spool.seek(0)
+        for line in spool:  # a row each
+            sys.stdout.write(line.decode("utf-8", "replace"))
+        sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _progress(file: Path) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error for a long file, where a person looks."""
+    size = file.stat().st_size if file.is_file() else 0
+    if size < _PROGRESS_BYTES_MIN or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(os.path.basename(file)), BarColumn(), DownloadColumn(), TimeRemainingColumn())  # noqa: PTH119 - a name to show
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("messages", total=size)
+        yield lambda count: bar.advance(task, count)
+
+
+def _show(summary: Summary, output: Path) -> None:
+    rows = [
+        (result.line_number, *_who_and_what(result), result.answer.outcome.value, _why(result), result.next_step)
+        for result in summary.shown
+    ]
+    console.print_table(("Line#", "From", "Wanted", "Decided", "Why not", "Next"), rows, empty="No messages.")
+    if summary.total > len(summary.shown):
+        console.say(f"... and {summary.total - len(summary.shown)} more.")
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(summary.counts.items()))
+    console.say(f"{summary.total} messages: {counts}. The replies are in {output}.")
+
+
+def _who_and_what(result: Result) -> tuple[str, str]:
+    if result.message is None:
+        return "?", "?"
+    request = result.message.request
+    who = f"{request.facts.name} ({request.facts.kind}, {request.device_id[:8]})"
+    wants = ", ".join(f"{want.line}={want.quantity}" for want in request.wants or ())
+    return who, f"{request.purpose} {wants or ('all' if request.all else '')}".rstrip()
+
+
+def _why(result: Result) -> str:
+    if result.answer.code is None:
+        return ""
+    detail = result.answer.detail.removesuffix(result.next_step).strip()
+    return f"{result.answer.code}: {detail}"

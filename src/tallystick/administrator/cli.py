@@ -1,0 +1,605 @@
+"""The command line of Device Administrator, ``tallystick admin``.
+
+Exit codes: 0 done; 1 refused (the reason on standard error: code, expected, seen, next step); 2 wrong usage; 3 nothing
+could be reached; 4 done in part: standard error says which, and what next. Messages that wait to be carried are "in
+part": the wish is written, and nothing of it is lost, but it is not in force, or not proven, yet.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import typer.core
+
+from tallystick.administrator import console, enrolment, planning, views
+from tallystick.administrator.app import ROUTE_VARIABLE, Administrator, open_administrator
+from tallystick.administrator.files import Import, write_durably, write_export
+from tallystick.administrator.goals import (
+    Goal,
+    Refresh,
+    Report,
+    Result,
+    Return,
+    ReturnOneCarry,
+    Sync,
+)
+from tallystick.administrator.ports import PortError, Route
+from tallystick.administrator.standing import Phase
+from tallystick.domain.ids import DeviceId
+from tallystick.errors import Error
+from tallystick.protocol.tallyfile import format_file
+
+DONE, REFUSED, USAGE, UNREACHABLE, IN_PART = 0, 1, 2, 3, 4
+_OPEN = (Phase.TROUBLE, Phase.DELIVER, Phase.PROVE, Phase.ASK)
+
+
+class _Commands(typer.core.TyperGroup):
+    """Turns what was refused into its exit code, once for all commands."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except Error as error:
+            console.show_error(error)
+            raise typer.Exit({"usage": USAGE, "unreachable": UNREACHABLE}.get(error.code, REFUSED)) from error
+
+
+app = typer.Typer(
+    cls=_Commands,
+    name="admin",
+    help="Device Administrator: assign, activate, refresh and return licenses on field servers.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+entitlement_app = typer.Typer(help="What was bought: entitlements and their lines.", no_args_is_help=True)
+app.add_typer(entitlement_app, name="entitlement", epilog="Example: tallystick admin entitlement list")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Forced = Annotated[
+    Route | None,
+    typer.Option("--route", envvar=ROUTE_VARIABLE, help="Do not look for the route: take this one."),
+]
+Server = Annotated[str, typer.Argument(help="Name, device id (or its beginning) or address.", metavar="SERVER")]
+Servers = Annotated[
+    list[str] | None, typer.Argument(help="Names, device ids (or their beginning) or addresses.", metavar="[SERVER]...")
+]
+Everyone = Annotated[bool, typer.Option("--all", help="All field servers in the list.")]
+Lines = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--line", help="The end state of a line: its id, activation ID or product, and a quantity.", metavar="LINE=QTY"
+    ),
+]
+
+
+# The list of field servers
+
+
+@app.command(epilog="Example: tallystick admin add https://10.0.0.7:8443 --password-file roof.txt")
+def add(
+    url: Annotated[str, typer.Argument(help="Where the field server answers, over HTTPS.")],
+    password_file: Annotated[
+        Path | None, typer.Option(help="The file that `fieldserver init` wrote; without it you are asked.")
+    ] = None,
+    fingerprint: Annotated[
+        str | None, typer.Option(help="Pin only a certificate with this fingerprint (SHA256:...).")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add a field server: show the fingerprint of its certificate, and pin it.
+
+    The password is sent only to the certificate that is pinned. Adding it again renews address and password; a changed
+    certificate is refused.
+    """
+    address = planning.normal_address(url)
+    password = _password(password_file)
+    with open_administrator() as administrator:
+        enrolled = enrolment.add_field_server(
+            administrator.network,
+            administrator.inventory,
+            address=address,
+            password=password,
+            fingerprint=fingerprint,
+            now=administrator.clock.now(),
+        )
+    identity = enrolled.identity
+    value = {
+        "name": identity.name,
+        "device_id": identity.device_id,
+        "kind": identity.kind,
+        "address": address,
+        "fingerprint": enrolled.fingerprint,
+        "added": enrolled.is_new,
+    }
+    if as_json:
+        console.show_json(value)
+        return
+    is_new = "Added" if enrolled.is_new else "Renewed"
+    console.show_text(f"{is_new} {identity.name} ({identity.kind}), {identity.device_id}")
+    console.show_text(f"Certificate {enrolled.fingerprint}, pinned. Compare it with what the field server shows.")
+
+
+def _password(path: Path | None) -> str:
+    if path is not None:
+        try:
+            return path.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Error("usage", expected=f"a password in {path}", seen=str(error)) from None
+    if sys.stdin.isatty():
+        return str(typer.prompt("Password of the field server", hide_input=True)).strip()
+    raise Error("usage", expected="--password-file, or a terminal to ask at", seen="neither")
+
+
+@app.command(epilog="Example: tallystick admin remove roof")
+def remove(
+    server: Server,
+    force: Annotated[bool, typer.Option("--force", help="Also when something is open on it.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take a field server off the list. Its licenses are not touched."""
+    with open_administrator() as administrator:
+        record = planning.find_field_server(administrator.inventory.field_servers(), server)
+        step = administrator.workflows.next_step(record.device_id)
+        if step.phase in {Phase.DELIVER, Phase.PROVE, Phase.ASK} and not force:
+            raise Error("usage", expected="nothing open on it, or --force", seen=step.text)
+        administrator.inventory.remove_field_server(record.device_id)
+    _tell(as_json, {"name": record.name, "device_id": record.device_id, "removed": True}, f"Removed {record.name}")
+
+
+@app.command(epilog="Example: tallystick admin servers --json")
+def servers(as_json: AsJson = False, forced: Forced = None) -> None:
+    """List field servers: kind, address, whether reachable, licenses, and the next step of what is open."""
+    with open_administrator(forced=forced) as administrator:
+        reached, has_route = administrator.look()
+        records = administrator.inventory.field_servers()
+        steps = administrator.workflows.standings(has_route=has_route)
+    if as_json:
+        console.show_json(
+            [
+                views.show_field_server(one, is_reached=reached[one.device_id], next_step=steps[one.device_id].text)
+                for one in records
+            ]
+        )
+        return
+    rows = [
+        [
+            record.name,
+            record.kind,
+            record.address,
+            "yes" if reached[record.device_id] else "no",
+            console.licenses_text(record),
+            steps[record.device_id].text,
+        ]
+        for record in records
+    ]
+    console.show_table(["name", "kind", "address", "reachable", "licenses", "next step"], rows)
+
+
+@app.command(epilog="Example: tallystick admin show roof")
+def show(server: Server, as_json: AsJson = False, forced: Forced = None) -> None:
+    """Show everything about one field server: licenses, features, what waits, what became of its last messages."""
+    with open_administrator(forced=forced) as administrator:
+        record = planning.find_field_server(administrator.inventory.field_servers(), server)
+        is_reached = administrator.workflows.look([record.device_id])[record.device_id]
+        record = administrator.inventory.field_server(record.device_id) or record
+        step = administrator.workflows.next_step(record.device_id)
+        plan = administrator.inventory.assignments(record.device_id)
+        value = views.show_field_server(record, is_reached=is_reached, next_step=step.text) | views.show_details(
+            record, plan, administrator.mailbag
+        )
+    if as_json:
+        console.show_json(value)
+        return
+    console.show_text(f"{record.name} ({record.kind}) at {record.address}, device {record.device_id}")
+    console.show_text(f"Certificate {record.contact.fingerprint}; {'reached now' if is_reached else 'not reached'}")
+    console.show_table(["line", "product", "quantity"], _cells(value["licenses"], "line", "product", "quantity"))
+    columns = ("feature", "required", "used", "available", "activated", "standing", "why")
+    console.show_table(columns, _cells(value["features"], *columns))
+    for feature in value["features"]:
+        if feature["violation"]:
+            console.show_text(f"VIOLATION: {feature['feature']}: {feature['why']}")
+    if step.text:
+        console.show_text(f"Next: {step.text}")
+
+
+@app.command(epilog="Example: tallystick admin route")
+def route(as_json: AsJson = False, forced: Forced = None) -> None:
+    """Find the route to the activation server: online, semi-online or offline, and why."""
+    with open_administrator(forced=forced) as administrator:
+        found = administrator.courier.find_route(administrator.inventory.field_servers())
+    _tell(as_json, views.show_route(found), f"{found.route}: {found.why}")
+
+
+@app.command(epilog="Example: tallystick admin status")
+def status(as_json: AsJson = False) -> None:
+    """Say what waits and what is open, from what is known here, without asking anybody."""
+    with open_administrator() as administrator:
+        now = administrator.clock.now()
+        names = administrator.inventory.names()
+        steps = administrator.workflows.standings()
+        up, down = administrator.mailbag.outbound(), administrator.mailbag.inbound()
+        value: dict[str, Any] = {
+            "field_servers": len(names),
+            "entitlements": len(administrator.inventory.entitlements()),
+            "outbound": len(up),
+            "inbound": len(down),
+            "receipts": len(administrator.mailbag.receipts()),
+            "open": [
+                {
+                    "name": names[device_id],
+                    "device_id": device_id,
+                    "phase": str(step.phase),
+                    "age_seconds": None if step.since_at is None else max(0, now - step.since_at),
+                    "next_step": step.text,
+                }
+                for device_id, step in steps.items()
+                if step.phase in {*_OPEN, Phase.PLANNED}
+            ],
+        }
+    if as_json:
+        console.show_json(value)
+        return
+    console.show_text(
+        f"{value['field_servers']} field servers, {value['entitlements']} entitlements; waiting: {len(up)} messages up, "
+        f"{len(down)} replies down; {value['receipts']} receipts"
+    )
+    console.show_table(["name", "phase", "next step"], _cells(value["open"], "name", "phase", "next_step"))
+
+
+# Entitlements and the plan
+
+
+@entitlement_app.command(
+    "add", epilog="Example: tallystick admin entitlement add EN-... --activation https://a.example"
+)
+def entitlement_add(
+    entitlement: Annotated[
+        str, typer.Argument(help="An entitlement ID, or a certificate file.", metavar="ID|FILE.tally")
+    ],
+    activation: Annotated[str | None, typer.Option(help="URL of the activation server.", metavar="URL")] = None,
+    as_json: AsJson = False,
+    forced: Forced = None,
+) -> None:
+    """Learn an entitlement: online by its ID, offline by its certificate file."""
+    with open_administrator(forced=forced) as administrator:
+        path = Path(entitlement)
+        before = {known.compact for known in administrator.inventory.entitlements()}
+        if path.is_file() or path.suffix == ".tally":
+            chosen = enrolment.learn_certificate(
+                administrator.courier,
+                administrator.inventory,
+                administrator.mailbag,
+                path=path,
+                url=activation,
+                now=administrator.clock.now(),
+            )
+        else:
+            chosen = [
+                enrolment.learn_entitlement(
+                    administrator.courier,
+                    administrator.inventory,
+                    text=entitlement,
+                    url=activation,
+                    now=administrator.clock.now(),
+                )
+            ]
+        values = [views.show_entitlement(known, administrator.inventory) for known in chosen]
+        is_new = any(known.compact not in before for known in chosen)
+    if as_json:
+        console.show_json({**(values[0] if len(values) == 1 else {}), "entitlements": values, "added": is_new})
+        return
+    for value in values:
+        _show_entitlement(value)
+
+
+@entitlement_app.command("list", epilog="Example: tallystick admin entitlement list")
+def entitlement_list(as_json: AsJson = False) -> None:
+    """List known entitlements with their lines: bought, planned, and seen on field servers."""
+    with open_administrator() as administrator:
+        values = [
+            views.show_entitlement(known, administrator.inventory) for known in administrator.inventory.entitlements()
+        ]
+    if as_json:
+        console.show_json(values)
+        return
+    for value in values:
+        _show_entitlement(value)
+
+
+@app.command(epilog="Example: tallystick admin assign 7K3M9Q2A=2 roof cellar")
+def assign(
+    line: Annotated[
+        str, typer.Argument(help="Line id, activation ID or product; quantity on each.", metavar="LINE=QTY")
+    ],
+    server: Servers = None,
+    everyone: Everyone = False,
+    as_json: AsJson = False,
+) -> None:
+    """Plan a license on field servers. Changes nothing on them yet: that is what activate does."""
+    with open_administrator() as administrator:
+        chosen = planning.choose_field_servers(administrator.inventory, server, is_everyone=everyone)
+        assignments = planning.assign(administrator.inventory, [line], chosen, now=administrator.clock.now())
+        names = administrator.inventory.names()
+    value = {
+        "assigned": [
+            {"name": names[one.device_id], "device_id": one.device_id, "line": one.line_id, "quantity": one.quantity}
+            for one in assignments
+        ],
+        "next_step": "tallystick admin activate",
+    }
+    text = ", ".join(f"{names[one.device_id]}: {one.line_id}={one.quantity}" for one in assignments)
+    _tell(
+        as_json,
+        value,
+        f"Planned {text}. Next: tallystick admin activate {' '.join(names[r.device_id] for r in chosen)}",
+    )
+
+
+@app.command(epilog="Example: tallystick admin unassign 7K3M9Q2A roof")
+def unassign(
+    line: Annotated[str, typer.Argument(help="Line id, activation ID or product.", metavar="LINE")],
+    server: Servers = None,
+    everyone: Everyone = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take a license off the plan. What is in force stays in force."""
+    with open_administrator() as administrator:
+        chosen = planning.choose_field_servers(administrator.inventory, server, is_everyone=everyone)
+        found = planning.choose_line(line, administrator.inventory.lines(), chosen)
+        for record in chosen:
+            administrator.inventory.unplan(record.device_id, [found.line_id])
+    _tell(
+        as_json,
+        {"line": found.line_id, "field_servers": [record.name for record in chosen]},
+        f"{found.line_id} is no longer planned on {', '.join(record.name for record in chosen)}",
+    )
+
+
+# Operations
+
+
+@app.command(epilog="Example: tallystick admin activate roof --line 7K3M9Q2A=2")
+def activate(
+    server: Servers = None,
+    everyone: Everyone = False,
+    line: Lines = None,
+    as_json: AsJson = False,
+    forced: Forced = None,
+) -> None:
+    """Put licenses into force: what is planned, or with --line these end states (which are planned, too)."""
+    with open_administrator(forced=forced) as administrator:
+        chosen = planning.choose_field_servers(administrator.inventory, server, is_everyone=everyone)
+        plan = (
+            planning.assign(administrator.inventory, line, chosen, now=administrator.clock.now())
+            if line
+            else administrator.inventory.assignments()
+        )
+        goals = planning.activation_goals(plan, chosen, is_everyone=everyone)
+        _operate(administrator, goals, as_json=as_json)
+
+
+@app.command(epilog="Example: tallystick admin refresh --all")
+def refresh(server: Servers = None, everyone: Everyone = False, as_json: AsJson = False, forced: Forced = None) -> None:
+    """Fetch the latest terms of licenses already there ("reclaim"): extended dates, raised quantities."""
+    with open_administrator(forced=forced) as administrator:
+        chosen = planning.choose_field_servers(administrator.inventory, server, is_everyone=everyone)
+        _operate(administrator, {record.device_id: Refresh() for record in chosen}, as_json=as_json)
+
+
+@app.command("return", epilog="Example: tallystick admin return roof cellar")
+def return_(
+    server: Servers = None,
+    everyone: Everyone = False,
+    line: Lines = None,
+    one_carry: Annotated[
+        bool, typer.Option("--one-carry", help="Give up first, then carry the proof once; nothing can be refused then.")
+    ] = False,
+    as_json: AsJson = False,
+    forced: Forced = None,
+) -> None:
+    """Give licenses back: all, or with --line down to these end states, so that they can be activated elsewhere."""
+    if line and one_carry:
+        raise Error("usage", expected="--line or --one-carry", seen="both; a one-carry return takes everything")
+    with open_administrator(forced=forced) as administrator:
+        chosen = planning.choose_field_servers(administrator.inventory, server, is_everyone=everyone)
+        goal: Goal = ReturnOneCarry() if one_carry else Return()
+        if line:
+            lines = administrator.inventory.lines()
+            pairs = [planning.parse_pair(text) for text in line]
+            goal = Return(
+                wants=tuple((planning.choose_line(text, lines, chosen).line_id, count) for text, count in pairs)
+            )
+        _operate(administrator, {record.device_id: goal for record in chosen}, as_json=as_json)
+
+
+@app.command(epilog="Example: tallystick admin sync")
+def sync(server: Servers = None, as_json: AsJson = False, forced: Forced = None) -> None:
+    """Carry whatever waits, in both directions, for all field servers, by the route there is."""
+    with open_administrator(forced=forced) as administrator:
+        every = administrator.inventory.field_servers()
+        chosen = planning.find_field_servers(every, server) if server else every
+        strays = set() if server else {message.device_id for message in administrator.mailbag.outbound()}
+        strays -= {record.device_id for record in every}
+        if strays:  # of field servers that were removed from the list
+            try:
+                administrator.workflows.carry_up(strays)
+            except PortError as error:
+                console.show_error(error)
+        _operate(administrator, {record.device_id: Sync() for record in chosen}, as_json=as_json)
+
+
+# Files
+
+
+@app.command(epilog="Example: tallystick admin export /media/stick/requests.tally")
+def export(
+    file: Annotated[Path, typer.Argument(help="Where to write.", metavar="FILE.tally")], as_json: AsJson = False
+) -> None:
+    """Write all messages that wait for the activation server to one file. Again gives the same messages."""
+    with open_administrator() as administrator:
+        waiting = administrator.mailbag.outbound()
+        names = administrator.inventory.names()
+        devices = {message.device_id for message in waiting}
+        if waiting:
+            write_export(file, waiting, names=names)
+            administrator.mailbag.note_exported([one.digest for one in waiting], now=administrator.clock.now())
+    next_step = (
+        f"Upload {file} at the activation server, then: tallystick admin import REPLY.tally"
+        if waiting
+        else "Nothing waits here. What field servers have written is gathered by: tallystick admin sync"
+    )
+    value = {
+        "file": str(file) if waiting else None,
+        "messages": len(waiting),
+        "field_servers": sorted(names.get(device_id, device_id) for device_id in devices),
+        "issuers": sorted({message.issuer for message in waiting}),
+        "next_step": next_step,
+    }
+    _tell(as_json, value, f"{len(waiting)} messages of {len(devices)} field servers. {next_step}")
+
+
+@app.command("import", epilog="Example: tallystick admin import /media/stick/replies.tally")
+def import_(
+    files: Annotated[
+        list[Path], typer.Argument(help="Any files that came back, in any order.", metavar="FILE.tally...")
+    ],
+    as_json: AsJson = False,
+    forced: Forced = None,
+) -> None:
+    """Take in replies, keys and entitlement certificates, and deliver replies to field servers that can be reached."""
+    with open_administrator(forced=forced) as administrator:
+        reading = Import(
+            inventory=administrator.inventory,
+            mailbag=administrator.mailbag,
+            courier=administrator.courier,
+            now=administrator.clock.now(),
+        )
+        for file in files:
+            reading.read(file)
+        result = reading.result
+        if not result.good and not result.bad:
+            raise Error("not-text", expected="a tally file with at least one line", seen="nothing in it")
+        waiting = {reply.device_id for reply in administrator.mailbag.inbound()}
+        goals: dict[DeviceId, Goal] = {device_id: Sync() for device_id in sorted(reading.device_ids & waiting)}
+        with console.told(_only(administrator.inventory.names(), goals), is_quiet=as_json) as progress:
+            reports = administrator.workflows.run(goals, progress)
+        records = {record.device_id: record for record in administrator.inventory.field_servers()}
+    if as_json:
+        shown = [views.show_report(one, records.get(one.device_id)) for one in reports]
+        console.show_json({**views.show_import(result, reading.bad_lines), "field_servers": shown})
+    else:
+        console.show_text(
+            f"Taken in: {result.replies} replies, {result.keysets} keysets, {result.entitlements} entitlements, "
+            f"{result.requests} messages for the activation server; {result.fresh} of them new"
+        )
+        console.show_reports(reports)
+    for bad in reading.bad_lines:
+        console.show_error(
+            PortError(
+                bad.code,
+                expected=f"a good line {bad.line_number} in {bad.file}",
+                seen=bad.detail,
+                next_step=bad.next_step,
+            )
+        )
+    if result.bad:
+        raise typer.Exit(IN_PART if result.good else REFUSED)
+    if any(report.result in {Result.REFUSED, Result.FAILED, Result.INTERRUPTED} for report in reports):
+        raise typer.Exit(IN_PART)
+
+
+@app.command(epilog="Example: tallystick admin receipts --save receipts.tally")
+def receipts(
+    save: Annotated[Path | None, typer.Option(help="Also write the signed receipts to a tally file.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the receipts: signed proofs, kept for ever, that rights came back to their lines."""
+    with open_administrator() as administrator:
+        kept = administrator.mailbag.receipts()
+        keysets = administrator.inventory.keysets()
+    if save is not None:
+        envelopes = [*(keyset.compact for keyset in keysets), *(receipt.compact for receipt in kept)]
+        write_durably(
+            save, b"".join(format_file(envelopes, comment="Tallystick: receipts, and the keys to check them."))
+        )
+    if as_json:
+        console.show_json([views.show_receipt(receipt) for receipt in kept])
+        return
+    rows = [
+        [one.name, one.issuer, ", ".join(f"{line} +{quantity}" for line, quantity in one.credits), one.digest]
+        for one in kept
+    ]
+    console.show_table(["field server", "issuer", "credited", "digest"], rows)
+
+
+# Shared
+
+
+def _operate(administrator: Administrator, goals: Mapping[DeviceId, Goal], *, as_json: bool) -> None:
+    """Run goals, show what came of them, and exit with the code that says so."""
+    names = _only(administrator.inventory.names(), goals)
+    with console.told(names, is_quiet=as_json) as progress:
+        reports = administrator.workflows.run(goals, progress)
+    if as_json:
+        records = {record.device_id: record for record in administrator.inventory.field_servers()}
+        console.show_json(
+            {
+                "finished": all(report.is_finished for report in reports),
+                "field_servers": [views.show_report(one, records.get(one.device_id)) for one in reports],
+            }
+        )
+    console.show_reports(reports) if not as_json else _name_failures(reports)
+    raise typer.Exit(_exit_code(reports))
+
+
+def _name_failures(reports: Sequence[Report]) -> None:
+    """With ``--json``, too, the reason is on standard error."""
+    console.show_reports([report for report in reports if not report.is_finished])
+
+
+def _exit_code(reports: Sequence[Report]) -> int:
+    results = {report.result for report in reports}
+    if results <= {Result.DONE, Result.ALREADY}:
+        return DONE
+    if results == {Result.UNREACHABLE}:
+        return UNREACHABLE
+    if results <= {Result.REFUSED, Result.FAILED}:
+        return REFUSED
+    return IN_PART
+
+
+def _only(names: Mapping[DeviceId, str], goals: Mapping[DeviceId, Goal]) -> dict[DeviceId, str]:
+    return {device_id: names[device_id] for device_id in goals if device_id in names}
+
+
+def _show_entitlement(value: Mapping[str, Any]) -> None:
+    console.show_text(f"{value['entitlement_id']} of {value['account']}, from {value['issuer']}")
+    columns = ("line", "product", "quantity", "planned", "held", "kinds", "activation_id")
+    console.show_table(columns, _cells(value["lines"], *columns))
+
+
+def _cells(values: Sequence[Mapping[str, Any]], *columns: str) -> list[list[str]]:
+    return [
+        [", ".join(value[column]) if isinstance(value[column], list) else str(value[column]) for column in columns]
+        for value in values
+    ]
+
+
+def _activation_url(text: str) -> str:
+    url = text.rstrip("/")
+    if not url.startswith(("https://", "http://")):
+        raise Error("usage", expected="an activation server's URL, with https:// or http://", seen=text)
+    return url
+
+
+def _tell(as_json: bool, value: Mapping[str, Any], text: str) -> None:
+    if as_json:
+        console.show_json(value)
+    else:
+        console.show_text(text)

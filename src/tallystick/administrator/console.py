@@ -1,0 +1,146 @@
+"""How the command line looks: tables, progress, summaries, and the same as JSON. Decides nothing.
+
+On a terminal there are tables and live bars; elsewhere plain lines, never cropped.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+
+from tallystick.administrator.goals import Report, Result
+from tallystick.administrator.inventory import FieldServerRecord
+from tallystick.administrator.ports import Progress as Told
+from tallystick.administrator.ports import Stage, next_step_of
+from tallystick.administrator.workflows import Silent
+from tallystick.domain.ids import DeviceId
+from tallystick.errors import Error
+
+PLAIN_WIDTH: Final = 1000
+BARS_MAX: Final = 20
+ROWS_MAX: Final = 50
+_STAGES: Final = list(Stage)
+_STYLES: Final = {
+    Result.DONE: "green",
+    Result.ALREADY: "green",
+    Result.CARRY: "yellow",
+    Result.REFUSED: "red",
+    Result.UNREACHABLE: "red",
+    Result.FAILED: "red",
+    Result.INTERRUPTED: "yellow",
+}
+
+
+def console(*, to_error: bool = False) -> Console:
+    """A console that crops nothing where nobody looks."""
+    stream = sys.stderr if to_error else sys.stdout
+    width = None if stream.isatty() else PLAIN_WIDTH
+    return Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
+
+
+def show_json(value: object) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def show_text(text: str) -> None:
+    """A paragraph on standard output."""
+    console().print(escape(text))
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on a terminal, aligned plain lines elsewhere."""
+    is_terminal = sys.stdout.isatty()
+    table = Table(box=box.ROUNDED if is_terminal else None, pad_edge=False, show_edge=is_terminal)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    console().print(table)
+
+
+def show_error(error: Error) -> None:
+    """Why something was refused: the code, what was expected, what was seen, and what to do next."""
+    out = console(to_error=True)
+    out.print(f"[red]{escape(error.code)}[/red]: {escape(f'expected {error.expected}; saw {error.seen}')}")
+    next_step = getattr(error, "next_step", "") or next_step_of(error.code)
+    if next_step:
+        out.print(f"Next: {escape(next_step)}")
+
+
+def show_reports(reports: Sequence[Report]) -> None:
+    """Each field server with its result; on standard error those that did not work, why, and what to do next."""
+    good = [report for report in reports if report.is_finished]
+    if len(good) > BARS_MAX:
+        show_text(f"{len(good)} field servers: done")
+    else:
+        out = console()
+        for report in good:
+            out.print(f"{escape(report.name)}: [green]{report.result}[/green], {escape(report.detail)}")
+    bad = [report for report in reports if not report.is_finished]
+    out = console(to_error=True)
+    for report in bad[:ROWS_MAX]:
+        style = _STYLES[report.result]
+        code = f" ({report.code})" if report.code else ""
+        out.print(f"{escape(report.name)}: [{style}]{report.result}[/{style}]{escape(code)}: {escape(report.detail)}")
+        for reason in report.reasons:
+            where = f"line {reason.line}: " if reason.line else ""
+            out.print(f"  {escape(where + reason.code)}: {escape(f'expected {reason.expected}; saw {reason.seen}')}")
+        if report.next_step:
+            out.print(f"  Next: {escape(report.next_step)}")
+    if len(bad) > ROWS_MAX:
+        out.print(f"... and {len(bad) - ROWS_MAX} more; tallystick admin servers lists all")
+    if len(reports) > 1:
+        out.print(f"{len(good)} of {len(reports)} done")
+
+
+def licenses_text(record: FieldServerRecord) -> str:
+    """The same for people."""
+    if record.report is None:
+        return "not seen yet"
+    return ", ".join(f"{license_.product} {license_.line}={license_.quantity}" for license_ in record.report.licenses)
+
+
+@contextmanager
+def told(names: Mapping[DeviceId, str], *, is_quiet: bool) -> Iterator[Told]:
+    """Live progress on a terminal: a bar per field server, or one for all where there are many."""
+    if is_quiet or not sys.stderr.isatty():
+        yield Silent()
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[stage]}"))
+    with Progress(*columns, console=console(to_error=True), transient=True) as bars:
+        yield _Bars(bars, names)
+
+
+class _Bars:
+    """Implements ``ports.Progress``; called from many threads."""
+
+    def __init__(self, bars: Progress, names: Mapping[DeviceId, str]) -> None:
+        self._bars = bars
+        self._lock = threading.Lock()
+        self._tasks: dict[DeviceId, TaskID] = {}
+        self._all: TaskID | None = None
+        if len(names) > BARS_MAX:
+            self._all = bars.add_task("field servers", total=len(names), stage="")
+            return
+        for device_id, name in names.items():
+            self._tasks[device_id] = bars.add_task(escape(name), total=len(_STAGES) - 1, stage="")
+
+    def step(self, device_id: DeviceId, stage: Stage) -> None:
+        """Move a bar."""
+        with self._lock:
+            if self._all is not None:
+                if stage is Stage.FINISHED:
+                    self._bars.advance(self._all)
+            elif device_id in self._tasks:
+                self._bars.update(self._tasks[device_id], completed=_STAGES.index(stage), stage=str(stage))

@@ -1,0 +1,47 @@
+// Tallystick: what makes pages better and is never needed. Every form works without it.
+"use strict";
+
+(() => {
+  // The upload box: files can be dropped on it, and a long upload shows how far it is.
+  for (const form of document.querySelectorAll("form[data-upload]")) {
+    const drop = form.querySelector(".drop");
+    const input = form.querySelector("input[type=file]");
+    const status = form.querySelector("[data-status]");
+    if (!drop || !input) continue;
+    const say = (text) => { if (status) status.textContent = text; };
+
+    for (const kind of ["dragenter", "dragover"]) {
+      drop.addEventListener(kind, (event) => { event.preventDefault(); drop.classList.add("over"); });
+    }
+    for (const kind of ["dragleave", "drop"]) {
+      drop.addEventListener(kind, () => drop.classList.remove("over"));
+    }
+    drop.addEventListener("drop", (event) => {
+      event.preventDefault();
+      if (!event.dataTransfer || !event.dataTransfer.files.length) return;
+      input.files = event.dataTransfer.files;
+      input.dispatchEvent(new Event("change"));
+    });
+    input.addEventListener("change", () => {
+      const files = Array.from(input.files);
+      const bytes = files.reduce((sum, file) => sum + file.size, 0);
+      say(files.length ? `${files.length} file${files.length === 1 ? "" : "s"}, ${Math.ceil(bytes / 1024)} KiB: ready to send.` : "");
+    });
+    form.addEventListener("submit", () => say("Sending. Every message is answered one by one; this can take a while."));
+  }
+
+  // Pages that watch something: fetched again while they are looked at.
+  for (const part of document.querySelectorAll("[data-live]")) {
+    const seconds = Number(part.dataset.live) || 10;
+    setInterval(async () => {
+      if (document.hidden || part.contains(document.activeElement)) return;
+      try {
+        const response = await fetch(location.href, { headers: { "Tallystick-Live": "1" } });
+        if (!response.ok || response.redirected) return;
+        const page = new DOMParser().parseFromString(await response.text(), "text/html");
+        const fresh = page.getElementById(part.id);
+        if (fresh && fresh.innerHTML !== part.innerHTML) part.replaceChildren(...fresh.childNodes);
+      } catch { /* the next try may go better */ }
+    }, seconds * 1000);
+  }
+})();

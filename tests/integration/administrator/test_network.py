@@ -1,6 +1,6 @@
 """The real network against a peer that says anything: one family of errors, limits in bytes, nothing else comes out."""
 
-import datetime
+import datetime as dt
 import http.server
 import json
 import ssl
@@ -192,7 +192,7 @@ def test_without_a_stored_password_nothing_is_asked(real, secured):
 def test_the_pin_decides_and_not_the_dates_because_clocks_on_site_are_wrong(real, tmp_path):
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "roof")])
-    long_ago = datetime.datetime(2001, 1, 1, tzinfo=datetime.UTC)
+    long_ago = dt.datetime(2001, 1, 1, tzinfo=dt.UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -200,7 +200,7 @@ def test_the_pin_decides_and_not_the_dates_because_clocks_on_site_are_wrong(real
         .public_key(key.public_key())
         .serial_number(1)
         .not_valid_before(long_ago)
-        .not_valid_after(long_ago + datetime.timedelta(days=1))
+        .not_valid_after(long_ago + dt.timedelta(days=1))
         .sign(key, SHA256())
     )
     (tmp_path / "tls.pem").write_bytes(certificate.public_bytes(Encoding.PEM))

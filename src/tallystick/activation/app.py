@@ -252,13 +252,16 @@ def _check_empty(data: Path) -> None:
 
 @contextlib.contextmanager
 def _locked(data: Path) -> Iterator[None]:
-    """Keep a second ``init`` of the same directory waiting."""
-    descriptor = os.open(data, os.O_RDONLY)
+    """Keep a second ``init`` of the same directory waiting. Raises ``FileError`` where the directory is not ours."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(data, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise file_fault(data, error) from error
 
 
 def _refuse_settings(place: str, expected: str, seen: str) -> Never:

@@ -91,6 +91,8 @@ def _settle(activation: Activation, batcher: Batcher, stop: threading.Event) -> 
             batcher.stop_for(error)
         except Error as error:
             _LOG.warning("quarantines were not settled, it is tried again: %s", error)
+        except Exception:  # noqa: BLE001 - it is logged, and the thread must go on
+            _LOG.exception("a fault of Tallystick; quarantines were not settled, it is tried again")
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -55,6 +55,9 @@ class Dialect(Protocol):
     def wait_without_end(self, connection: Connection) -> None:
         """Let this transaction take as long as it takes."""
 
+    def number_on(self, connection: Connection) -> None:
+        """Let what the database numbers by itself go on after the highest number that is there."""
+
     def is_conflict(self, error: DBAPIError) -> bool:
         """Whether another transaction was in the way, so that running the work again is right."""
 
@@ -131,6 +134,9 @@ class SqliteDialect:
 
     def wait_without_end(self, connection: Connection) -> None:
         """See ``Dialect``. Nothing else ends it."""
+
+    def number_on(self, connection: Connection) -> None:
+        """See ``Dialect``. It does so by itself."""
 
     def is_conflict(self, error: DBAPIError) -> bool:  # noqa: ARG002 - part of the protocol
         """See ``Dialect``. With one writer at a time there is none; who waits too long is told so."""
@@ -223,6 +229,12 @@ class PostgresDialect:
     def wait_without_end(self, connection: Connection) -> None:
         """See ``Dialect``."""
         connection.exec_driver_sql("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")
+
+    def number_on(self, connection: Connection) -> None:
+        """See ``Dialect``."""
+        connection.exec_driver_sql(
+            "SELECT setval(pg_get_serial_sequence('incidents', 'id'), (SELECT coalesce(max(id), 0) + 1 FROM incidents), false)"
+        )
 
     def is_conflict(self, error: DBAPIError) -> bool:
         """See ``Dialect``."""

@@ -7,16 +7,16 @@ database are worth a second try, and what the others are called.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
-import msgspec
 from sqlalchemy import URL, Connection, Engine, QueuePool, Table, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
+from tallystick.activation.storage.batches import Batches, PostgresBatches, SqliteBatches
 from tallystick.errors import Error
 
 BUSY_SECONDS: Final = 10.0
@@ -38,10 +38,7 @@ class Dialect(Protocol):
 
     name: str
     migrates_itself: bool  # whether opening for service brings the schema up to date
-    pairs: str  # a SELECT of the columns device_id and number from the parameters that `pair_parameters` makes
-
-    def pair_parameters(self, keys: Sequence[tuple[str, int]]) -> dict[str, object]:
-        """See ``pairs``. (``IN`` over two columns would read a whole table on SQLite.)"""
+    batches: Batches
 
     def open_engine(self, *, create: bool) -> Engine:
         """An engine for this database. ``create``: it may not exist yet."""
@@ -88,16 +85,10 @@ class SqliteDialect:
 
     name = "sqlite"
     migrates_itself = True
-    pairs = (
-        "SELECT json_extract(value, '$[0]') AS device_id, json_extract(value, '$[1]') AS number FROM json_each(:pairs)"
-    )
+    batches: Batches = SqliteBatches()
 
     def __init__(self, path: Path) -> None:
         self.path = path
-
-    def pair_parameters(self, keys: Sequence[tuple[str, int]]) -> dict[str, object]:
-        """See ``Dialect``."""
-        return {"pairs": msgspec.json.encode(keys).decode()}
 
     def open_engine(self, *, create: bool) -> Engine:
         """See ``Dialect``. A file that is gone is never made anew by opening it."""
@@ -166,10 +157,7 @@ class PostgresDialect:
 
     name = "postgresql"
     migrates_itself = False
-    pairs = (
-        "SELECT device_id, number FROM unnest(CAST(:devices AS text[]), CAST(:numbers AS bigint[])) "
-        "AS wanted_pair(device_id, number)"
-    )
+    batches: Batches = PostgresBatches()
     _CONFLICTS: Final = frozenset({"40001", "40P01", "23505"})  # serialisation, deadlock, unique race
     _FULL: Final = frozenset({"53100"})
     # The server stops or was told to end the connection; it became a standby, which only reads.
@@ -177,10 +165,6 @@ class PostgresDialect:
 
     def __init__(self, url: URL) -> None:
         self.url = url.set(drivername="postgresql+psycopg")
-
-    def pair_parameters(self, keys: Sequence[tuple[str, int]]) -> dict[str, object]:
-        """See ``Dialect``."""
-        return {"devices": [device_id for device_id, _ in keys], "numbers": [number for _, number in keys]}
 
     def open_engine(self, *, create: bool) -> Engine:  # noqa: ARG002 - part of the protocol
         """See ``Dialect``. The database itself is made by whoever runs PostgreSQL."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import count
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -201,35 +202,44 @@ class SqliteBatches:
 
 
 class PostgresBatches:
-    """Lists are array literals. Their types stand in the statement, so it is prepared once and not once per type."""
+    """Lists are array literals. Their types stand in the statement, so it is prepared once and not once per type.
 
-    _PAIRS: Final = "unnest(%s::text[], %s::bigint[]) AS wanted(device_id, number)"
+    The statements go to the driver as they are: to look for parameters in a long text again and again costs more than
+    the rest of sending it. What the driver raises is known to ``PostgresDialect``.
+    """
+
     _PAST: Final = (
-        "SELECT 0 AS kind, NULL AS device_id, NULL::bigint AS number, digest, outcome, code, detail, reply "  # noqa: S608 - constants
-        "FROM messages WHERE digest = ANY(%s::text[]) "
-        f"UNION ALL SELECT 1, wanted.device_id, wanted.number, found.digest, NULL, NULL, NULL, NULL FROM {_PAIRS}, "
-        "LATERAL (SELECT digest FROM messages WHERE messages.device_id = wanted.device_id "
-        "AND messages.sequence = wanted.number ORDER BY taken_at, digest LIMIT 1) AS found "
-        f"UNION ALL SELECT 2, wanted.device_id, wanted.number, found.digest, NULL, NULL, NULL, NULL FROM {_PAIRS} "
-        "JOIN grants AS found ON found.device_id = wanted.device_id AND found.number = wanted.number"
+        b"SELECT 0 AS kind, NULL AS device_id, NULL::bigint AS number, digest, outcome, code, detail, reply "
+        b"FROM messages WHERE digest = ANY($1::text[]) "
+        b"UNION ALL SELECT 1, wanted.device_id, wanted.number, found.digest, NULL, NULL, NULL, NULL "
+        b"FROM unnest($2::text[], $3::bigint[]) AS wanted(device_id, number), "
+        b"LATERAL (SELECT digest FROM messages WHERE messages.device_id = wanted.device_id "
+        b"AND messages.sequence = wanted.number ORDER BY taken_at, digest LIMIT 1) AS found "
+        b"UNION ALL SELECT 2, wanted.device_id, wanted.number, found.digest, NULL, NULL, NULL, NULL "
+        b"FROM unnest($4::text[], $5::bigint[]) AS wanted(device_id, number) "
+        b"JOIN grants AS found ON found.device_id = wanted.device_id AND found.number = wanted.number"
     )
+    _BY_IDS: Final = {
+        (name, locks): f"{select} = ANY($1::text[]) ORDER BY {order}{lock if locks else ''}".encode()
+        for name, select, order, lock in (
+            ("field_servers", f"{_SERVERS} WHERE device_id", "device_id", " FOR UPDATE"),
+            ("lines", f"{_LINES} WHERE line_id", "line_id", " FOR UPDATE OF lines"),
+            ("owners", f"{_OWNERS} WHERE {_IN_SERVICE} AND host_id", "device_id", ""),
+        )
+        for locks in (False, True)
+    }
 
     def field_servers(self, connection: Connection, ids: Sequence[str], *, locks: bool) -> Iterable[Row]:
         """See ``Batches``."""
-        lock = " FOR UPDATE" if locks else ""
-        statement = f"{_SERVERS} WHERE device_id = ANY(%s::text[]) ORDER BY device_id{lock}"
-        return connection.exec_driver_sql(statement, (_array("text", ids),))
+        return self._run(connection, self._BY_IDS["field_servers", locks], _array("text", ids))
 
     def lines(self, connection: Connection, ids: Sequence[str], *, locks: bool) -> Iterable[Row]:
         """See ``Batches``."""
-        lock = " FOR UPDATE OF lines" if locks else ""
-        statement = f"{_LINES} WHERE line_id = ANY(%s::text[]) ORDER BY line_id{lock}"
-        return connection.exec_driver_sql(statement, (_array("text", ids),))
+        return self._run(connection, self._BY_IDS["lines", locks], _array("text", ids))
 
     def owners(self, connection: Connection, host_ids: Sequence[str]) -> Iterable[Row]:
         """See ``Batches``."""
-        statement = f"{_OWNERS} WHERE host_id = ANY(%s::text[]) AND {_IN_SERVICE} ORDER BY device_id"
-        return connection.exec_driver_sql(statement, (_array("text", host_ids),))
+        return self._run(connection, self._BY_IDS["owners", False], _array("text", host_ids))
 
     def past(self, connection: Connection, digests: Sequence[str], sequences: Pairs, grants: Pairs) -> Past:
         """See ``Batches``. One statement: whoever could add to it waits for the field servers that are locked here."""
@@ -237,7 +247,7 @@ class PostgresBatches:
         for pairs in (sequences, grants):
             parameters += [_array("text", [pair[0] for pair in pairs]), _array("bigint", [pair[1] for pair in pairs])]
         found: tuple[list[Row], list[Row], list[Row]] = ([], [], [])
-        for row in connection.exec_driver_sql(self._PAST, tuple(parameters)):
+        for row in self._run(connection, self._PAST, *parameters):
             found[row.kind].append(row)
         return Past(answers=found[0], sequences=found[1], grants=found[2])
 
@@ -251,15 +261,26 @@ class PostgresBatches:
             for name in names
             for column, column_type in WRITES[name].columns.items()
         ]
-        connection.exec_driver_sql(self._statement(names), tuple(parameters)).close()
+        self._run(connection, self._statement(names), *parameters)
+
+    @staticmethod
+    def _run(connection: Connection, statement: bytes, *parameters: str) -> list[Row]:
+        import psycopg  # noqa: PLC0415 - an extra, which SQLite does without
+        from psycopg.rows import namedtuple_row  # noqa: PLC0415 - see above
+
+        driver: Any = connection.connection.driver_connection
+        with psycopg.RawCursor(driver, row_factory=namedtuple_row) as cursor:
+            rows: list[Row] = cursor.execute(statement, parameters, prepare=True).fetchall()
+        return rows
 
     @staticmethod
     @cache
-    def _statement(names: tuple[str, ...]) -> str:
+    def _statement(names: tuple[str, ...]) -> bytes:
+        number = count(1)
         parts = []
         for name in names:
             write = WRITES[name]
-            arrays = ", ".join(f"%s::{column_type}[]" for column_type in write.columns.values())
+            arrays = ", ".join(f"${next(number)}::{column_type}[]" for column_type in write.columns.values())
             rows = f"unnest({arrays}) AS new({write.names})"
             found = " AND ".join(f"old.{_quoted(key)} = new.{_quoted(key)}" for key in write.keys)
             match write.kind:
@@ -270,7 +291,8 @@ class PostgresBatches:
                     parts.append(f"DELETE FROM {write.table} AS old USING {rows} WHERE {found}")  # noqa: S608 - constants
                 case _:
                     parts.append(f"INSERT INTO {write.table} ({write.names}) SELECT * FROM {rows}{write.conflict()}")  # noqa: S608 - constants
-        return "WITH " + ", ".join(f"set_{number} AS ({part})" for number, part in enumerate(parts)) + " SELECT 1"
+        sets = ", ".join(f"set_{place} AS ({part})" for place, part in enumerate(parts))
+        return f"WITH {sets} SELECT 1 AS done".encode()
 
 
 def _json(value: object) -> str:

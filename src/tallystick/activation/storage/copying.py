@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Final
 
 from sqlalchemy import Connection, Table, func, insert, select
-from sqlalchemy.exc import DBAPIError
 
 from tallystick.activation.audit import Report, verify_books
 from tallystick.activation.storage.dialects import WRITING, DatabaseError
@@ -43,7 +42,7 @@ def copy_database(source: SqlStore, target: SqlStore, *, advance: Callable[[str,
                 if not report.is_green:
                     raise InvariantError("a copy that adds up", report.faults[0])
         return report
-    except DBAPIError as error:
+    except (*source.dialect.errors, *target.dialect.errors) as error:
         raise failing.dialect.fault(error) from error
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from tallystick.activation.storage.batches import Batches, PostgresBatches, SqliteBatches
-from tallystick.errors import Error
+from tallystick.errors import Error, InvariantError
 
 BUSY_SECONDS: Final = 10.0
 CONNECT_SECONDS: Final = 5
@@ -39,6 +39,7 @@ class Dialect(Protocol):
     name: str
     migrates_itself: bool  # whether opening for service brings the schema up to date
     batches: Batches
+    errors: tuple[type[Exception], ...]  # what a statement may raise
 
     def open_engine(self, *, create: bool) -> Engine:
         """An engine for this database. ``create``: it may not exist yet."""
@@ -55,13 +56,13 @@ class Dialect(Protocol):
     def number_on(self, connection: Connection) -> None:
         """Let what the database numbers by itself go on after the highest number that is there."""
 
-    def is_conflict(self, error: DBAPIError) -> bool:
+    def is_conflict(self, error: Exception) -> bool:
         """Whether another transaction was in the way, so that running the work again is right."""
 
-    def is_lost(self, error: DBAPIError) -> bool:
+    def is_lost(self, error: Exception) -> bool:
         """Whether the connection is of no use any more, so that another one may do."""
 
-    def fault(self, error: DBAPIError) -> DatabaseError:
+    def fault(self, error: Exception) -> DatabaseError | InvariantError:
         """What to call an error of the driver."""
 
 
@@ -86,6 +87,7 @@ class SqliteDialect:
     name = "sqlite"
     migrates_itself = True
     batches: Batches = SqliteBatches()
+    errors: tuple[type[Exception], ...] = (DBAPIError,)
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -129,19 +131,21 @@ class SqliteDialect:
     def number_on(self, connection: Connection) -> None:
         """See ``Dialect``. It does so by itself."""
 
-    def is_conflict(self, error: DBAPIError) -> bool:  # noqa: ARG002 - part of the protocol
+    def is_conflict(self, error: Exception) -> bool:  # noqa: ARG002 - part of the protocol
         """See ``Dialect``. With one writer at a time there is none; who waits too long is told so."""
         return False
 
-    def is_lost(self, error: DBAPIError) -> bool:  # noqa: ARG002 - part of the protocol
+    def is_lost(self, error: Exception) -> bool:  # noqa: ARG002 - part of the protocol
         """See ``Dialect``. A file is there or not."""
         return False
 
-    def fault(self, error: DBAPIError) -> DatabaseError:
+    def fault(self, error: Exception) -> DatabaseError | InvariantError:
         """See ``Dialect``."""
-        seen = str(error.orig)
-        code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+        driver = _of_driver(error)
+        seen, code = str(driver), getattr(driver, "sqlite_errorcode", 0) & 0xFF
         match code:
+            case sqlite3.SQLITE_CONSTRAINT:
+                return InvariantError("rows that fit the tables", seen)
             case sqlite3.SQLITE_FULL:
                 return DatabaseError("disk-full", expected=f"room beside {self.path}", seen=seen)
             case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_IOERR | sqlite3.SQLITE_PERM:
@@ -164,7 +168,10 @@ class PostgresDialect:
     _LOST: Final = frozenset({"57P01", "57P02", "25006"})
 
     def __init__(self, url: URL) -> None:
+        import psycopg  # noqa: PLC0415 - an extra, which SQLite does without
+
         self.url = url.set(drivername="postgresql+psycopg")
+        self.errors: tuple[type[Exception], ...] = (DBAPIError, psycopg.Error)
 
     def open_engine(self, *, create: bool) -> Engine:  # noqa: ARG002 - part of the protocol
         """See ``Dialect``. The database itself is made by whoever runs PostgreSQL."""
@@ -220,21 +227,42 @@ class PostgresDialect:
             "SELECT setval(pg_get_serial_sequence('incidents', 'id'), (SELECT coalesce(max(id), 0) + 1 FROM incidents), false)"
         )
 
-    def is_conflict(self, error: DBAPIError) -> bool:
+    def is_conflict(self, error: Exception) -> bool:
         """See ``Dialect``."""
-        return getattr(error.orig, "sqlstate", None) in self._CONFLICTS
+        return _state(error) in self._CONFLICTS
 
-    def is_lost(self, error: DBAPIError) -> bool:
+    def is_lost(self, error: Exception) -> bool:
         """See ``Dialect``."""
-        return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in self._LOST
+        if isinstance(error, DBAPIError) and error.connection_invalidated:
+            return True
+        state = _state(error)
+        return state in self._LOST or (state is None and _is_operational(error))
 
-    def fault(self, error: DBAPIError) -> DatabaseError:
+    def fault(self, error: Exception) -> DatabaseError | InvariantError:
         """See ``Dialect``."""
-        seen = str(error.orig).split("\n", maxsplit=1)[0][:200]
-        state = getattr(error.orig, "sqlstate", None)
+        state, seen = _state(error), str(_of_driver(error)).split("\n", maxsplit=1)[0][:200]
         if state in self._FULL:
             return DatabaseError("disk-full", expected="room on the disk of the database", seen=seen)
+        if state is not None and state.startswith(_INTEGRITY):
+            return InvariantError("rows that fit the tables", seen)
         return DatabaseError("database-unavailable", expected="the database to take it", seen=seen)
+
+
+_INTEGRITY: Final = "23"
+
+
+def _of_driver(error: Exception) -> BaseException:
+    """The driver's own error."""
+    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+
+
+def _state(error: Exception) -> str | None:
+    """SQLSTATE, None where the server had no say: the connection failed."""
+    return getattr(_of_driver(error), "sqlstate", None)
+
+
+def _is_operational(error: Exception) -> bool:
+    return type(_of_driver(error)).__name__ == "OperationalError"
 
 
 # One after the other, in the order of the list.

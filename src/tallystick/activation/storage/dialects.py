@@ -196,8 +196,12 @@ class PostgresDialect:
 
     @staticmethod
     def _prepare(connection: Any, _: object) -> None:
-        """Nothing waits for ever: each wait has an end, and then an answer."""
+        """Nothing waits for ever: each wait has an end, and then an answer. Nothing is planned twice, either.
+
+        A list of one key and a list of a thousand want the same plan, through the key.
+        """
         connection.execute(
+            "SET plan_cache_mode = force_generic_plan;"
             f"SET lock_timeout = {round(LOCK_SECONDS * 1000)};"
             f"SET statement_timeout = {round(STATEMENT_SECONDS * 1000)};"
             f"SET idle_in_transaction_session_timeout = {round(STATEMENT_SECONDS * 1000)}"

@@ -327,7 +327,7 @@ class _Visit:
         """The newest keyset that this field server needs: of its own issuer, or, where it has none, of the goal's."""
         if identity.issuer is not None:
             keyset = self.office.inventory.keyset(identity.issuer)
-            is_ours = keyset is not None and keyset.root_fingerprint == identity.root_fingerprint
+            is_ours = keyset is not None and identity.root_fingerprint in keyset.root_fingerprints
             is_newer = keyset is not None and keyset.version > (identity.keyset_version or 0)
             return keyset if is_ours and is_newer else None
         issuers = self._issuers(goal)

@@ -13,6 +13,7 @@ import binascii
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
@@ -91,6 +92,13 @@ class PrivateKey:
         """One compact envelope over ``payload``; the header names the key by ``kid``, or carries it (``jwk``)."""
         name = {"jwk": self.public.jwk} if with_jwk else {"kid": self.public.thumbprint}
         return jws.serialize_compact({"alg": ALGORITHM, "typ": typ, **name}, payload, self._jose, registry=_REGISTRY)
+
+
+def seal(public: PublicKey, typ: str, payload: bytes, sign: Callable[[bytes], bytes]) -> str:
+    """The envelope that ``PrivateKey.sign`` would make, where the private key is elsewhere and only signs bytes."""
+    header = encode_json({"alg": ALGORITHM, "typ": typ, "kid": public.thumbprint})
+    signed = f"{encode_base64url(header)}.{encode_base64url(payload)}"
+    return f"{signed}.{encode_base64url(sign(signed.encode()))}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

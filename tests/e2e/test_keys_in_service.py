@@ -27,7 +27,9 @@ def test_field_servers_and_device_administrators_follow_a_rotation_and_a_hand_ov
         return run("admin", *words, expect=expect, env=laptop)
 
     def field_server(name, *options):
-        init = run("fieldserver", "init", "--data", tmp_path / name, "--kind", "AS-P", "--name", name, "--host-id", name)
+        init = run(
+            "fieldserver", "init", "--data", tmp_path / name, "--kind", "AS-P", "--name", name, "--host-id", name
+        )
         return init, lambda port=0: serving("fieldserver", "run", "--data", tmp_path / name, "--port", port, *options)
 
     def status(name):

@@ -31,6 +31,8 @@ MAY_IMPORT = {
     "activation/catalog.py": {"msgspec", "yaml"},
     "activation/accounts.py": {"argon2", "itsdangerous", "msgspec"},
     "activation/service.py": {"uvicorn"},
+    "activation/hardware.py": {"pkcs11"},
+    "activation/metrics.py": {"prometheus_client"},
     "activation/cli.py": COMMAND_LINE,
     "activation/commands/": COMMAND_LINE,
     "fieldserver/": WIRE,

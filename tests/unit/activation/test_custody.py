@@ -109,7 +109,9 @@ def test_a_handed_over_root_signs_the_next_keysets_and_the_old_one_none(data):
     assert (third.version, len(third.handovers)) == (3, 1)
     last = custody.hand_over(data, successor, PrivateKey(b"t" * 32), now=NOW)
     assert keys.parse_successor(open_envelope(last.compact.encode()), first).version == 4
-    assert code(lambda: custody.hand_over(data, PrivateKey(b"t" * 32), PrivateKey(b"t" * 32), now=NOW)) == "root-differs"
+    assert (
+        code(lambda: custody.hand_over(data, PrivateKey(b"t" * 32), PrivateKey(b"t" * 32), now=NOW)) == "root-differs"
+    )
 
 
 def test_a_passphrase_locks_the_signing_key_and_the_root(tmp_path):

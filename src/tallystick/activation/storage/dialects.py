@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from tallystick.errors import Error
 
-BUSY_SECONDS: Final = 10.0
+BUSY_SECONDS: Final = 5.0
 CONNECT_SECONDS: Final = 5
 LOCK_SECONDS: Final = 10.0  # how long a row may be waited for
 STATEMENT_SECONDS: Final = 60.0

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from tallystick.activation.storage import schema
@@ -24,6 +24,7 @@ from tallystick.errors import InvariantError
 
 ResultT = TypeVar("ResultT")
 _ATTEMPTS_MAX: Final = 12
+_FAULTS_OF_OURS: Final = (DataError, NotSupportedError)  # trying again would not help, and "unavailable" would be wrong
 
 
 class SqlStore:
@@ -62,6 +63,8 @@ class SqlStore:
                         if self.dialect.is_lost(error) and not connection.invalidated:
                             connection.invalidate()
                         raise
+            except _FAULTS_OF_OURS:
+                raise
             except DBAPIError as error:
                 if self.dialect.is_lost(error) and not is_committing and not losses:
                     losses += 1

@@ -13,7 +13,7 @@ from typing import Annotated, Final
 
 import typer
 
-from tallystick.activation.commands import console, devices, entitlements, messages
+from tallystick.activation.commands import console, devices, entitlements, keys, messages
 from tallystick.activation.commands.console import AsJson, Data, Database
 from tallystick.errors import Error
 
@@ -130,6 +130,7 @@ def serve(
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # what strangers send to a port is no news
     with console.opened(data, database, as_json=as_json, service=True) as activation:
         keyset = activation.signer.keyset
 
@@ -253,5 +254,6 @@ app.command("declare-lost", epilog=f"{_EXAMPLE} declare-lost plant-room --reason
 app.command("release", epilog=f"{_EXAMPLE} release plant-room --data DIR")(devices.release)
 app.command("enrol", epilog=f"{_EXAMPLE} enrol DEVICE_ID --account Harbour --data DIR")(devices.enrol)
 app.add_typer(catalog_app, name="catalog")
+app.add_typer(keys.keys_app, name="keys")
 app.add_typer(entitlements.entitlement_app, name="entitlement")
 app.add_typer(entitlements.line_app, name="line")

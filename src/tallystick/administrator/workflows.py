@@ -109,6 +109,8 @@ class Workflows:
         stop = threading.Event()
         records = {record.device_id: record for record in self.inventory.field_servers()}
         chosen = [(records[device_id], goal) for device_id, goal in goals.items() if device_id in records]
+        if any(isinstance(goal, Sync) for _, goal in chosen):
+            self.courier.learn_keys()  # what field servers lack of them goes along, also where nothing else waits
         reports: dict[DeviceId, Report] = {}
         if self._at_once_max == 1 or len(chosen) <= 1:
             try:
@@ -118,8 +120,10 @@ class Workflows:
                 stop.set()
             return [reports.get(record.device_id) or _interrupted(record) for record, _ in chosen]
         with ThreadPoolExecutor(max_workers=min(len(chosen), self._at_once_max)) as pool:
-            futures = [pool.submit(self._visit, record, goal, progress, stop) for record, goal in chosen]
+            futures: list[Future[Report]] = []
             try:
+                for record, goal in chosen:
+                    futures.append(pool.submit(self._visit, record, goal, progress, stop))
                 _collect(futures, reports)
             except KeyboardInterrupt:
                 stop.set()
@@ -274,6 +278,7 @@ class _Visit:
         self._tell = tell
         self._stop = stop
         self.log = _Log()
+        self.has_own_route = False
 
     def run(self, goal: Goal) -> Report:
         """All four steps, or what can be done without the field server."""
@@ -311,6 +316,10 @@ class _Visit:
                 seen=f"{identity.name}, {identity.device_id[:12]}",
                 next_step=f"Remove it and add it again: tallystick admin remove {self.record.name}.",
             )
+        own = identity.activation
+        self.has_own_route = own is not None and own.reachable
+        if own is not None and own.url not in self.office.inventory.activation_urls():
+            self.office.inventory.add_activation(own.url)
 
     def _look(self, port: FieldServerPort) -> LicenseReport:
         report = port.licenses()
@@ -324,7 +333,7 @@ class _Visit:
         """The newest keyset that this field server needs: of its own issuer, or, where it has none, of the goal's."""
         if identity.issuer is not None:
             keyset = self.office.inventory.keyset(identity.issuer)
-            is_ours = keyset is not None and keyset.root_fingerprint == identity.root_fingerprint
+            is_ours = keyset is not None and identity.root_fingerprint in keyset.root_fingerprints
             is_newer = keyset is not None and keyset.version > (identity.keyset_version or 0)
             return keyset if is_ours and is_newer else None
         issuers = self._issuers(goal)
@@ -500,49 +509,42 @@ class _Visit:
     def _finished(self, goal: Goal, report: LicenseReport, asked: WrittenRequest | None) -> Report:
         """All that can be done now is done: is anything left to carry, or was anything refused on the way?"""
         waits = bool(report.outbox) or bool(self.office.mailbag.outbound(self.device_id))
-        refused = [result for result in self.log.refused.values() if result.code not in _ASK_AGAIN]
+        refused = {digest: one for digest, one in self.log.refused.items() if one.code not in _ASK_AGAIN}
         if waits and self.log.no_route is not None:
             error = self.log.no_route
             step = self.office.next_step(self.device_id, has_route=False)
             why = f"no route to the activation server: {error.seen}"
-            return self._report(Result.CARRY, code=error.code, detail=why, next_step=step.text or error.next_step)
+            text = step.text or error.next_step
+            if self.has_own_route:
+                text = f"The field server has a route of its own and carries it by itself: look again soon. Or {text}"
+            return self._report(Result.CARRY, code=error.code, detail=why, next_step=text)
         if self.log.unread:
             unread = self.log.unread[0]
             return self._report(Result.REFUSED, code=unread.code, detail=unread.detail, next_step=unread.next_step)
         if refused and (asked is not None or isinstance(goal, Sync)):
-            first = refused[0]
-            return self._report(
-                Result.REFUSED,
-                code=first.code,
-                detail=first.detail,
-                next_step=first.next_step or next_step_of(first.code),
-            )
+            outcome = next((note for note in report.outcomes if note.digest in refused), None)
+            return self._refused(outcome or refused.popitem()[1])
+        unusable = [reply for reply in self.office.mailbag.inbound(self.device_id) if reply.code]
+        if unusable:
+            code = unusable[0].code
+            return self._report(Result.FAILED, code=code, detail=unusable[0].detail, next_step=next_step_of(code))
         if waits:
-            step = self.office.next_step(self.device_id)
             return self._report(
                 Result.FAILED,
                 code="unreachable",
                 detail=f"{len(report.outbox)} messages still wait after {ROUNDS_MAX} rounds",
-                next_step=step.text,
-            )
-        unusable = [reply for reply in self.office.mailbag.inbound(self.device_id) if reply.code]
-        if unusable:
-            return self._report(
-                Result.FAILED,
-                code=unusable[0].code,
-                detail=unusable[0].detail,
-                next_step=next_step_of(unusable[0].code),
+                next_step=self.office.next_step(self.device_id).text,
             )
         is_changed = asked is not None or self.log.is_delivered
         return self._report(Result.DONE if is_changed else Result.ALREADY, detail=_held_text(report))
 
-    def _refused(self, outcome: OutcomeNote) -> Report:
+    def _refused(self, outcome: OutcomeNote | Delivered) -> Report:
         return self._report(
             Result.REFUSED,
             code=outcome.code,
             detail=outcome.detail,
             next_step=next_step_of(outcome.code),
-            reasons=outcome.reasons,
+            reasons=outcome.reasons if isinstance(outcome, OutcomeNote) else (),
         )
 
     def _without_field_server(self, goal: Goal, error: PortError) -> Report:
@@ -574,7 +576,6 @@ class _Visit:
             detail=detail,
             next_step=next_step,
             reasons=reasons,
-            is_delivered=self.log.is_delivered,
         )
 
     def _step(self, stage: Stage) -> None:

@@ -13,6 +13,7 @@ import binascii
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Never, TypeGuard
@@ -61,13 +62,12 @@ class PublicKey:
 class PrivateKey:
     """An Ed25519 private key, from 32 random bytes. It never shows itself."""
 
-    __slots__ = ("_headers", "_key", "public")
+    __slots__ = ("_key", "public")
 
     def __init__(self, seed: bytes) -> None:
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
         raw = self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         self.public = PublicKey(encode_base64url(raw))
-        self._headers: dict[tuple[str, bool], bytes] = {}
 
     def seed(self) -> bytes:
         """The 32 secret bytes, for durable storage only."""
@@ -75,13 +75,19 @@ class PrivateKey:
 
     def sign(self, typ: str, payload: bytes, *, with_jwk: bool = False) -> str:
         """One compact envelope over ``payload``; the header names the key by ``kid``, or carries it (``jwk``)."""
-        header = self._headers.get((typ, with_jwk))
-        if header is None:
-            name = {"jwk": self.public.jwk} if with_jwk else {"kid": self.public.thumbprint}
-            header = _base64url(encode_json({"alg": ALGORITHM, "typ": typ, **name}))
-            self._headers[typ, with_jwk] = header
-        signed = header + b"." + _base64url(payload)
-        return (signed + b"." + _base64url(self._key.sign(signed))).decode("ascii")
+        return seal(self.public, typ, payload, self._key.sign, with_jwk=with_jwk)
+
+
+def seal(public: PublicKey, typ: str, payload: bytes, sign: Callable[[bytes], bytes], *, with_jwk: bool = False) -> str:
+    """The envelope over ``payload``, where ``sign`` signs bytes with the private key of ``public``."""
+    signed = _header(public, typ, with_jwk) + b"." + _base64url(payload)
+    return (signed + b"." + _base64url(sign(signed))).decode("ascii")
+
+
+@lru_cache(maxsize=256)  # a party has few keys, and says few kinds of things
+def _header(public: PublicKey, typ: str, with_jwk: bool) -> bytes:  # noqa: FBT001 - the key of a cache
+    name = {"jwk": public.jwk} if with_jwk else {"kid": public.thumbprint}
+    return _base64url(encode_json({"alg": ALGORITHM, "typ": typ, **name}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

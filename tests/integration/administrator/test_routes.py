@@ -186,6 +186,7 @@ def test_mixed_and_broken_files_are_taken_line_by_line(offline):
         assert code in admin.stderr
     admin("import", offline.path("missing.tally"), expect=1)
     assert "not-found" in admin.stderr
+    admin("import", offline.path("missing.tally"), reply, expect=4)
 
 
 def test_the_own_request_file_imported_by_mistake_changes_nothing(offline):

@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from tallystick.activation.storage.batches import Batches, PostgresBatches, SqliteBatches
 from tallystick.errors import Error, InvariantError
 
-BUSY_SECONDS: Final = 10.0
+BUSY_SECONDS: Final = 5.0
 CONNECT_SECONDS: Final = 5
 LOCK_SECONDS: Final = 10.0  # how long a row may be waited for
 STATEMENT_SECONDS: Final = 60.0
@@ -61,6 +61,9 @@ class Dialect(Protocol):
 
     def is_lost(self, error: Exception) -> bool:
         """Whether the connection is of no use any more, so that another one may do."""
+
+    def is_of_ours(self, error: Exception) -> bool:
+        """Whether the statement is at fault: trying again would not help, and "unavailable" would be wrong."""
 
     def fault(self, error: Exception) -> DatabaseError | InvariantError:
         """What to call an error of the driver."""
@@ -138,6 +141,10 @@ class SqliteDialect:
     def is_lost(self, error: Exception) -> bool:  # noqa: ARG002 - part of the protocol
         """See ``Dialect``. A file is there or not."""
         return False
+
+    def is_of_ours(self, error: Exception) -> bool:
+        """See ``Dialect``."""
+        return _is_of_ours(error)
 
     def fault(self, error: Exception) -> DatabaseError | InvariantError:
         """See ``Dialect``."""
@@ -242,6 +249,10 @@ class PostgresDialect:
         state = _state(error)
         return state in self._LOST or (state is None and _is_operational(error))
 
+    def is_of_ours(self, error: Exception) -> bool:
+        """See ``Dialect``."""
+        return _is_of_ours(error)
+
     def fault(self, error: Exception) -> DatabaseError | InvariantError:
         """See ``Dialect``."""
         state, seen = _state(error), str(_of_driver(error)).split("\n", maxsplit=1)[0][:200]
@@ -263,6 +274,14 @@ def _of_driver(error: Exception) -> BaseException:
 def _state(error: Exception) -> str | None:
     """SQLSTATE, None where the server had no say: the connection failed."""
     return getattr(_of_driver(error), "sqlstate", None)
+
+
+def _is_of_ours(error: Exception) -> bool:
+    return type(_of_driver(error)).__name__ in {"DataError", "NotSupportedError"} or _state_class(error) in {"22", "0A"}
+
+
+def _state_class(error: Exception) -> str:
+    return (_state(error) or "")[:2]
 
 
 def _is_operational(error: Exception) -> bool:

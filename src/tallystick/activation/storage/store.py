@@ -61,6 +61,8 @@ class SqlStore:
                             connection.invalidate()
                         raise
             except self.dialect.errors as error:
+                if self.dialect.is_of_ours(error):
+                    raise
                 if self.dialect.is_lost(error) and not is_committing and not losses:
                     losses += 1
                 elif not self.dialect.is_conflict(error) or attempt >= _ATTEMPTS_MAX:

@@ -12,7 +12,7 @@ import pytest
 
 from support import forge
 from support.judge import Books
-from support.processes import Activation, FieldServer, Technician, run_here
+from support.parties import Activation, FieldServer, Technician, run_here
 from support.tap import lines_of
 from tallystick.activation.signing import load_signer
 from tallystick.fieldserver.platform import read_seed

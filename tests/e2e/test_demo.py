@@ -5,7 +5,7 @@ import resource
 import subprocess
 from pathlib import Path
 
-from support.processes import COMMAND, TRACEBACK, surroundings
+from support.parties import COMMAND, TRACEBACK, surroundings
 
 SECONDS_MAX = 60
 SCENES = (

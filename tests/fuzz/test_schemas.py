@@ -6,7 +6,7 @@ import os
 import pytest
 from starlette.routing import Route
 
-from support.processes import TRACEBACK, Activation, FieldServer, Technician, basic
+from support.parties import TRACEBACK, Activation, FieldServer, Technician, basic
 from support.schemas import check_api
 from tallystick.fieldserver import api
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from support.judge import ACCUSATIONS, Books, judge, state_row
-from support.processes import (
+from support.parties import (
     COMMAND,
     TRACEBACK,
     Activation,

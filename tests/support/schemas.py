@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from support.processes import surroundings
+from support.parties import surroundings
 
 _HOOKS = Path(__file__).parent
 # What no schema can say: an id has a check symbol; a wish may be refused for the state that the field server is in.

@@ -14,7 +14,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from support.processes import free_port
+from support.parties import free_port
 
 _PASSED_ON = ("Content-Type", "Accept", "Accept-Encoding", "Content-Encoding")
 

@@ -356,7 +356,7 @@ def test_an_archive_or_a_picture_in_the_import_box_is_named(site):
 def bad_certificates(site):
     certificate = site.certificate
     claims = forge.claims_of(certificate)
-    key, stranger = site.signer._key, PrivateKey(b"x" * 32)
+    key, stranger = site.signer.key._key, PrivateKey(b"x" * 32)
     return {
         **{
             name: (bad.line, bad.code)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tallystick.activation.signing import FileSigner
+from tallystick.activation.signing import KeySigner
 from tallystick.protocol.envelope import PrivateKey, encode_base64url, open_envelope
 from tallystick.protocol.messages import ENTITLEMENT, GRANT, KEYS, REQUEST
 
@@ -130,7 +130,7 @@ def stranger_signature(signed: bytes, stranger: PrivateKey) -> bytes:
     return encode_base64url(Ed25519PrivateKey.from_private_bytes(stranger.seed()).sign(signed)).encode()
 
 
-def bad_up(message: str, device: PrivateKey, signer: FileSigner, grant: str) -> dict[str, Bad]:
+def bad_up(message: str, device: PrivateKey, signer: KeySigner, grant: str) -> dict[str, Bad]:
     """For an activation server. ``message``: a good one of ``device``; ``grant``: one that the server signed."""
     stranger = PrivateKey(b"x" * 32)
     claims = claims_of(message)
@@ -160,10 +160,10 @@ def bad_up(message: str, device: PrivateKey, signer: FileSigner, grant: str) -> 
     return bytes_that_are_no_lines() | altered(message, device, stranger, with_jwk=True) | of
 
 
-def bad_down(grant: str, signer: Any, other: str, message: str) -> dict[str, Bad]:
+def bad_down(grant: str, signer: KeySigner, other: str, message: str) -> dict[str, Bad]:
     """For a field server. ``grant``: a good one; ``other``: one for another field server; ``message``: a request."""
     stranger = PrivateKey(b"x" * 32)
-    key = signer._key
+    key = signer.key._key  # its private key, which only a forger asks for
     claims = claims_of(grant)
     of = {
         "a message of a field server": Bad(line=message.encode(), code="kind-unexpected"),

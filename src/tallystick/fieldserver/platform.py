@@ -19,7 +19,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -210,7 +210,7 @@ def stamp_of(directory: Path) -> tuple[tuple[int, int, int], ...] | None:
 
 def write_file(path: Path, data: bytes) -> None:
     """Write a file durably and as one: it is there whole, or as it was. Raises ``Error`` (``disk-...``)."""
-    draft = path.with_name(f".{path.name}.new")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.new")  # two commands may write the same file at once
     try:
         file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
@@ -223,6 +223,8 @@ def write_file(path: Path, data: bytes) -> None:
         draft.replace(path)
         sync_directory(path.parent)
     except OSError as error:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
         refuse_disk(error, f"to write {path.name}")
 
 

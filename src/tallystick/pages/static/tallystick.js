@@ -44,4 +44,11 @@
       } catch { /* the next try may go better */ }
     }, seconds * 1000);
   }
+
+  // One box ticks all boxes of a list.
+  for (const all of document.querySelectorAll("[data-tick-all]")) {
+    const boxes = () => all.form.querySelectorAll(`input[type=checkbox][name="${all.dataset.tickAll}"]:not(:disabled)`);
+    all.hidden = false;
+    all.addEventListener("change", () => { for (const box of boxes()) box.checked = all.checked; });
+  }
 })();

@@ -114,6 +114,8 @@ class Workflows:
         progress, stop = progress or Silent(), stop or threading.Event()
         records = {record.device_id: record for record in self.inventory.field_servers()}
         chosen = [(records[device_id], goal) for device_id, goal in goals.items() if device_id in records]
+        if any(isinstance(goal, Sync) for _, goal in chosen):
+            self.courier.learn_keys()  # what field servers lack of them goes along, also where nothing else waits
         reports: dict[DeviceId, Report] = {}
         if self._at_once_max == 1 or len(chosen) <= 1:
             try:
@@ -339,7 +341,7 @@ class _Visit:
         """The newest keyset that this field server needs: of its own issuer, or, where it has none, of the goal's."""
         if identity.issuer is not None:
             keyset = self.office.inventory.keyset(identity.issuer)
-            is_ours = keyset is not None and keyset.root_fingerprint == identity.root_fingerprint
+            is_ours = keyset is not None and identity.root_fingerprint in keyset.root_fingerprints
             is_newer = keyset is not None and keyset.version > (identity.keyset_version or 0)
             return keyset if is_ours and is_newer else None
         issuers = self._issuers(goal)

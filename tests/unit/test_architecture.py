@@ -49,6 +49,7 @@ MAY_IMPORT = {
     "administrator/web/app.py": {"starlette", "uvicorn"},
     "administrator/commands/": COMMAND_LINE,
     "administrator/cli.py": COMMAND_LINE | {"msgspec", "uvicorn"},
+    "simulator/crowd.py": {"starlette", "uvicorn"},
     "simulator/": WIRE | COMMAND_LINE | {"httpx2"},
 }
 # Decisions wait for nobody.

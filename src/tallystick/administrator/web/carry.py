@@ -60,7 +60,7 @@ def download(ask: Ask) -> Response:
 
 def to_stick(ask: Ask) -> Response:
     """The same onto a stick that is there now."""
-    up, stick = _waiting(ask), _stick(ask)
+    stick, up = _stick(ask), _waiting(ask)
     write_durably(stick.path / FILE_NAME, export_bytes(up, names=ask.administrator.inventory.names()))
     ask.administrator.mailbag.note_exported([one.digest for one in up], now=ask.now)
     result = f"{len(up)} messages are on {stick.name} as {FILE_NAME}. Remove the stick safely before pulling it out."

@@ -133,8 +133,9 @@ def meet(network: Network, inventory: Inventory, candidates: Sequence[Candidate]
             shown = network.certificate(candidate.address)
         except PortError as error:
             return Met(candidate=candidate, error=error)
-        wanted = pinned.get(candidate.address) or candidate.fingerprint.rstrip("=") or shown.fingerprint
-        if wanted != shown.fingerprint:
+        known = (pinned.get(candidate.address), candidate.fingerprint.rstrip("="))
+        wanted = next((one for one in known if one and one != shown.fingerprint), None)
+        if wanted is not None:
             changed = PortError(
                 "certificate-changed", expected=wanted, seen=f"{shown.fingerprint}; nothing was sent to it"
             )

@@ -13,7 +13,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -61,9 +62,11 @@ class _Lock:
     def __init__(self) -> None:
         self._lock = threading.Lock()
 
-    def hold(self) -> threading.Lock:
-        """The lock itself is the context."""
-        return self._lock
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """One step at a time."""
+        with self._lock:
+            yield
 
 
 def make_member(name: str, *, kind: str, seed: str, fingerprint: str) -> ASGIApp:
@@ -128,9 +131,7 @@ def main(options: dict[str, Any]) -> None:
     """Serve until the process is ended. Options: count or names, delay_seconds, seed. Prints one JSON line."""
     names: Sequence[str] = options.get("names") or [f"fs{number:04}" for number in range(options["count"])]
     listeners = [socket.create_server(("127.0.0.1", 0), backlog=256) for _ in names]
-    private, certificate = make_certificate(
-        device_id=DeviceId("crowd" * 8), name="localhost", serial=1
-    )
+    private, certificate = make_certificate(device_id=DeviceId("crowd" * 8), name="localhost", serial=1)
     members = {
         listener.getsockname()[1]: make_member(
             name,

@@ -71,7 +71,7 @@ class Site:
         command = [*TALLYSTICK, "activation", "serve", "--data", str(self.data), "--port", "0", "--json"]
         command += ["--workers", str(workers)] if workers != 1 else []
         command += ["--database", self.database] if self.database else []
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
         try:
             assert process.stdout is not None
             yield Service(process=process, url=json.loads(process.stdout.readline())["url"])

@@ -22,6 +22,7 @@ PRODUCTS_MAX: Final = 2000
 FEATURES_MAX: Final = 8
 KIND_LENGTH_MAX: Final = 40
 NAME_LENGTH_MAX: Final = 128
+_SCALAR_LENGTH_MAX: Final = 1000
 _SKU: Final = re.compile(r"[A-Za-z0-9._-]{1,40}")
 _FEATURE: Final = re.compile(r"[A-Za-z0-9._-]{1,32}")
 _REQUIRED: Final = frozenset({"name", "kinds", "features"})
@@ -141,18 +142,28 @@ def _refuse(place: str, expected: str, seen: str) -> Never:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Names once; no aliases, which a catalog does not need and a hostile one would."""
+    """Names once; no aliases, no tags and no endless texts, which a catalog does not need and a hostile one would.
+
+    A tag would send a text to a constructor that was not made for it; the constructors fail in their own ways.
+    """
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            event: Any = self.peek_event()  # type: ignore[no-untyped-call]  # as their stubs have it
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]  # as their stubs have it
+        if isinstance(event, yaml.AliasEvent):
             raise yaml.MarkedYAMLError(problem="an alias, which is not used here", problem_mark=event.start_mark)
+        if getattr(event, "tag", None) is not None:
+            raise yaml.MarkedYAMLError(problem="a tag, which is not used here", problem_mark=event.start_mark)
+        if len(getattr(event, "value", "")) > _SCALAR_LENGTH_MAX:
+            raise yaml.MarkedYAMLError(problem="a text without end", problem_mark=event.start_mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - theirs
-        names = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for place, name in enumerate(names):
-            if not isinstance(name, str | int | float | bool | None) or name in names[:place]:
-                mark = node.value[place][0].start_mark
-                raise yaml.MarkedYAMLError(problem=f"the name {str(name)[:40]!r} twice, or no name", problem_mark=mark)
+        names = set()
+        for key, _ in node.value:
+            name = self.construct_object(key, deep=True)
+            if not isinstance(name, str | int | float | bool | None) or name in names:
+                problem = f"the name {str(name)[:40]!r} twice, or no name"
+                mark: Any = key.start_mark
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+            names.add(name)
         return super().construct_mapping(node, deep)

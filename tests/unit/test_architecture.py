@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "activation/storage/": {"alembic", "msgspec", "sqlalchemy"},  # all SQL is here
     "activation/catalog.py": {"msgspec", "yaml"},
     "activation/accounts.py": {"msgspec"},
-    "activation/service.py": {"uvicorn"},
+    "activation/service.py": {"fastapi", "uvicorn"},
     "activation/cli.py": COMMAND_LINE,
     "activation/commands/": COMMAND_LINE,
     "fieldserver/": WIRE,

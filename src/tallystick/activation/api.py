@@ -13,6 +13,7 @@ import logging
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import IO, Any, Final
 
 from fastapi import FastAPI, Request, Response
@@ -216,8 +217,19 @@ def _add_problem_handlers(api: FastAPI) -> None:
 
 def _problem(error: Error) -> Response:
     document = problem_document(error)
-    headers = {"Retry-After": _RETRY_SECONDS[error.code]} if error.code in _RETRY_SECONDS else None
+    reasons = getattr(error, "reasons", ())
+    if reasons:
+        document["reasons"] = [
+            {"code": reason.code, "expected": reason.expected, "seen": reason.seen, "line": reason.line_id}
+            for reason in reasons
+        ]
     status = document["status"]
+    headers = {}
+    wait_seconds = getattr(error, "wait_seconds", None) or _RETRY_SECONDS.get(error.code)
+    if wait_seconds is not None:
+        headers["Retry-After"] = str(wait_seconds)
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(
         document, status_code=status if isinstance(status, int) else 500, headers=headers, media_type=PROBLEM_TYPE
     )

@@ -130,6 +130,7 @@ def serve(
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # what strangers send to a port is no news
     with console.opened(data, database, as_json=as_json, service=True) as activation:
         keyset = activation.signer.keyset
 

@@ -583,9 +583,13 @@ class _Visit:
             seen=known.sequence if known else 0,
             code=code,
             detail=detail,
-            reasons=tuple(
-                messages.LineReason(code=reason.code, expected=reason.expected, seen=reason.seen, line=reason.line_id)
-                for reason in reasons[: messages.REASONS_MAX]
+            reasons=messages.fit_reasons(
+                [
+                    messages.LineReason(
+                        code=reason.code, expected=reason.expected, seen=reason.seen, line=reason.line_id
+                    )
+                    for reason in reasons
+                ]
             ),
         )
         signed = self.desk.signer.sign(REFUSAL, messages.encode_claims(claims))

@@ -13,10 +13,13 @@ from collections.abc import Callable
 from typing import Final
 
 import uvicorn
+from fastapi import FastAPI
 
 from tallystick.activation.api import Desk, create_api
 from tallystick.activation.app import Activation
 from tallystick.activation.batching import Batcher
+from tallystick.activation.management import add_management
+from tallystick.activation.office import Office
 from tallystick.errors import Error, InvariantError
 
 SETTLE_SECONDS: Final = 60.0
@@ -28,6 +31,26 @@ _LOG: Final = logging.getLogger(__name__)
 
 class ServiceError(Error):
     """The process cannot serve."""
+
+
+def make_office(activation: Activation, batcher: Batcher) -> Office:
+    """What people do here, on the data of ``activation``."""
+    return Office(
+        store=activation.store,
+        signer=activation.signer,
+        policy=activation.settings.policy,
+        batcher=batcher,
+        clock=activation.now,
+        random_bytes=activation.random_bytes,
+    )
+
+
+def make_site(activation: Activation, batcher: Batcher, *, office: Office) -> FastAPI:
+    """Everything that is served: the API of the protocol and the management API."""
+    desk = Desk(store=activation.store, signer=activation.signer, batcher=batcher, clock=office.clock)
+    site = create_api(desk)
+    add_management(site, office)
+    return site
 
 
 def serve(activation: Activation, *, host: str, port: int, announce: Callable[[str], None]) -> None:
@@ -42,9 +65,8 @@ def serve(activation: Activation, *, host: str, port: int, announce: Callable[[s
     batcher = Batcher(
         activation.store, activation.signer, activation.settings.policy, clock=activation.now, on_broken=on_broken
     )
-    desk = Desk(store=activation.store, signer=activation.signer, batcher=batcher, clock=activation.now)
     config = uvicorn.Config(
-        create_api(desk),
+        make_site(activation, batcher, office=make_office(activation, batcher)),
         log_config=None,
         access_log=False,
         server_header=False,

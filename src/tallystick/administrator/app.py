@@ -70,8 +70,9 @@ def home_directory() -> Path:
 def open_administrator(*, forced: Route | None = None, directory: Path | None = None) -> Iterator[Administrator]:
     """One run. Raises ``Error`` (``database-unavailable``, ``database-newer``, ``disk-failed``, ``disk-full``)."""
     database = open_database(directory or home_directory())
+    network, clock = RealNetwork(), SystemClock()
     try:
-        inventory, mailbag, network, clock = Inventory(database), Mailbag(database), RealNetwork(), SystemClock()
+        inventory, mailbag = Inventory(database), Mailbag(database)
         courier = Courier(network, inventory, forced=forced)
         yield Administrator(
             inventory=inventory,
@@ -82,4 +83,5 @@ def open_administrator(*, forced: Route | None = None, directory: Path | None = 
             clock=clock,
         )
     finally:
+        network.close()
         database.close()

@@ -17,6 +17,7 @@ import typer.core
 
 from tallystick.administrator import console, enrolment, planning, views
 from tallystick.administrator.app import ROUTE_VARIABLE, Administrator, open_administrator
+from tallystick.administrator.console import count_text
 from tallystick.administrator.files import Import, write_durably, write_export
 from tallystick.administrator.goals import (
     Goal,
@@ -198,9 +199,9 @@ def show(server: Server, as_json: AsJson = False, forced: Forced = None) -> None
         return
     console.show_text(f"{record.name} ({record.kind}) at {record.address}, device {record.device_id}")
     console.show_text(f"Certificate {record.contact.fingerprint}; {'reached now' if is_reached else 'not reached'}")
-    console.show_table(["line", "product", "quantity"], _cells(value["licenses"], "line", "product", "quantity"))
+    console.show_table(["line", "product", "quantity"], console.cells(value["licenses"], "line", "product", "quantity"))
     columns = ("feature", "required", "used", "available", "activated", "standing", "why")
-    console.show_table(columns, _cells(value["features"], *columns))
+    console.show_table(columns, console.cells(value["features"], *columns))
     for feature in value["features"]:
         if feature["violation"]:
             console.show_text(f"VIOLATION: {feature['feature']}: {feature['why']}")
@@ -246,10 +247,11 @@ def status(as_json: AsJson = False) -> None:
         console.show_json(value)
         return
     console.show_text(
-        f"{value['field_servers']} field servers, {value['entitlements']} entitlements; waiting: {len(up)} messages up, "
-        f"{len(down)} replies down; {value['receipts']} receipts"
+        f"{count_text(len(names), 'field server')}, {count_text(value['entitlements'], 'entitlement')}; waiting: "
+        f"{count_text(len(up), 'message')} up, {count_text(len(down), 'reply')} down; "
+        f"{count_text(value['receipts'], 'receipt')}"
     )
-    console.show_table(["name", "phase", "next step"], _cells(value["open"], "name", "phase", "next_step"))
+    console.show_table(["name", "phase", "next step"], console.cells(value["open"], "name", "phase", "next_step"))
 
 
 # Entitlements and the plan
@@ -295,7 +297,7 @@ def entitlement_add(
         console.show_json({**(values[0] if len(values) == 1 else {}), "entitlements": values, "added": is_new})
         return
     for value in values:
-        _show_entitlement(value)
+        console.show_entitlement(value)
 
 
 @entitlement_app.command("list", epilog="Example: tallystick admin entitlement list")
@@ -309,7 +311,7 @@ def entitlement_list(as_json: AsJson = False) -> None:
         console.show_json(values)
         return
     for value in values:
-        _show_entitlement(value)
+        console.show_entitlement(value)
 
 
 @app.command(epilog="Example: tallystick admin assign 7K3M9Q2A=2 roof cellar")
@@ -461,7 +463,11 @@ def export(
         "issuers": sorted({message.issuer for message in waiting}),
         "next_step": next_step,
     }
-    _tell(as_json, value, f"{len(waiting)} messages of {len(devices)} field servers. {next_step}")
+    _tell(
+        as_json,
+        value,
+        f"{count_text(len(waiting), 'message')} of {count_text(len(devices), 'field server')}. {next_step}",
+    )
 
 
 @app.command("import", epilog="Example: tallystick admin import /media/stick/replies.tally")
@@ -493,17 +499,21 @@ def import_(
     if as_json:
         shown = [views.show_report(one, records.get(one.device_id)) for one in reports]
         console.show_json({**views.show_import(result, reading.bad_lines), "field_servers": shown})
+        _name_failures(reports)
     else:
         console.show_text(
-            f"Taken in: {result.replies} replies, {result.keysets} keysets, {result.entitlements} entitlements, "
-            f"{result.requests} messages for the activation server; {result.fresh} of them new"
+            f"Taken in: {count_text(result.replies, 'reply')}, {count_text(result.keysets, 'keyset')}, "
+            f"{count_text(result.entitlements, 'entitlement')}, "
+            f"{count_text(result.requests, 'message')} for the activation server; {result.fresh} of them new"
         )
         console.show_reports(reports)
     for bad in reading.bad_lines:
         console.show_error(
             PortError(
                 bad.code,
-                expected=f"a good line {bad.line_number} in {bad.file}",
+                expected=f"line {bad.line_number} of {bad.file} to be good"
+                if bad.line_number
+                else f"to read {bad.file}",
                 seen=bad.detail,
                 next_step=bad.next_step,
             )
@@ -554,7 +564,9 @@ def _operate(administrator: Administrator, goals: Mapping[DeviceId, Goal], *, as
                 "field_servers": [views.show_report(one, records.get(one.device_id)) for one in reports],
             }
         )
-    console.show_reports(reports) if not as_json else _name_failures(reports)
+        _name_failures(reports)
+    else:
+        console.show_reports(reports)
     raise typer.Exit(_exit_code(reports))
 
 
@@ -576,26 +588,6 @@ def _exit_code(reports: Sequence[Report]) -> int:
 
 def _only(names: Mapping[DeviceId, str], goals: Mapping[DeviceId, Goal]) -> dict[DeviceId, str]:
     return {device_id: names[device_id] for device_id in goals if device_id in names}
-
-
-def _show_entitlement(value: Mapping[str, Any]) -> None:
-    console.show_text(f"{value['entitlement_id']} of {value['account']}, from {value['issuer']}")
-    columns = ("line", "product", "quantity", "planned", "held", "kinds", "activation_id")
-    console.show_table(columns, _cells(value["lines"], *columns))
-
-
-def _cells(values: Sequence[Mapping[str, Any]], *columns: str) -> list[list[str]]:
-    return [
-        [", ".join(value[column]) if isinstance(value[column], list) else str(value[column]) for column in columns]
-        for value in values
-    ]
-
-
-def _activation_url(text: str) -> str:
-    url = text.rstrip("/")
-    if not url.startswith(("https://", "http://")):
-        raise Error("usage", expected="an activation server's URL, with https:// or http://", seen=text)
-    return url
 
 
 def _tell(as_json: bool, value: Mapping[str, Any], text: str) -> None:

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from rich import box
 from rich.console import Console
@@ -69,6 +69,21 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     console().print(table)
 
 
+def show_entitlement(value: Mapping[str, Any]) -> None:
+    """An entitlement with its lines, from its value for ``--json``."""
+    show_text(f"{value['entitlement_id']} of {value['account']}, from {value['issuer']}")
+    columns = ("line", "product", "quantity", "planned", "held", "kinds", "activation_id")
+    show_table(columns, cells(value["lines"], *columns))
+
+
+def cells(values: Sequence[Mapping[str, Any]], *columns: str) -> list[list[str]]:
+    """Rows of a table from values for ``--json``."""
+    return [
+        [", ".join(value[column]) if isinstance(value[column], list) else str(value[column]) for column in columns]
+        for value in values
+    ]
+
+
 def show_error(error: Error) -> None:
     """Why something was refused: the code, what was expected, what was seen, and what to do next."""
     out = console(to_error=True)
@@ -87,21 +102,39 @@ def show_reports(reports: Sequence[Report]) -> None:
         out = console()
         for report in good:
             out.print(f"{escape(report.name)}: [green]{report.result}[/green], {escape(report.detail)}")
-    bad = [report for report in reports if not report.is_finished]
+    bad: dict[tuple[object, ...], list[Report]] = {}
+    for report in reports:
+        if not report.is_finished:
+            key = (report.result, report.code, report.detail, report.next_step, report.reasons)
+            bad.setdefault(key, []).append(report)
+    for alike in list(bad.values())[:ROWS_MAX]:
+        _show_alike(alike)
     out = console(to_error=True)
-    for report in bad[:ROWS_MAX]:
-        style = _STYLES[report.result]
-        code = f" ({report.code})" if report.code else ""
-        out.print(f"{escape(report.name)}: [{style}]{report.result}[/{style}]{escape(code)}: {escape(report.detail)}")
-        for reason in report.reasons:
-            where = f"line {reason.line}: " if reason.line else ""
-            out.print(f"  {escape(where + reason.code)}: {escape(f'expected {reason.expected}; saw {reason.seen}')}")
-        if report.next_step:
-            out.print(f"  Next: {escape(report.next_step)}")
     if len(bad) > ROWS_MAX:
         out.print(f"... and {len(bad) - ROWS_MAX} more; tallystick admin servers lists all")
     if len(reports) > 1:
         out.print(f"{len(good)} of {len(reports)} done")
+
+
+def _show_alike(reports: Sequence[Report]) -> None:
+    """Field servers that ended in the same way, with what to do."""
+    out, report = console(to_error=True), reports[0]
+    names = ", ".join(one.name for one in reports)
+    style = _STYLES[report.result]
+    code = f" ({report.code})" if report.code else ""
+    out.print(f"{escape(names)}: [{style}]{report.result}[/{style}]{escape(code)}: {escape(report.detail)}")
+    for reason in report.reasons:
+        where = f"line {reason.line}: " if reason.line else ""
+        out.print(f"  {escape(where + reason.code)}: {escape(f'expected {reason.expected}; saw {reason.seen}')}")
+    if report.next_step:
+        out.print(f"  Next: {escape(report.next_step)}")
+
+
+def count_text(count: int, noun: str) -> str:
+    """A number with its noun: "1 message", "2 messages", "3 replies"."""
+    if count == 1:
+        return f"{count} {noun}"
+    return f"{count} {noun.removesuffix('y')}ies" if noun.endswith("ly") else f"{count} {noun}s"
 
 
 def licenses_text(record: FieldServerRecord) -> str:

@@ -109,18 +109,26 @@ def open_in_memory() -> Database:
 
 def _prepare(connection: sqlite3.Connection) -> Database:
     connection.row_factory = sqlite3.Row
-    _turn_wal_on(connection)
-    connection.execute("PRAGMA foreign_keys=ON")
     database = Database(connection)
-    with database.write(durable=True):
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > SCHEMA_VERSION:
-            raise Error("database-newer", expected=f"a database of version {SCHEMA_VERSION}", seen=f"version {version}")
-        if version == 0:
-            for statement in _SCHEMA.split(";"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+    try:
+        _turn_wal_on(connection)
+        connection.execute("PRAGMA foreign_keys=ON")
+        with database.write(durable=True):
+            _make_schema(connection)
+    except BaseException:
+        connection.close()
+        raise
     return database
+
+
+def _make_schema(connection: sqlite3.Connection) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > SCHEMA_VERSION:
+        raise Error("database-newer", expected=f"a database of version {SCHEMA_VERSION}", seen=f"version {version}")
+    if version == 0:
+        for statement in _SCHEMA.split(";"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
 
 def _turn_wal_on(connection: sqlite3.Connection) -> None:

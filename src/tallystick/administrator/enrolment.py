@@ -57,6 +57,8 @@ def add_field_server(
         report = port.licenses()
     is_new = inventory.add_field_server(identity, contact, now=now)
     inventory.keep_report(report, now=now)
+    if identity.activation is not None:
+        inventory.add_activation(identity.activation.url)
     return Enrolled(identity=identity, address=address, fingerprint=shown.fingerprint, is_new=is_new)
 
 

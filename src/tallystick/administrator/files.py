@@ -32,9 +32,13 @@ BATCH_LINES: Final = 500
 BAD_LINES_KEPT_MAX: Final = 100
 
 
+class FileError(Error):
+    """A file could not be read or written."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BadImport:
-    """A line that could not be used, and what to do."""
+    """A line that could not be used, and what to do. Line 0: the file itself."""
 
     file: str
     line_number: int
@@ -81,7 +85,7 @@ def write_durably(path: Path, data: bytes) -> None:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
         code = "disk-full" if error.errno == 28 else "disk-failed"  # ENOSPC
-        raise Error(code, expected=f"to write {path}", seen=error.strerror or str(error)) from None
+        raise FileError(code, expected=f"to write {path}", seen=error.strerror or str(error)) from None
 
 
 class Import:
@@ -103,10 +107,14 @@ class Import:
         self.certificates: set[EntitlementId] = set()
 
     def read(self, path: Path) -> None:
-        """One file. Keysets first, wherever they stand, because the other lines are verified with them.
+        """One file. One that cannot be read is handed back as its line 0, so that the others are taken all the same."""
+        try:
+            self._read(path)
+        except FileError as error:
+            self._hand_back(path, 0, error)
 
-        Raises ``Error`` (``not-found``, ``disk-failed``) when the file cannot be read at all.
-        """
+    def _read(self, path: Path) -> None:
+        """Keysets first, wherever they stand, because the other lines are verified with them."""
         for line in _lines(path):
             if isinstance(line, GoodLine) and line.envelope.typ == KEYS:
                 self._take(path, line)
@@ -196,9 +204,9 @@ def _chunks(path: Path) -> Iterator[bytes]:
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk
     except FileNotFoundError:
-        raise Error("not-found", expected="a file to import", seen=f"no {path}") from None
+        raise FileError("not-found", expected="a file to import", seen=f"no {path}") from None
     except OSError as error:
-        raise Error("disk-failed", expected=f"to read {path}", seen=error.strerror or str(error)) from None
+        raise FileError("disk-failed", expected=f"to read {path}", seen=error.strerror or str(error)) from None
 
 
 def _next_step(code: str) -> str:

@@ -74,7 +74,6 @@ class Report:
     code: str | None = None
     next_step: str = ""
     reasons: tuple[LineReason, ...] = ()
-    is_delivered: bool = False
 
     @property
     def is_finished(self) -> bool:

@@ -63,6 +63,12 @@ class RealNetwork:
 
     def __init__(self, *, trust_environment: bool = True) -> None:
         self._trust_environment = trust_environment
+        self._kept: list[httpx2.Client] = []
+
+    def close(self) -> None:
+        """Let go of connections that were kept."""
+        while self._kept:
+            self._kept.pop().close()
 
     def certificate(self, address: str) -> ShownCertificate:
         """What an address shows in the handshake. Nothing is sent to it."""
@@ -94,7 +100,7 @@ class RealNetwork:
             yield HttpsFieldServer(self, client, contact)
 
     def activation(self, url: str) -> HttpActivation:
-        """An activation server. Its connections are kept until the process ends."""
+        """An activation server. Its connections are kept until ``close``."""
         try:
             client = httpx2.Client(
                 base_url=url,
@@ -106,6 +112,7 @@ class RealNetwork:
             )
         except (httpx2.InvalidURL, ValueError, OSError) as error:
             raise _unreachable(url, _reason(error)) from None
+        self._kept.append(client)
         return HttpActivation(client, url)
 
 

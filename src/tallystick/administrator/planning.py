@@ -222,10 +222,11 @@ def _check_enough(
     total = quantity * len(field_servers) + sum(others.values())
     if total > line.terms.quantity:
         elsewhere = ", ".join(f"{names.get(device, device[:12])}={count}" for device, count in others.items())
-        raise Error(
+        raise PortError(
             "not-enough",
             expected=f"at most the {line.terms.quantity} of {line.terms.product} that line {line.line_id} has",
             seen=f"{total} planned" + (f", of which elsewhere: {elsewhere}" if elsewhere else ""),
+            next_step="Take some off the plan elsewhere (tallystick admin return, or unassign), ask for fewer, or buy more.",
         )
 
 

@@ -311,6 +311,9 @@ class _Visit:
                 seen=f"{identity.name}, {identity.device_id[:12]}",
                 next_step=f"Remove it and add it again: tallystick admin remove {self.record.name}.",
             )
+        own = identity.activation
+        if own is not None and own.url not in self.office.inventory.activation_urls():
+            self.office.inventory.add_activation(own.url)
 
     def _look(self, port: FieldServerPort) -> LicenseReport:
         report = port.licenses()
@@ -500,7 +503,7 @@ class _Visit:
     def _finished(self, goal: Goal, report: LicenseReport, asked: WrittenRequest | None) -> Report:
         """All that can be done now is done: is anything left to carry, or was anything refused on the way?"""
         waits = bool(report.outbox) or bool(self.office.mailbag.outbound(self.device_id))
-        refused = [result for result in self.log.refused.values() if result.code not in _ASK_AGAIN]
+        refused = {digest: one for digest, one in self.log.refused.items() if one.code not in _ASK_AGAIN}
         if waits and self.log.no_route is not None:
             error = self.log.no_route
             step = self.office.next_step(self.device_id, has_route=False)
@@ -510,39 +513,29 @@ class _Visit:
             unread = self.log.unread[0]
             return self._report(Result.REFUSED, code=unread.code, detail=unread.detail, next_step=unread.next_step)
         if refused and (asked is not None or isinstance(goal, Sync)):
-            first = refused[0]
-            return self._report(
-                Result.REFUSED,
-                code=first.code,
-                detail=first.detail,
-                next_step=first.next_step or next_step_of(first.code),
-            )
+            outcome = next((note for note in report.outcomes if note.digest in refused), None)
+            return self._refused(outcome or refused.popitem()[1])
+        unusable = [reply for reply in self.office.mailbag.inbound(self.device_id) if reply.code]
+        if unusable:
+            code = unusable[0].code
+            return self._report(Result.FAILED, code=code, detail=unusable[0].detail, next_step=next_step_of(code))
         if waits:
-            step = self.office.next_step(self.device_id)
             return self._report(
                 Result.FAILED,
                 code="unreachable",
                 detail=f"{len(report.outbox)} messages still wait after {ROUNDS_MAX} rounds",
-                next_step=step.text,
-            )
-        unusable = [reply for reply in self.office.mailbag.inbound(self.device_id) if reply.code]
-        if unusable:
-            return self._report(
-                Result.FAILED,
-                code=unusable[0].code,
-                detail=unusable[0].detail,
-                next_step=next_step_of(unusable[0].code),
+                next_step=self.office.next_step(self.device_id).text,
             )
         is_changed = asked is not None or self.log.is_delivered
         return self._report(Result.DONE if is_changed else Result.ALREADY, detail=_held_text(report))
 
-    def _refused(self, outcome: OutcomeNote) -> Report:
+    def _refused(self, outcome: OutcomeNote | Delivered) -> Report:
         return self._report(
             Result.REFUSED,
             code=outcome.code,
             detail=outcome.detail,
             next_step=next_step_of(outcome.code),
-            reasons=outcome.reasons,
+            reasons=outcome.reasons if isinstance(outcome, OutcomeNote) else (),
         )
 
     def _without_field_server(self, goal: Goal, error: PortError) -> Report:
@@ -574,7 +567,6 @@ class _Visit:
             detail=detail,
             next_step=next_step,
             reasons=reasons,
-            is_delivered=self.log.is_delivered,
         )
 
     def _step(self, stage: Stage) -> None:

@@ -19,7 +19,8 @@ anything of it is let out; one that is the same object needs no write. The rules
     c. A reply to a waiting message clears it and all before it, a stale one too: it was received.
     d. A grant that is taken and asks for proof: ``confirm``. A refusal ``grant-unknown``: ``refresh`` with the grant,
        verbatim, once. A rollback that a) found: ``refresh``, unless the grant was taken; after ``restored`` with the
-       grant in force, verbatim.
+       grant in force, verbatim. An activation or a return cleared by a later message's reply that was not taken:
+       ``refresh``, because its own grant may be lost, and nothing else would ever bring it.
 7.  A step takes ``time_seen`` up to ``now``, never down, but for a grant that is taken: then it is the greater of
     ``now`` and the grant's ``iat``, which is the activation server's signed time. So a clock that jumped ahead and came
     back is healed by a refresh. Nobody gains by it: a grant is taken once, and whoever holds one back and sets the
@@ -139,12 +140,11 @@ def receive(state: State, envelope: Unverified, *, device: Device, now: int, ran
 def receive_all(
     state: State, envelopes: Sequence[Unverified], *, device: Device, now: int, random: bytes
 ) -> tuple[State, tuple[Received, ...]]:
-    """Take a whole file as one step. Keys go first, wherever they stand; the results are in the order of the file."""
+    """Take a whole file as one step. Keys go first, wherever they stand, then grants; results in the order of the file."""
     results: dict[int, Received] = {}
-    for is_turn_of_keys in (True, False):
-        for place, envelope in enumerate(envelopes):
-            if (envelope.typ == KEYS) is is_turn_of_keys:
-                state, results[place] = receive(state, envelope, device=device, now=now, random=random)
+    turns = {KEYS: 0, GRANT: 1}
+    for place, envelope in sorted(enumerate(envelopes), key=lambda item: turns.get(item[1].typ, 2)):
+        state, results[place] = receive(state, envelope, device=device, now=now, random=random)
     return state, tuple(results[place] for place in range(len(envelopes)))
 
 
@@ -362,6 +362,8 @@ def _receive_reply(
     elif is_ahead:
         grant = state.applied.compact if is_restored and state.applied is not None else None
         state = _write(state, Refresh(), device=device, now=now, random=random, grant=grant)
+    elif answered is not None and _is_overtaken(before, answered):
+        state = _write(state, Refresh(), device=device, now=now, random=random)
     return state if state != before else before, *_effect(reply, is_taken=is_taken, before=before, after=state)
 
 
@@ -377,6 +379,16 @@ def _is_grant_missed(state: State, reply: Reply, answered: Waiting | None) -> bo
     if not isinstance(reply, Refusal) or reply.code != "grant-unknown" or state.applied is None or answered is None:
         return False
     return all(waiting.claims().grant != state.applied.compact for waiting in (answered, *state.outbox))
+
+
+def _is_overtaken(before: State, answered: Waiting) -> bool:
+    """Rule 6 d: whether a wish of this epoch that was never answered is cleared with ``answered``."""
+    return any(
+        waiting.sequence < answered.sequence
+        and waiting.purpose in {"activate", "return"}
+        and waiting.claims().epoch == before.epoch
+        for waiting in before.outbox
+    )
 
 
 def _clear(state: State, reply: Reply, answered: Waiting | None, *, is_taken: bool, now: int) -> State:

@@ -7,7 +7,7 @@ values out of range are refused. Builders return payload bytes to sign. Moments 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
@@ -30,6 +30,7 @@ QUANTITY_MAX: Final = 1_000_000_000
 LICENSES_MAX: Final = LINES_MAX  # so few that a grant fits into a request that repeats it (section 9)
 EPOCH_MAX: Final = 2**48  # a field server's; the activation server may always go higher
 REASONS_MAX: Final = 100
+REASON_BYTES_MAX: Final = 40_000  # all of them, so that a refusal fits in a line
 
 Purpose = Literal["activate", "return", "refresh", "confirm", "relinquish"]
 
@@ -290,6 +291,22 @@ def convert_claims(payload: bytes, kind: type[ClaimsT]) -> ClaimsT:
         raise WireError(
             "claims-malformed", expected=f"the claims of {kind.__name__}", seen=printable(str(error), 200)
         ) from None
+
+
+def fit_reasons(reasons: Sequence[LineReason]) -> tuple[LineReason, ...]:
+    """As many as a refusal has room for: the first reason of every line before the second of any, in their order."""
+    rank: dict[int, int] = {}
+    per_line: dict[str | None, int] = {}
+    for place, reason in enumerate(reasons):
+        rank[place] = per_line.get(reason.line, 0)
+        per_line[reason.line] = rank[place] + 1
+    room, kept = REASON_BYTES_MAX, []
+    for place in sorted(rank, key=rank.__getitem__)[:REASONS_MAX]:
+        room -= len(encode_claims(reasons[place])) + 1
+        if room < 0:
+            break
+        kept.append(place)
+    return tuple(reasons[place] for place in sorted(kept))
 
 
 def request_digest(reply: Reply) -> Digest | None:

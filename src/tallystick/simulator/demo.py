@@ -50,6 +50,7 @@ class Stage:
     processes: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
     addresses: dict[str, str] = field(default_factory=dict)
     lines: dict[str, str] = field(default_factory=dict)
+    passwords: dict[str, str] = field(default_factory=dict)
     entitlement_id: str = ""
 
     def run(self, *words: str, laptop: str = "office", expect: Sequence[int] = (_DONE,)) -> Any:
@@ -74,9 +75,7 @@ class Stage:
         """Run one command and let people see what it prints."""
         self.tell(f"  $ tallystick {' '.join(words[:2])}")
         command = [sys.executable, "-m", "tallystick", *words]
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
         self.check(done.returncode == _DONE, f"exit 0 from tallystick {' '.join(words)}", done.stderr.strip()[-600:])
         for line in done.stdout.rstrip().splitlines():
             self.tell(f"  {line}")
@@ -112,6 +111,11 @@ class Stage:
         """Raises ``DemoError`` unless the story went as told."""
         if not is_true:
             raise DemoError("demo-failed", expected=expected, seen=str(seen))
+
+    def add(self, name: str, *, laptop: str = "office") -> None:
+        """Device Administrator gets to know a field server, and pins its certificate."""
+        words = ("admin", "add", self.addresses[name], "--password-file", self.passwords[name])
+        self.run(*words, laptop=laptop)
 
     def data(self, name: str) -> str:
         """The data directory of a party."""
@@ -192,17 +196,17 @@ def _set_the_stage(stage: Stage) -> None:
             "--host-id",
             f"demo-{name}",
         )
-        # The first one has a route of its own to the activation server, the others only to the technician's laptop.
-        _run_field_server(stage, name, *(("--activation", url) if name == "plant-room" else ()))
-        stage.run("admin", "add", stage.addresses[name], "--password-file", made["password_file"])
-        stage.tell(
-            f"  {name} ({kind}): {stage.addresses[name]}, certificate {made['certificate_fingerprint'][:24]}... pinned"
-        )
-    stage.run("admin", "entitlement", "add", stage.entitlement_id, "--activation", url)
-    stage.tell(f"  {len(stage.lines)} products bought; the entitlement ID is all that the technician typed.")
+        # The first two have a route of their own to the activation server, gateway only to the technician's laptop.
+        _run_field_server(stage, name, *(() if name == "gateway" else ("--activation", url)))
+        stage.passwords[name] = made["password_file"]
+        stage.tell(f"  {name} ({kind}): {stage.addresses[name]}, certificate {made['certificate_fingerprint'][:24]}...")
 
 
 def _activate_online(stage: Stage) -> None:
+    stage.run("admin", "entitlement", "add", stage.entitlement_id, "--activation", stage.addresses["activation"])
+    stage.tell(f"  {len(stage.lines)} products bought; the entitlement ID is all that the technician typed.")
+    stage.add("plant-room")
+    stage.add("roof")
     route = stage.run("admin", "route")
     stage.tell(f"  Route: {route['route']}. {route['why']}")
     wrong = stage.run("admin", "assign", f"{stage.lines['external-log-storage']}=1", "roof", expect=(_REFUSED,))
@@ -219,17 +223,18 @@ def _activate_online(stage: Stage) -> None:
 
 def _return_online(stage: Stage) -> None:
     stage.run("admin", "return", "plant-room")
-    stage.check(stage.held("plant-room") == {}, "plant-room to hold nothing", stage.held("plant-room"))
     stage.run("admin", "activate", "roof", "--line", f"{stage.lines['smartdriver']}=2")
-    stage.check(stage.held("roof") == {"smartdriver": 2}, "two SmartDrivers on roof", stage.held("roof"))
+    held = {row["name"]: len(row["licenses"]) for row in stage.run("admin", "servers")}
+    stage.check(held == {"plant-room": 0, "roof": 1}, "the SmartDrivers on roof, nothing on plant-room", held)
     stage.tell("  One command, all legs at once: request, grant, confirm, credit. plant-room holds nothing,")
     stage.tell("  and roof has the same two SmartDrivers now.")
 
 
 def _return_semi_online(stage: Stage) -> None:
+    stage.add("gateway")
     stage.run("admin", "activate", "gateway", "--line", f"{stage.lines['mqtt-client']}=1")
     route = stage.run("admin", "route")
-    stage.tell(f"  gateway has no route of its own; the laptop carries. {route['why']}")
+    stage.tell(f"  Route: {route['route']}. {route['why']}")
     stage.run("admin", "return", "gateway", "--line", f"{stage.lines['mqtt-client']}=0")
     row = stage.line("mqtt-client")
     stage.check(row["available"] == row["bought"], "the MQTT client available again", row)
@@ -241,16 +246,16 @@ def _return_offline(stage: Stage) -> None:
     certificate = str(stage.directory / "harbour-offices.tally")
     stage.run("activation", "entitlement", "certificate", stage.entitlement_id, "--data", data, "-o", certificate)
     stage.run("admin", "entitlement", "add", certificate, laptop="site")
-    stage.run(
-        "admin", "add", stage.addresses["roof"], "--password-file", f"{stage.data('roof')}/password.txt", laptop="site"
-    )
+    stage.add("roof", laptop="site")
+    stage.stop("roof")
+    _run_field_server(stage, "roof")
     request, response, confirm = (
         str(stage.directory / f"{name}.tally") for name in ("1-request", "2-response", "4-confirm")
     )
     with no_route(stage):
         route = stage.run("admin", "route", laptop="site")
         stage.check(route["route"] == "offline", "the offline route", route)
-        stage.tell(f"  Another laptop, at the site. Route: {route['route']}. {route['why']}")
+        stage.tell(f"  The site's uplink is cut. Another laptop, on the roof. Route: {route['route']}. {route['why']}")
         stage.run("admin", "return", "roof", laptop="site", expect=(_DONE, _PARTLY))
         stage.run("admin", "export", request, laptop="site")
         stage.tell("  Step 1, at the site: the request is written and saved to a file.")

@@ -234,3 +234,18 @@ def test_a_grant_of_the_most_lines_can_be_repeated_by_an_activation_of_the_most_
     message = device.activate(*[(line, 10**9) for line in lines], grant=compact)
     assert len(message) <= LINE_BYTES_MAX
     bench.grant(message)
+
+
+def test_the_longest_refusal_fits_in_a_line_and_says_why_for_every_line_that_it_can(bench):
+    """The most lines, five reasons each, and as many kinds to name as a catalog may have, as long as they may be."""
+    lines = [bench.buy(1, expires_at=1, suspended=True) for _ in range(LINES_MAX)]
+    kinds = frozenset(f"{number} {'k' * 37}" for number in range(10, 26))
+    product = replace(lines[0].product, sku="s" * 40, kinds=kinds)
+    bench.store.tables.catalog = replace(bench.store.tables.catalog, products={product.sku: product})
+    for line in lines:
+        bench.change_line(line, product=product)
+    (answer,) = bench.post(Device("a").activate(*[(line, 10**9) for line in lines]))
+    assert len(answer.reply[0]) <= LINE_BYTES_MAX
+    refusal = bench.read(answer.reply[0])
+    assert (refusal.code, f"{LINES_MAX * 4} reasons" in refusal.detail) == ("denied", True)
+    assert {reason.line for reason in refusal.reasons} >= {line.line_id for line in lines[:40]}

@@ -303,6 +303,33 @@ def test_a_stale_grant_clears_what_it_answers_and_changes_nothing_held():
     assert desk.state.outcomes[-1].code == "grant-stale"
 
 
+def test_a_wish_overtaken_by_a_refusal_is_asked_about_because_its_grant_may_be_lost():
+    desk = pinned()
+    desk.ask(activate())
+    later = desk.ask(activate(quantity=9))
+    desk.refuse(later)
+    (refresh,) = desk.state.outbox
+    assert (refresh.purpose, refresh.sequence) == ("refresh", 3)
+    desk.grant(1, request=refresh.digest)
+    assert desk.state.outbox == ()
+
+
+def test_a_wish_overtaken_by_a_grant_that_is_taken_needs_no_further_message():
+    desk = pinned()
+    desk.ask(activate())
+    later = desk.ask(activate(quantity=2))
+    desk.grant(2, request=later.digest)
+    assert desk.state.outbox == ()
+
+
+def test_a_wish_of_an_older_epoch_is_void_and_not_asked_about():
+    desk = pinned()
+    desk.ask(activate())
+    proof = desk.ask(Relinquish())
+    desk.refuse(proof)
+    assert desk.state.outbox == ()
+
+
 # Refusals, credits, outcomes
 
 
@@ -658,6 +685,16 @@ def test_keys_may_stand_behind_what_they_verify_in_a_file():
     assert [result.effect for result in received] == ["applied"] * 3
     assert [result.kind for result in received] == ["grant", "keys", "keys"]
     assert state.applied.number == 1
+
+
+def test_grants_go_before_refusals_in_a_file_so_that_nothing_needless_is_asked():
+    desk = pinned()
+    first, later = desk.ask(activate()), desk.ask(activate(quantity=9))
+    file = [desk.issuer.refusal(desk.id, later.digest), desk.issuer.grant(desk.id, 1, request=first.digest)]
+    envelopes = [open_envelope(compact.encode()) for compact in file]
+    state, received = engine.receive_all(desk.state, envelopes, device=desk.device, now=NOW, random=b"r" * 16)
+    assert [result.kind for result in received] == ["refusal", "grant"]
+    assert state.outbox == ()
 
 
 @pytest.mark.parametrize("order", [(1, 2, 3), (3, 2, 1), (2, 3, 1)])

@@ -422,3 +422,26 @@ def test_a_grant_says_its_licenses_as_domain_values():
 def test_a_grant_started_by_the_activation_server_answers_nothing():
     assert messages.request_digest(parse(GRANT, GRANT_CLAIMS)) is None
     assert messages.request_digest(parse(REFUSAL, REFUSAL_CLAIMS)) == HASH
+
+
+def reason(line: str | None, code: str, length: int = 1) -> messages.LineReason:
+    return messages.LineReason(code=code, expected="e" * length, seen="s", line=line)
+
+
+def test_reasons_that_fit_are_all_said_in_their_order():
+    reasons = [reason("A", "one"), reason("A", "two"), reason("B", "one"), reason(None, "one")]
+    assert messages.fit_reasons(reasons) == tuple(reasons)
+
+
+def test_where_not_all_reasons_fit_every_line_has_its_first_before_any_has_its_second():
+    reasons = [reason(line, code) for line in map(str, range(60)) for code in ("one", "two")]
+    kept = messages.fit_reasons(reasons)
+    assert len(kept) == messages.REASONS_MAX
+    assert {item.line for item in kept if item.code == "one"} == set(map(str, range(60)))
+    assert list(kept) == [item for item in reasons if item in kept]
+
+
+def test_long_reasons_are_left_out_from_the_end():
+    kept = messages.fit_reasons([reason(str(line), "one", 1900) for line in range(50)])
+    assert [item.line for item in kept] == [str(line) for line in range(len(kept))]
+    assert 15 < len(kept) < 25

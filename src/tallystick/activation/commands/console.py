@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
@@ -40,6 +40,7 @@ _EXIT_CODES: Final = {
     "too-busy": UNREACHABLE,
 }
 _PIPE_COLUMNS: Final = 120
+_SHORT_CELL: Final = 24
 PREFIX_LENGTH_MIN: Final = 6
 
 Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="The data directory that init made.")]
@@ -127,13 +128,17 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, emp
     from rich.text import Text
 
     if not rows:
-        console().print(Text(empty))
+        say(empty)
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for header in headers:
-        table.add_column(header.rstrip("#"), justify="right" if header.endswith("#") else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(plain(str(cell))) for cell in row))
+    cells = [[plain(str(cell)) for cell in row] for row in rows]
+    for header, column in zip(headers, zip(*cells, strict=True), strict=True):
+        # What is short stays on one line, so that what is long takes the rest.
+        is_short = max(map(len, column)) <= _SHORT_CELL
+        justify: Literal["right", "left"] = "right" if header.endswith("#") else "left"
+        table.add_column(header.rstrip("#"), justify=justify, overflow="fold", no_wrap=is_short)
+    for row in cells:
+        table.add_row(*map(Text, row))
     console().print(table)
 
 

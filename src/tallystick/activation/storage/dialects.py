@@ -19,7 +19,10 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from tallystick.errors import Error
 
-BUSY_SECONDS: Final = 10.0
+BUSY_SECONDS: Final = 5.0
+CONNECT_SECONDS: Final = 5
+LOCK_SECONDS: Final = 10.0  # how long a row may be waited for
+STATEMENT_SECONDS: Final = 60.0
 KEYS_MAX: Final = 900  # keys in one IN list, below the smallest limit of SQLite on variables, 999
 
 WRITING: Final = {"tallystick_mode": "write"}
@@ -49,8 +52,14 @@ class Dialect(Protocol):
     def lock_names(self, connection: Connection, names: Iterable[str]) -> None:
         """Keep other transactions that name the same from going on until this one ends: for what has no row yet."""
 
+    def wait_without_end(self, connection: Connection) -> None:
+        """Let this transaction take as long as it takes."""
+
     def is_conflict(self, error: DBAPIError) -> bool:
         """Whether another transaction was in the way, so that running the work again is right."""
+
+    def is_lost(self, error: DBAPIError) -> bool:
+        """Whether the connection is of no use any more, so that another one may do."""
 
     def fault(self, error: DBAPIError) -> DatabaseError:
         """What to call an error of the driver."""
@@ -120,8 +129,15 @@ class SqliteDialect:
     def lock_names(self, connection: Connection, names: Iterable[str]) -> None:
         """See ``Dialect``. The only writer needs no other lock."""
 
+    def wait_without_end(self, connection: Connection) -> None:
+        """See ``Dialect``. Nothing else ends it."""
+
     def is_conflict(self, error: DBAPIError) -> bool:  # noqa: ARG002 - part of the protocol
         """See ``Dialect``. With one writer at a time there is none; who waits too long is told so."""
+        return False
+
+    def is_lost(self, error: DBAPIError) -> bool:  # noqa: ARG002 - part of the protocol
+        """See ``Dialect``. A file is there or not."""
         return False
 
     def fault(self, error: DBAPIError) -> DatabaseError:
@@ -150,6 +166,8 @@ class PostgresDialect:
     )
     _CONFLICTS: Final = frozenset({"40001", "40P01", "23505"})  # serialisation, deadlock, unique race
     _FULL: Final = frozenset({"53100"})
+    # The server stops or was told to end the connection; it became a standby, which only reads.
+    _LOST: Final = frozenset({"57P01", "57P02", "25006"})
 
     def __init__(self, url: URL) -> None:
         self.url = url.set(drivername="postgresql+psycopg")
@@ -160,9 +178,34 @@ class PostgresDialect:
 
     def open_engine(self, *, create: bool) -> Engine:  # noqa: ARG002 - part of the protocol
         """See ``Dialect``. The database itself is made by whoever runs PostgreSQL."""
-        engine = create_engine(self.url, pool_size=8, max_overflow=32, isolation_level="READ COMMITTED")
+        network = {  # a network that swallows everything is noticed
+            "connect_timeout": CONNECT_SECONDS,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 30_000,
+        }
+        engine = create_engine(
+            self.url,
+            connect_args={name: value for name, value in network.items() if name not in self.url.query},
+            pool_size=8,
+            max_overflow=32,
+            pool_timeout=LOCK_SECONDS,
+            isolation_level="READ COMMITTED",
+        )
+        event.listen(engine, "connect", self._prepare)
         event.listen(engine, "begin", self._begin)
         return engine
+
+    @staticmethod
+    def _prepare(connection: Any, _: object) -> None:
+        """Nothing waits for ever: each wait has an end, and then an answer."""
+        connection.execute(
+            f"SET lock_timeout = {round(LOCK_SECONDS * 1000)};"
+            f"SET statement_timeout = {round(STATEMENT_SECONDS * 1000)};"
+            f"SET idle_in_transaction_session_timeout = {round(STATEMENT_SECONDS * 1000)}"
+        )
+        connection.commit()
 
     @staticmethod
     def _begin(connection: Connection) -> None:
@@ -175,12 +218,19 @@ class PostgresDialect:
 
     def lock_names(self, connection: Connection, names: Iterable[str]) -> None:
         """See ``Dialect``."""
-        for name in sorted(set(names)):
-            connection.execute(_LOCK_NAME, {"name": name})
+        connection.execute(_LOCK_NAMES, {"names": sorted(set(names))})
+
+    def wait_without_end(self, connection: Connection) -> None:
+        """See ``Dialect``."""
+        connection.exec_driver_sql("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")
 
     def is_conflict(self, error: DBAPIError) -> bool:
         """See ``Dialect``."""
         return getattr(error.orig, "sqlstate", None) in self._CONFLICTS
+
+    def is_lost(self, error: DBAPIError) -> bool:
+        """See ``Dialect``."""
+        return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in self._LOST
 
     def fault(self, error: DBAPIError) -> DatabaseError:
         """See ``Dialect``."""
@@ -191,4 +241,7 @@ class PostgresDialect:
         return DatabaseError("database-unavailable", expected="the database to take it", seen=seen)
 
 
-_LOCK_NAME: Final = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
+# One after the other, in the order of the list.
+_LOCK_NAMES: Final = text(
+    "SELECT count(pg_advisory_xact_lock(hashtextextended(name, 0))) FROM unnest(CAST(:names AS text[])) AS name"
+)

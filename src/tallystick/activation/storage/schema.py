@@ -45,6 +45,7 @@ def migrate(engine: Engine, dialect: Dialect) -> tuple[str | None, str]:
     from alembic.config import Config  # noqa: PLC0415 - see above
 
     with engine.connect().execution_options(**WRITING) as connection, connection.begin():
+        dialect.wait_without_end(connection)
         dialect.lock_names(connection, ["migration"])
         before = version(connection)
         if before is not None and before not in KNOWN:

@@ -1,7 +1,10 @@
 """The store: a unit of work in one transaction, committed before its result is let out.
 
 A work that meets another one (a serialisation failure, a deadlock, two first contacts at once) runs again, from the
-beginning. Every other fault of the database is a ``DatabaseError``, and nothing of the work is left.
+beginning; so does, once, a work whose connection was gone before its commit was asked for (the database was restarted
+while nobody used it, or another one took over). Every other fault of the database is a ``DatabaseError``, and nothing
+of the work is left, with one exception that no client of a database can exclude: the connection is lost while the
+commit is under way. Then it may be done, and whoever repeats a message gets its stored reply.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from tallystick.activation.storage import schema
@@ -43,31 +46,37 @@ class SqlStore:
         self.engine.dispose()
 
     def _run(self, work: Callable[[SqlTransaction], ResultT], *, writes: bool) -> ResultT:
-        attempt = 0
+        attempt = losses = 0
         while True:
             attempt += 1
+            is_committing = False
             try:
                 with self.engine.connect() as connection:
                     connection = connection.execution_options(**(WRITING if writes else READING))  # noqa: PLW2901 - the same one
-                    with connection.begin():
-                        result = work(SqlTransaction(connection, self.dialect, locks=writes))
-                return result
-            except (DBAPIError, PoolTimeoutError) as error:
-                if not self._goes_again(error, attempt):
+                    try:
+                        with connection.begin():
+                            result = work(SqlTransaction(connection, self.dialect, locks=writes))
+                            is_committing = True
+                        return result
+                    except DBAPIError as error:
+                        if self.dialect.is_lost(error) and not connection.invalidated:
+                            connection.invalidate()
+                        raise
+            except DBAPIError as error:
+                if self.dialect.is_lost(error) and not is_committing and not losses:
+                    losses += 1
+                elif not self.dialect.is_conflict(error) or attempt >= _ATTEMPTS_MAX:
                     raise self._fault(error) from error
+            except PoolTimeoutError as error:
+                raise DatabaseError(
+                    "database-unavailable", expected="a free connection", seen="none in time"
+                ) from error
             time.sleep(0.002 * attempt)
 
-    def _goes_again(self, error: DBAPIError | PoolTimeoutError, attempt: int) -> bool:
-        return attempt < _ATTEMPTS_MAX and isinstance(error, DBAPIError) and self.dialect.is_conflict(error)
-
-    def _fault(self, error: DBAPIError | PoolTimeoutError) -> DatabaseError | InvariantError:
-        if isinstance(error, PoolTimeoutError):
-            return DatabaseError("database-unavailable", expected="a free connection", seen="none in time")
+    def _fault(self, error: DBAPIError) -> DatabaseError | InvariantError:
         if isinstance(error, IntegrityError):
             return InvariantError("rows that fit the tables", str(error.orig))
-        if isinstance(error, OperationalError) or error.connection_invalidated or error.orig is not None:
-            return self.dialect.fault(error)
-        return DatabaseError("database-unavailable", expected="the database to take it", seen=str(error)[:200])
+        return self.dialect.fault(error)
 
 
 def open_store(url: str, *, create: bool = False, service: bool = False) -> SqlStore:

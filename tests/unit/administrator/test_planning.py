@@ -1,0 +1,157 @@
+"""What a person types becomes field servers, lines and assignments, or a refusal that names what would be right."""
+
+import pytest
+
+from tallystick.administrator import planning
+from tallystick.errors import Error
+
+
+@pytest.fixture
+def known(site, line):
+    return site.inventory.lines()
+
+
+def records(site):
+    return site.inventory.field_servers()
+
+
+def refused(work, *words, **options):
+    with pytest.raises(Error) as error:
+        work(*words, **options)
+    return error.value
+
+
+def test_a_field_server_is_found_by_name_device_id_prefix_or_address(site):
+    roof, _ = site.add("roof"), site.add("cellar")
+    for selector in ("roof", "ROOF", roof.id, roof.id[:6], roof.address, "roof/", "https://ROOF"):
+        assert planning.find_field_server(records(site), selector).device_id == roof.id
+
+
+def test_an_unknown_one_is_not_found_and_the_list_is_shown(site):
+    site.add("roof")
+    error = refused(planning.find_field_server, records(site), "cellar")
+    assert (error.code, "roof" in error.expected) == ("not-found", True)
+
+
+def test_two_of_one_name_are_ambiguous_and_their_ids_are_shown(site):
+    one, two = site.add("roof"), site.add("attic")
+    with site.inventory._database.write() as sql:
+        sql.execute("UPDATE field_servers SET name = 'roof'")
+    error = refused(planning.find_field_server, records(site), "roof")
+    assert error.code == "ambiguous"
+    assert one.id[:12] in error.seen
+    assert two.id[:12] in error.seen
+
+
+def test_each_is_chosen_once(site):
+    site.add("roof")
+    assert len(planning.find_field_servers(records(site), ["roof", "https://roof"])) == 1
+
+
+@pytest.mark.parametrize("both", [(["roof"], True), ([], False), (None, False)])
+def test_names_or_all_but_not_both_and_not_neither(site, both):
+    site.add("roof")
+    selectors, everyone = both
+    assert refused(planning.choose_field_servers, site.inventory, selectors, is_everyone=everyone).code == "usage"
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("10.0.0.7:8443", "https://10.0.0.7:8443"),
+        ("https://roof/", "https://roof"),
+        ("https://[::1]:8443", "https://[::1]:8443"),
+    ],
+)
+def test_addresses_are_completed(text, url):
+    assert planning.normal_address(text) == url
+
+
+@pytest.mark.parametrize(
+    "text", ["http://roof", "https://", "ftp://roof", "https://a@roof", "https://roof:x", "https://roof/path", ""]
+)
+def test_anything_but_https_is_refused(text):
+    assert refused(planning.normal_address, text).code == "usage"
+
+
+@pytest.mark.parametrize(
+    "text", ["7K3M9Q2A", "=1", "7K3M9Q2A=", "7K3M9Q2A=-1", "7K3M9Q2A=1.5", "x=9999999999999", "x=²"]
+)
+def test_a_pair_needs_a_line_and_a_quantity(text):
+    assert refused(planning.parse_pair, text).code == "quantity-wrong"
+
+
+def test_a_line_is_found_by_id_activation_id_or_product(site, line, known):
+    for text in (line.line_id, line.line_id.lower(), str(line.activation_id), "smartdriver"):
+        found = planning.choose_line(text, known)
+        assert (found.line_id, found.activation_id) == (line.line_id, str(line.activation_id))
+
+
+def test_a_product_of_two_lines_is_ambiguous(site, line):
+    site.know(site.bench.buy(1))
+    assert refused(planning.choose_line, "smartdriver", site.inventory.lines()).code == "ambiguous"
+
+
+def test_an_activation_id_needs_no_entitlement_but_a_mistyped_one_is_caught(site):
+    bought = site.bench.buy(1)
+    text = str(bought.activation_id)
+    assert planning.choose_line(text, {}).activation_id == text
+    wrong = text[:-2] + ("0" if text[-2] != "0" else "1") + text[-1]
+    assert refused(planning.choose_line, wrong, {}).code == "activation-id-mistyped"
+
+
+def test_a_held_line_can_be_named_for_a_return_without_its_entitlement(site, line):
+    roof = site.add("roof")
+    site.activate(roof, (line, 1))
+    for text in (line.line_id, "smartdriver"):
+        found = planning.choose_line(text, {}, records(site))
+        assert (found.line_id, found.activation_id) == (line.line_id, None)
+
+
+def test_a_product_that_does_not_apply_is_refused_and_its_kinds_are_named(site):
+    site.add("roof")
+    logs = site.bench.buy(1, "logs")
+    site.know(logs)
+    error = refused(planning.assign, site.inventory, ["logs=1"], records(site), now=1)
+    assert (error.code, "Edge Server" in error.expected, "AS-P" in error.seen) == ("kind-mismatch", True, True)
+    assert site.inventory.assignments() == []
+
+
+def test_no_more_is_planned_than_was_bought_over_all_field_servers(site, line):
+    site.add("roof")
+    site.add("cellar")
+    roof, cellar = (planning.find_field_server(records(site), name) for name in ("roof", "cellar"))
+    planning.assign(site.inventory, ["smartdriver=3"], [roof], now=1)
+    error = refused(planning.assign, site.inventory, ["smartdriver=3"], [cellar], now=1)
+    assert (error.code, "roof=3" in error.seen) == ("not-enough", True)
+    assert refused(planning.assign, site.inventory, ["smartdriver=3"], [roof, cellar], now=1).code == "not-enough"
+    planning.assign(site.inventory, ["smartdriver=5"], [roof], now=1)  # an end state, it does not add
+    assert [one.quantity for one in site.inventory.assignments()] == [5]
+
+
+def test_all_pairs_are_checked_before_any_is_planned(site, line):
+    site.add("roof")
+    assert refused(planning.assign, site.inventory, ["smartdriver=1", "nothing=1"], records(site), now=1)
+    twice = ["smartdriver=1", f"{line.line_id}=2"]
+    assert refused(planning.assign, site.inventory, twice, records(site), now=1).code == "line-twice"
+    assert site.inventory.assignments() == []
+
+
+def test_with_all_those_without_a_plan_are_left_out_but_a_named_one_is_refused(site, line):
+    site.add("roof")
+    site.add("cellar")
+    every = records(site)
+    planning.assign(site.inventory, ["smartdriver=1"], [planning.find_field_server(every, "roof")], now=1)
+    plan = site.inventory.assignments()
+    assert len(planning.activation_goals(plan, every, is_everyone=True)) == 1
+    assert refused(planning.activation_goals, plan, every, is_everyone=False).code == "not-found"
+    assert refused(planning.activation_goals, [], every, is_everyone=True).code == "not-found"
+
+
+def test_what_was_returned_is_not_planned_any_more(site, line):
+    roof = site.add("roof")
+    planning.assign(site.inventory, ["smartdriver=2"], records(site), now=1)
+    site.activate(roof, (line, 2))
+    assert site.inventory.assignments()
+    site.give_back(roof)
+    assert site.inventory.assignments() == []

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from starlette.testclient import TestClient
-from support.activation import Device
 
+from support.activation import Device
 from tallystick.activation import app, catalog, service
 from tallystick.activation.accounts import create_entitlement
 from tallystick.activation.batching import Batcher
@@ -94,7 +94,10 @@ class Site:
 
     def client_with(self, token: str) -> TestClient:
         return TestClient(
-            self.web, headers={"Authorization": f"Bearer {token}"}, raise_server_exceptions=False, base_url="https://test"
+            self.web,
+            headers={"Authorization": f"Bearer {token}"},
+            raise_server_exceptions=False,
+            base_url="https://test",
         )
 
     def browser(self) -> TestClient:
@@ -106,7 +109,13 @@ class Site:
 
     def person(self, email: str, role: Role = Role.VENDOR_ADMINISTRATOR, account: str | None = None) -> Person:
         made = members.invite_person(
-            self.office, self.root, email=email, name=email.split("@")[0].title(), role=role, account=account, once=None
+            self.office,
+            self.root,
+            email=email,
+            name=email.split("@", maxsplit=1)[0].title(),
+            role=role,
+            account=account,
+            once=None,
         )
         signin.accept_invitation(self.office, invitation=str(made.invitation), password=PASSWORD)
         found = self.activation.read(lambda transaction: transaction.people.find_person(email=email))

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "pages/": {"jinja2", "markupsafe"},
     "activation/": WIRE,
     "activation/api.py": {"fastapi", "msgspec", "starlette"},
-    "activation/portal/": {"jinja2", "markupsafe", "msgspec", "python_multipart", "starlette"},
+    "activation/portal/": {"fastapi", "jinja2", "markupsafe", "segno", "starlette"},
     "activation/documents.py": {"pydantic"},
     "activation/management/": {"fastapi", "pydantic", "starlette"},
     "activation/office/": set(),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -90,7 +91,7 @@ def create_api(desk: Desk) -> FastAPI:
         "/v1/messages",
         summary="A tally file of messages in, the replies out",
         response_class=Response,
-        openapi_extra=_body("A tally file: one message a line.", tallyfile.MEDIA_TYPE, {"type": "string"}),
+        openapi_extra=_body("A tally file: one message a line.", tallyfile.MEDIA_TYPE, {}),
         responses=_TALLY_RESPONSE,
     )
     async def take_messages(request: Request) -> Response:
@@ -199,6 +200,8 @@ def _add_problem_handlers(api: FastAPI) -> None:
             Error(code, expected="a path of the API", seen=f"{request.method} {request.url.path[:200]}")
         )
         response.headers.update(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            response.headers["Allow"] = _allowed(api, request.url.path) or response.headers.get("Allow", "")
         return response
 
     @api.exception_handler(RequestValidationError)
@@ -213,6 +216,20 @@ def _add_problem_handlers(api: FastAPI) -> None:
     async def fail(_: Request, error: Exception) -> Response:
         _LOG.error("a fault of Tallystick", exc_info=error)
         return _problem(Error("invariant", expected="an answer", seen=type(error).__name__))
+
+
+def _allowed(api: FastAPI, path: str) -> str:
+    """All methods that the document has for a path; the router names those of the first route only."""
+    described: dict[str, dict[str, Any]] = api.openapi()["paths"]
+    methods = described.get(path) or next(
+        (
+            found
+            for template, found in described.items()
+            if re.fullmatch(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(template)), path)
+        ),
+        {},
+    )
+    return ", ".join(sorted(method.upper() for method in methods))
 
 
 def _problem(error: Error) -> Response:

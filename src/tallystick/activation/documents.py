@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from tallystick.activation import accounts
 from tallystick.activation.people import Person, Token
@@ -40,8 +40,19 @@ AccountName = Annotated[str, Field(pattern=ACCOUNT_PATTERN, max_length=128, exam
 LineText = Annotated[str, Field(pattern=LINE_PATTERN, examples=["7K3M9Q2A"])]
 DeviceText = Annotated[str, Field(pattern=DEVICE_PATTERN)]
 Sku = Annotated[str, Field(pattern=SKU_PATTERN, examples=["smartdriver"])]
-Quantity = Annotated[int, Field(ge=0, le=QUANTITY_MAX, strict=True)]
-Moment = Annotated[int, Field(ge=0, le=MOMENT_MAX, strict=True)]
+
+
+def _whole(value: object) -> object:
+    """JSON Schema takes 5.0 for a whole number, and so do we; a text, or true, is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
+        raise ValueError("not a whole number")
+    return int(value)
+
+
+WHOLE: Final = BeforeValidator(_whole)
+Quantity = Annotated[int, Field(ge=0, le=QUANTITY_MAX), WHOLE]
+Moment = Annotated[int, Field(ge=0, le=MOMENT_MAX), WHOLE]
+ONLY_THESE: Final[dict[str, Any]] = {"additionalProperties": False}  # beside the patterns of the names
 
 
 class Document(BaseModel):
@@ -123,8 +134,8 @@ class ProductDocument(Document):
     ]
     features: dict[
         Annotated[str, Field(pattern="^[A-Za-z0-9._-]{1,32}$")],
-        Annotated[int, Field(ge=1, le=QUANTITY_MAX, strict=True)],
-    ] = Field(min_length=1, max_length=8)
+        Annotated[int, Field(ge=1, le=QUANTITY_MAX), WHOLE],
+    ] = Field(min_length=1, max_length=8, json_schema_extra=ONLY_THESE)
     returnable: bool = True
     one_carry: bool = True
     engineering: bool = False

@@ -20,6 +20,8 @@ from tallystick.activation.app import Activation
 from tallystick.activation.batching import Batcher
 from tallystick.activation.management import add_management
 from tallystick.activation.office import Office
+from tallystick.activation.office.signin import new_setup_code
+from tallystick.activation.portal import add_portal
 from tallystick.errors import Error, InvariantError
 
 SETTLE_SECONDS: Final = 60.0
@@ -46,15 +48,19 @@ def make_office(activation: Activation, batcher: Batcher) -> Office:
 
 
 def make_site(activation: Activation, batcher: Batcher, *, office: Office) -> FastAPI:
-    """Everything that is served: the API of the protocol and the management API."""
+    """Everything that is served: the API of the protocol, the management API, the pages."""
     desk = Desk(store=activation.store, signer=activation.signer, batcher=batcher, clock=office.clock)
     site = create_api(desk)
     add_management(site, office)
+    add_portal(site, office)
     return site
 
 
-def serve(activation: Activation, *, host: str, port: int, announce: Callable[[str], None]) -> None:
-    """Serve until a signal. ``announce`` gets the URL once it listens. Raises ``Error``."""
+def serve(activation: Activation, *, host: str, port: int, announce: Callable[[str, str | None], None]) -> None:
+    """Serve until a signal. Raises ``Error``.
+
+    ``announce`` gets the URL once it listens, and the set-up code of the first-run page while nobody can sign in.
+    """
     listener = _listen(host, port)
     stop = threading.Event()
 
@@ -65,15 +71,17 @@ def serve(activation: Activation, *, host: str, port: int, announce: Callable[[s
     batcher = Batcher(
         activation.store, activation.signer, activation.settings.policy, clock=activation.now, on_broken=on_broken
     )
+    office = make_office(activation, batcher)
+    setup_code = new_setup_code(office)
     config = uvicorn.Config(
-        make_site(activation, batcher, office=make_office(activation, batcher)),
+        make_site(activation, batcher, office=office),
         log_config=None,
         access_log=False,
         server_header=False,
         lifespan="off",
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    process = _Process(config, announce=lambda: announce(_url(listener)))
+    process = _Process(config, announce=lambda: announce(_url(listener), setup_code))
     settler = threading.Thread(target=_settle, args=(activation, batcher, stop), name="settler", daemon=True)
     # uvicorn raises the signals that it caught once more when it has stopped; that is not to end us a second time.
     for number in (signal.SIGTERM, signal.SIGINT):

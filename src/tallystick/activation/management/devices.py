@@ -198,6 +198,7 @@ def find_incidents(
 
 @router.get("/ledger", tags=["ledger"], summary="Rights that moved, newest first")
 def find_entries(
+    *,
     office: At,
     caller: Asks,
     line: LineQuery = None,

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from tallystick.activation.documents import (
     ACCOUNT_PATTERN,
+    WHOLE,
     AccountDocument,
     AccountName,
     DeviceText,
@@ -76,9 +77,9 @@ class AskedToken(Document):
     name: Text
     role: Role
     account: AccountName | None = None
-    days: Annotated[int, Field(ge=1, le=TOKEN_DAYS_MAX, strict=True)]
+    days: Annotated[int, Field(ge=1, le=TOKEN_DAYS_MAX), WHOLE]
     is_read_only: bool = Field(default=False, strict=True)
-    devices: Annotated[list[DeviceText], Field(max_length=COURIER_DEVICES_MAX)] = []
+    devices: Annotated[tuple[DeviceText, ...], Field(max_length=COURIER_DEVICES_MAX)] = ()
 
 
 @router.get("/accounts", tags=["accounts"], summary="Accounts by name")

@@ -12,7 +12,9 @@ from tallystick.activation.documents import (
     ENTITLEMENT_PATTERN,
     LINE_PATTERN,
     MOMENT_MAX,
+    ONLY_THESE,
     SKU_PATTERN,
+    WHOLE,
     AccountName,
     CatalogDocument,
     Document,
@@ -57,8 +59,8 @@ class OfferedProduct(Document):
     name: Annotated[str, Field(pattern="^[!-~][ -~]{0,127}$")]
     kinds: Annotated[list[KindText], Field(min_length=1, max_length=16)]
     features: Annotated[
-        dict[FeatureText, Annotated[int, Field(ge=1, le=QUANTITY_MAX, strict=True)]],
-        Field(min_length=1, max_length=8),
+        dict[FeatureText, Annotated[int, Field(ge=1, le=QUANTITY_MAX), WHOLE]],
+        Field(min_length=1, max_length=8, json_schema_extra=ONLY_THESE),
     ]
     returnable: bool = Field(default=True, strict=True)
     one_carry: bool = Field(default=True, strict=True)
@@ -68,15 +70,15 @@ class OfferedProduct(Document):
 class OfferedCatalog(Document):
     """Kinds in the order in which they are shown (what products name beside them is added), products by SKU."""
 
-    kinds: Annotated[list[KindText], Field(max_length=16)] = []
-    products: Annotated[dict[Sku, OfferedProduct], Field(min_length=1, max_length=2000)]
+    kinds: Annotated[tuple[KindText, ...], Field(max_length=16)] = ()
+    products: Annotated[dict[Sku, OfferedProduct], Field(min_length=1, max_length=2000, json_schema_extra=ONLY_THESE)]
 
 
 class BoughtProduct(Document):
     """A product and how many of it."""
 
     product: Sku
-    quantity: Annotated[int, Field(ge=1, le=QUANTITY_MAX, strict=True)]
+    quantity: Annotated[int, Field(ge=1, le=QUANTITY_MAX), WHOLE]
 
 
 class NewEntitlement(Document):
@@ -171,13 +173,15 @@ def create_entitlement(
     )
 
 
-@router.get("/entitlements/{entitlement_id}", tags=["entitlements"], summary="One entitlement with its lines")
+@router.get(
+    "/entitlements/{entitlement_id:entitlement}", tags=["entitlements"], summary="One entitlement with its lines"
+)
 def load_entitlement(office: At, caller: Asks, entitlement_id: EntitlementPath) -> EntitlementDocument:
     return trade.load_entitlement(office, caller, entitlement_id)
 
 
 @router.get(
-    "/entitlements/{entitlement_id}/certificate",
+    "/entitlements/{entitlement_id:entitlement}/certificate",
     tags=["entitlements"],
     summary="The certificate, as a tally file",
     response_class=Response,

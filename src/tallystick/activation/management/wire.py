@@ -10,6 +10,7 @@ from fastapi import Depends, Header, Query, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
+from starlette.convertors import StringConvertor, register_url_convertor
 
 from tallystick.activation.documents import ACCOUNT_PATTERN, DEVICE_PATTERN, ENTITLEMENT_PATTERN, LINE_PATTERN
 from tallystick.activation.office import Office, OfficeError, Once
@@ -90,6 +91,15 @@ IfMatch = Annotated[
         description="The ETag of what you saw. Needed: 428 without it, 412 when somebody changed it meanwhile.",
     ),
 ]
+
+
+class _EntitlementConvertor(StringConvertor):
+    """Entitlement IDs in paths, so that ``/v1/entitlements/lookup`` is none."""
+
+    regex = "EN-[^/]+"
+
+
+register_url_convertor("entitlement", _EntitlementConvertor())
 
 
 async def caller_of(

@@ -99,10 +99,15 @@ def create_entitlement(
     products: Sequence[tuple[str, int]],
     expires_at: int | None,
     once: Once | None,
+    is_new_account: bool = False,
 ) -> EntitlementDocument:
-    """A new entitlement of an account that exists."""
+    """A new entitlement of an account that exists, or (``is_new_account``) that is made with it."""
+    if is_new_account:
+        caller.check(Permission.ACCOUNTS)
 
     def work(transaction: SqlTransaction, now: int) -> EntitlementDocument:
+        if is_new_account and transaction.people.save_account(account, now=now):
+            record(transaction, caller, "account-create", account, account=account, now=now)
         if transaction.within(caller.scope).account(account) is None:
             raise not_found("an account that exists here", account)
         made = accounts.create_entitlement(

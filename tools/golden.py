@@ -82,6 +82,14 @@ class Issuer:
         self.first = self._keyset(1, self._signing(self.key))
         self.second = self._keyset(2, self._signing(self.key, START + 500_000), self._signing(self.next_key))
         self.keyset = keys.parse_keyset(envelope.open_envelope(self.first.encode()))
+        successor = PrivateKey(hashlib.sha256(b"golden: the root after the hand-over").digest())
+        handover = keys.make_handover(
+            self.root, issuer=self.issuer, version=3, issued_at=START, successor=successor.public
+        )
+        listed = self._signing(self.key, START + 500_000), self._signing(self.next_key)
+        self.third = keys.make_keyset(
+            successor, issuer=self.issuer, version=3, issued_at=START, keys=listed, handovers=[handover]
+        )
 
     def sign(self, typ: str, payload: bytes) -> str:
         """As ``activation.ports.Signer``."""
@@ -534,6 +542,7 @@ def golden_files() -> Iterator[tuple[str, bytes]]:
     for name, compact in (
         ("keys-1", issuer.first),
         ("keys-2", issuer.second),
+        ("keys-3", issuer.third),
         ("entitlement", certificate(issuer)),
     ):
         yield f"{name}.tally", f"{compact}\n".encode()

@@ -6,33 +6,27 @@ source of randomness are made here.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import json
 import os
 import secrets
 import time
-import tomllib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Never, TypeVar
+from typing import Final, TypeVar
 
-from tallystick.activation import accounts, issuing, returns, signing
-from tallystick.activation.files import FileError, file_fault, load_file, save_file
+from tallystick.activation import accounts, custody, issuing, returns, signing
+from tallystick.activation import settings as settings_
+from tallystick.activation.files import file_fault, locked, save_file
 from tallystick.activation.issuing import Message
-from tallystick.activation.ports import Answer, Enrolment, Policy
-from tallystick.activation.signing import FileSigner
+from tallystick.activation.ports import Answer, Policy
+from tallystick.activation.settings import SETTINGS_FILE, KeySettings, Settings, SettingsError
+from tallystick.activation.signing import KeySigner
 from tallystick.activation.storage import SqlStore, SqlTransaction, open_store
 from tallystick.domain.ids import DeviceId
-from tallystick.errors import Error
 from tallystick.protocol.envelope import PrivateKey
 
-SETTINGS_FILE: Final = "settings.toml"
+ROOT_PASSPHRASE: Final = "TALLYSTICK_ROOT_PASSPHRASE"  # noqa: S105 - where it is, not what it is
 DATABASE_FILE: Final = "tallystick.sqlite"
-WAITING_DAYS_MAX: Final = 3650
-LOST_PER_YEAR_MAX: Final = 1_000_000
-_SETTINGS_BYTES_MAX: Final = 64 * 1024
 _SEED_BYTES: Final = 32
 _OURS: Final = {
     signing.KEYS_DIRECTORY,
@@ -45,26 +39,13 @@ _OURS: Final = {
 ResultT = TypeVar("ResultT")
 
 
-class SettingsError(Error):
-    """A data directory or its settings that cannot be used."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What ``settings.toml`` says. ``database`` None: the SQLite file in the data directory."""
-
-    issuer: str
-    policy: Policy = field(default_factory=Policy)
-    database: str | None = None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Activation:
     """An activation server on its data, for a command or for service."""
 
     data: Path
     settings: Settings
-    signer: FileSigner
+    signer: KeySigner
     store: SqlStore
 
     @staticmethod
@@ -113,12 +94,12 @@ def initialise(data: Path, *, issuer: str | None, policy: Policy, database: str 
 
     A crash in between leaves no settings, and ``initialise`` can be run again. Raises ``Error``.
     """
-    _check_policy(policy)
+    settings_.check_policy(policy)
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise file_fault(data, error) from error
-    with _locked(data):
+    with locked(data):
         _check_empty(data)
         root_seed = secrets.token_bytes(_SEED_BYTES)
         if issuer is None:
@@ -131,14 +112,16 @@ def initialise(data: Path, *, issuer: str | None, policy: Policy, database: str 
                 raise SettingsError(
                     "already-initialised", expected="an empty database", seen="one that an activation server uses"
                 )
-            signer = signing.create_keys(
+            signer = custody.create_keys(
                 data,
                 issuer=issuer,
                 root_seed=root_seed,
                 signing_seed=secrets.token_bytes(_SEED_BYTES),
                 now=Activation.now(),
+                settings=secrets_of(os.environ),
+                root_passphrase=os.environ.get(ROOT_PASSPHRASE),
             )
-            save_file(data / SETTINGS_FILE, [format_settings(settings).encode()], mode=0o600)
+            save_file(data / SETTINGS_FILE, [settings_.format_settings(settings).encode()], mode=0o600)
         except BaseException:
             store.close()
             raise
@@ -151,9 +134,9 @@ def open_activation(data: Path, *, database: str | None = None, service: bool = 
     ``database`` is used instead of the one in the settings. Due quarantines are settled. Raises ``Error``.
     """
     settings = load_settings(data)
-    signer = signing.load_signer(data)
+    signer = signing.load_signer(data, settings.keys)
     if signer.keyset.issuer != settings.issuer:
-        _refuse_settings("issuer", f"{signer.keyset.issuer}, as in the keyset", settings.issuer)
+        settings_.refuse("issuer", f"{signer.keyset.issuer}, as in the keyset", settings.issuer)
     store = open_store(database or _database_url(data, settings), service=service)
     activation = Activation(data=data, settings=settings, signer=signer, store=store)
     try:
@@ -170,74 +153,12 @@ def database_url(data: Path, database: str | None) -> str:
 
 
 def load_settings(data: Path) -> Settings:
-    """Read ``settings.toml``. Raises ``Error`` (``not-initialised``, ``settings-wrong``)."""
-    path = data / SETTINGS_FILE
-    try:
-        text = load_file(path, bytes_max=_SETTINGS_BYTES_MAX)
-    except FileError as error:
-        if error.code != "not-found":
-            raise
-        raise SettingsError("not-initialised", expected="a data directory that init made", seen=f"no {path}") from None
-    try:
-        document = tomllib.loads(text.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        _refuse_settings("the file", "TOML", str(error)[:120])
-    return parse_settings(document)
-
-
-def parse_settings(document: dict[str, Any]) -> Settings:
-    """Settings from their names and values, strictly. Raises ``SettingsError`` (``settings-wrong``)."""
-    unknown = document.keys() - {"issuer", "database", "enrolment", "waiting_days", "lost_per_year"}
-    if unknown:
-        _refuse_settings(min(unknown), "a name that there is", "one that there is not")
-    issuer, database = document.get("issuer"), document.get("database")
-    if not isinstance(issuer, str) or not issuer:
-        _refuse_settings("issuer", "the name of the activation server", repr(issuer)[:60])
-    if not isinstance(database, str | None):
-        _refuse_settings("database", "a database URL", repr(database)[:60])
-    try:
-        enrolment = Enrolment(document.get("enrolment", Policy().enrolment))
-    except ValueError:
-        _refuse_settings("enrolment", " or ".join(Enrolment), repr(document["enrolment"])[:60])
-    numbers = {}
-    for name in ("waiting_days", "lost_per_year"):
-        value = document.get(name, getattr(Policy(), name))
-        if type(value) is not int:
-            _refuse_settings(name, "a whole number", repr(value)[:60])
-        numbers[name] = value
-    policy = Policy(enrolment=enrolment, **numbers)
-    _check_policy(policy)
-    return Settings(issuer=issuer, policy=policy, database=database)
-
-
-def format_settings(settings: Settings) -> str:
-    """``settings.toml`` for people to read and change."""
-    policy = settings.policy
-    lines = [
-        "# Settings of a Tallystick activation server. Restart it after a change.",
-        "# The issuer is signed into its keys and cannot be changed.",
-        f"issuer = {json.dumps(settings.issuer, ensure_ascii=False)}",
-        "# open: who proves an activation ID becomes known; listed: only who was listed beforehand.",
-        f'enrolment = "{policy.enrolment.value}"',
-        "# How long the rights of a field server that was declared lost wait before they are available again.",
-        f"waiting_days = {policy.waiting_days}",
-        "# How many field servers of one account may be declared lost in a rolling year.",
-        f"lost_per_year = {policy.lost_per_year}",
-    ]
-    if settings.database is not None:
-        lines.append(f"database = {json.dumps(settings.database, ensure_ascii=False)}")
-    return "\n".join(lines) + "\n"
+    """The settings of a data directory, with those of the environment. Raises ``Error``."""
+    return settings_.load_settings(data, os.environ)
 
 
 def _database_url(data: Path, settings: Settings) -> str:
     return settings.database or f"sqlite:///{(data / DATABASE_FILE).absolute()}"
-
-
-def _check_policy(policy: Policy) -> None:
-    if not 0 <= policy.waiting_days <= WAITING_DAYS_MAX:
-        _refuse_settings("waiting_days", f"0 to {WAITING_DAYS_MAX} days", str(policy.waiting_days))
-    if not 0 <= policy.lost_per_year <= LOST_PER_YEAR_MAX:
-        _refuse_settings("lost_per_year", f"0 to {LOST_PER_YEAR_MAX}", str(policy.lost_per_year))
 
 
 def _check_empty(data: Path) -> None:
@@ -250,16 +171,6 @@ def _check_empty(data: Path) -> None:
         )
 
 
-@contextlib.contextmanager
-def _locked(data: Path) -> Iterator[None]:
-    """Keep a second ``init`` of the same directory waiting."""
-    descriptor = os.open(data, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _refuse_settings(place: str, expected: str, seen: str) -> Never:
-    raise SettingsError("settings-wrong", expected=f"{place}: {expected}", seen=seen)
+def secrets_of(environment: Mapping[str, str]) -> KeySettings:
+    """What ``init`` takes from the environment to protect the first signing key."""
+    return settings_.parse_settings({"issuer": "none yet"}, environment).keys

@@ -13,7 +13,7 @@ from typing import Annotated, Final
 
 import typer
 
-from tallystick.activation.commands import console, devices, entitlements, messages
+from tallystick.activation.commands import console, devices, entitlements, keys, messages
 from tallystick.activation.commands.console import AsJson, Data, Database
 from tallystick.errors import Error
 
@@ -204,6 +204,42 @@ def migrate(data: Data, database: Database = None, as_json: AsJson = False) -> N
             )
 
 
+@app.command(
+    "copy-database",
+    epilog="Example: tallystick activation copy-database --data DIR --to postgresql+psycopg://localhost/tallystick",
+)
+def copy_database(
+    data: Data,
+    to: Annotated[str, typer.Option("--to", metavar="URL", help="An empty database, which gets the schema too.")],
+    database: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy everything into another database, SQLite to PostgreSQL say, and verify the copy. Stop serve first."""
+    from tallystick.activation.app import database_url
+    from tallystick.activation.storage import copy_database, open_store
+
+    with console.told(as_json):
+        copied: dict[str, int] = {}
+        source, target = open_store(database_url(data, database)), None
+        try:
+            target = open_store(to, create=True)
+            report = copy_database(source, target, advance=copied.__setitem__)
+        finally:
+            source.close()
+            if target is not None:
+                target.close()
+        if as_json:
+            view = {"rows": copied, "lines": report.lines, "entries": report.entries}
+            console.print_json(view | {"field_servers": report.field_servers, "green": report.is_green})
+            return
+        console.say(
+            f"{sum(copied.values())} rows in {len(copied)} tables are copied, and the books of the copy add up."
+        )
+        console.say(
+            f"Next: in {data}/settings.toml set database to the new one, and start serve. Keep the old one away."
+        )
+
+
 _EXAMPLE: Final = "Example: tallystick activation"
 app.command("message", epilog=f"{_EXAMPLE} message request.tally -o reply.tally --data DIR")(messages.message)
 app.command("lines", epilog=f"{_EXAMPLE} lines --data DIR")(entitlements.lines)
@@ -222,5 +258,6 @@ app.command("declare-lost", epilog=f"{_EXAMPLE} declare-lost plant-room --reason
 app.command("release", epilog=f"{_EXAMPLE} release plant-room --data DIR")(devices.release)
 app.command("enrol", epilog=f"{_EXAMPLE} enrol DEVICE_ID --account Harbour --data DIR")(devices.enrol)
 app.add_typer(catalog_app, name="catalog")
+app.add_typer(keys.keys_app, name="keys")
 app.add_typer(entitlements.entitlement_app, name="entitlement")
 app.add_typer(entitlements.line_app, name="line")

@@ -5,9 +5,11 @@ Written beside their place, synced, then renamed; the directory is synced, too.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -69,3 +71,17 @@ def file_fault(path: Path, error: OSError) -> FileError:
             return FileError("not-found", expected=f"the file {path}", seen=seen)
         case _:
             return FileError("disk-failed", expected=f"{path} to be readable and writable", seen=seen)
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keep a second process that asks for the same waiting. Raises ``FileError``."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY)
+    except OSError as error:
+        raise file_fault(directory, error) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,14 +1,12 @@
-"""The activation server as a process: listens, announces its address, settles quarantines, stops cleanly.
+"""The activation server as a process: listens, announces its address, does its chores, stops cleanly.
 
 SIGTERM and SIGINT let requests that are under way end. After an ``InvariantError`` it stops by itself and says so.
 """
 
 from __future__ import annotations
 
-import logging
 import signal
 import socket
-import threading
 from collections.abc import Callable
 from typing import Final
 
@@ -18,6 +16,7 @@ from fastapi import FastAPI
 from tallystick.activation.api import Desk, create_api
 from tallystick.activation.app import Activation
 from tallystick.activation.batching import Batcher
+from tallystick.activation.chores import Chore, Chores
 from tallystick.activation.management import add_management
 from tallystick.activation.office import Office
 from tallystick.activation.office.signin import new_setup_code
@@ -25,10 +24,10 @@ from tallystick.activation.portal import add_portal
 from tallystick.errors import Error, InvariantError
 
 SETTLE_SECONDS: Final = 60.0
+KEYS_SECONDS: Final = 2.0
+CHORES_GRACE_SECONDS: Final = 15.0
 GRACE_SECONDS: Final = 10
 _BACKLOG: Final = 2048
-
-_LOG: Final = logging.getLogger(__name__)
 
 
 class ServiceError(Error):
@@ -62,10 +61,9 @@ def serve(activation: Activation, *, host: str, port: int, announce: Callable[[s
     ``announce`` gets the URL once it listens, and the set-up code of the first-run page while nobody can sign in.
     """
     listener = _listen(host, port)
-    stop = threading.Event()
 
     def on_broken(_: InvariantError) -> None:
-        stop.set()
+        chores.stop()
         process.should_exit = True
 
     batcher = Batcher(
@@ -82,18 +80,18 @@ def serve(activation: Activation, *, host: str, port: int, announce: Callable[[s
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     process = _Process(config, announce=lambda: announce(_url(listener), setup_code))
-    settler = threading.Thread(target=_settle, args=(activation, batcher, stop), name="settler", daemon=True)
+    chores = Chores(_chores(activation), on_broken=batcher.stop_for)
     # uvicorn raises the signals that it caught once more when it has stopped; that is not to end us a second time.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     batcher.start()
-    settler.start()
+    chores.start()
     try:
         process.run(sockets=[listener])
     finally:
-        stop.set()
+        chores.stop()
         batcher.close()
-        settler.join()
+        chores.join(CHORES_GRACE_SECONDS)
         listener.close()
     if batcher.broken is not None:
         raise batcher.broken
@@ -112,15 +110,11 @@ class _Process(uvicorn.Server):
             self._announce()
 
 
-def _settle(activation: Activation, batcher: Batcher, stop: threading.Event) -> None:
-    """End waiting periods when they are over, for as long as the process serves."""
-    while not stop.wait(SETTLE_SECONDS):
-        try:
-            activation.settle()
-        except InvariantError as error:
-            batcher.stop_for(error)
-        except Error as error:
-            _LOG.warning("quarantines were not settled, it is tried again: %s", error)
+def _chores(activation: Activation) -> list[Chore]:
+    return [
+        Chore(name="settling quarantines", seconds=SETTLE_SECONDS, work=activation.settle),
+        Chore(name="looking for new keys", seconds=KEYS_SECONDS, work=activation.signer.refresh),
+    ]
 
 
 def _listen(host: str, port: int) -> socket.socket:

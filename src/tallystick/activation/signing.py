@@ -1,28 +1,27 @@
-"""The activation server's keys in files: ``activation.ports.Signer``.
+"""The activation server's signing key and its keyset: ``activation.ports.Signer``.
 
-``DATA/keys/root.pem`` and ``DATA/keys/signing.pem`` are PKCS 8, readable by their owner only; ``DATA/keyset.tally``
-says, signed by the root, that the signing key speaks for this activation server. Signing needs the root key only to
-make a keyset: its file can, and should, be moved to a safe place after ``init``, and brought back to make the next.
+``DATA/keys/signing.pem`` is PKCS 8, readable by its owner only, with a passphrase where one is set; or the key is in a
+hardware security module. ``DATA/keyset.tally`` says, signed by the root, which keys speak for this activation server.
+Signing needs no root key. The newest key of the keyset that is at hand signs; after a rotation, ``refresh`` takes up
+the new one while the process goes on. Who makes keys and keysets: ``custody``.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from tallystick.activation.files import FileError, load_file, save_file
+from tallystick.activation import hardware
+from tallystick.activation.files import FileError, load_file
+from tallystick.activation.settings import KeySettings
 from tallystick.protocol import keys, tallyfile
-from tallystick.protocol.envelope import PrivateKey
-from tallystick.protocol.keys import Jwk, Keyset, SigningKey
+from tallystick.protocol.envelope import PrivateKey, PublicKey
+from tallystick.protocol.keys import Keyset
 from tallystick.protocol.problems import WireError
 
 KEYS_DIRECTORY: Final = "keys"
@@ -32,55 +31,131 @@ KEYSET_FILE: Final = "keyset.tally"
 _BYTES_MAX: Final = 1024 * 1024
 
 
-class FileSigner:
-    """Signs with the key of ``DATA/keys/signing.pem``, which the keyset of ``DATA/keyset.tally`` names."""
+class SigningKeyPort(Protocol):
+    """A private key that signs envelopes, wherever it is."""
 
-    def __init__(self, key: PrivateKey, keyset: Keyset) -> None:
+    place: str  # "file" or "token"
+    public: PublicKey
+
+    def sign(self, typ: str, payload: bytes) -> str:
+        """One envelope."""
+
+
+class FileKey:
+    """A private key that was read from a file."""
+
+    place = "file"
+
+    def __init__(self, key: PrivateKey) -> None:
         self._key = key
-        self._keyset = keyset
+        self.public = key.public
+
+    def sign(self, typ: str, payload: bytes) -> str:
+        """One envelope."""
+        return self._key.sign(typ, payload)
+
+
+class KeySigner:
+    """Signs with the newest key of the keyset that is at hand. Threads may share it."""
+
+    def __init__(self, data: Path, settings: KeySettings) -> None:
+        self._data = data
+        self._settings = settings
+        self._token: hardware.Token | None = None
+        self._stamp: object = None
+        self._current: tuple[SigningKeyPort, Keyset]  # replaced in one step
+        self.refresh()
 
     @property
     def keyset(self) -> Keyset:
         """See ``activation.ports.Signer``."""
-        return self._keyset
+        return self._current[1]
+
+    @property
+    def key(self) -> SigningKeyPort:
+        """The key that signs."""
+        return self._current[0]
 
     def sign(self, typ: str, payload: bytes) -> str:
         """See ``activation.ports.Signer``."""
-        return self._key.sign(typ, payload)
+        return self._current[0].sign(typ, payload)
+
+    def refresh(self) -> bool:
+        """Read key and keyset again if a file has changed. True: they are other ones. Raises ``FileError``."""
+        stamp = self._look()
+        if stamp == self._stamp:
+            return False
+        keyset = load_keyset(self._data)
+        self._current = self._newest(keyset), keyset
+        self._stamp = stamp
+        return True
+
+    def _newest(self, keyset: Keyset) -> SigningKeyPort:
+        listed = [PublicKey(key.jwk.x) for key in keyset.keys]
+        at_hand: dict[PublicKey, SigningKeyPort] = {}
+        path = self._data / KEYS_DIRECTORY / SIGNING_FILE
+        if self._settings.pkcs11_module is None or path.exists():
+            key = load_key(path, passphrase=self._settings.passphrase)
+            at_hand[key.public] = FileKey(key)
+        if self._settings.pkcs11_module is not None:
+            if self._token is None:
+                self._token = hardware.open_token(self._settings)
+            at_hand |= self._token.find(listed)
+        for public in reversed(listed):
+            if public in at_hand:
+                return at_hand[public]
+        raise unusable("a signing key that is one of the keyset", "another key")
+
+    def _look(self) -> object:
+        found = []
+        for path in (self._data / KEYSET_FILE, self._data / KEYS_DIRECTORY / SIGNING_FILE):
+            try:
+                status = path.stat()
+                found.append((status.st_ino, status.st_mtime_ns, status.st_size))
+            except OSError:
+                found.append((0, 0, 0))
+        return found
 
 
-def create_keys(data: Path, *, issuer: str, root_seed: bytes, signing_seed: bytes, now: int) -> FileSigner:
-    """Make a root, a signing key and keyset 1. The caller has made sure that there are none. Raises ``FileError``."""
-    root, signing = PrivateKey(root_seed), PrivateKey(signing_seed)
-    signing_key = SigningKey(
-        jwk=Jwk(**signing.public.jwk), valid_from=0
-    )  # since ever: a clock that was set back must not void what it signed
-    compact = keys.make_keyset(root, issuer=issuer, version=1, issued_at=now, keys=(signing_key,))
-    directory = data / KEYS_DIRECTORY
-    try:
-        directory.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise FileError("disk-failed", expected=f"to make {directory}", seen=str(error)) from error
-    save_file(directory / ROOT_FILE, [_pem(root_seed)], mode=0o600)
-    save_file(directory / SIGNING_FILE, [_pem(signing_seed)], mode=0o600)
-    save_file(data / KEYSET_FILE, keyset_lines(compact, issuer))
-    return load_signer(data)
-
-
-def load_signer(data: Path) -> FileSigner:
+def load_signer(data: Path, settings: KeySettings | None = None) -> KeySigner:
     """The signing key and the keyset. The root key is not needed. Raises ``FileError`` (``keys-unusable``)."""
-    keyset = _load_keyset(data / KEYSET_FILE)
-    path = data / KEYS_DIRECTORY / SIGNING_FILE
+    return KeySigner(data, settings or KeySettings())
+
+
+def load_keyset(data: Path) -> Keyset:
+    """The keyset of a data directory. Raises ``FileError`` (``keys-unusable``)."""
+    path = data / KEYSET_FILE
     try:
-        key = load_pem_private_key(load_file(path, bytes_max=_BYTES_MAX), password=None)
-    except (FileError, ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise _unusable(f"the signing key in {path}", error) from error
+        lines = list(tallyfile.parse_chunks([load_file(path, bytes_max=_BYTES_MAX)]))
+        if len(lines) != 1 or not isinstance(lines[0], tallyfile.GoodLine):
+            raise unusable(f"one keyset in {path}", f"{len(lines)} lines")
+        return keys.parse_keyset(lines[0].envelope)
+    except FileError as error:
+        if error.code == "keys-unusable":
+            raise
+        raise unusable(f"the keyset in {path}", error) from error
+    except WireError as error:
+        raise unusable(f"the keyset in {path}", error) from error
+
+
+def load_key(path: Path, *, passphrase: str | None) -> PrivateKey:
+    """An Ed25519 key from PKCS 8. Raises ``FileError`` (``keys-unusable``, ``passphrase-wrong``)."""
+    try:
+        pem = load_file(path, bytes_max=_BYTES_MAX)
+    except FileError as error:
+        raise unusable(f"the key in {path}", error) from error
+    is_locked = b"ENCRYPTED" in pem
+    if is_locked and passphrase is None:
+        raise FileError("passphrase-wrong", expected=f"the passphrase of {path}", seen="none")
+    try:
+        key = load_pem_private_key(pem, password=os.fsencode(passphrase) if is_locked and passphrase else None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        if is_locked:
+            raise FileError("passphrase-wrong", expected=f"the passphrase of {path}", seen="another one") from error
+        raise unusable(f"the key in {path}", error) from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise _unusable(f"an Ed25519 key in {path}", "a key of another type")
-    signing = PrivateKey(key.private_bytes_raw())
-    if signing.public.x not in {known.jwk.x for known in keyset.keys}:
-        raise _unusable(f"the key in {path} to be one of the keyset", "another key")
-    return FileSigner(signing, keyset)
+        raise unusable(f"an Ed25519 key in {path}", "a key of another type")
+    return PrivateKey(key.private_bytes_raw())
 
 
 def keyset_lines(compact: str, issuer: str) -> list[bytes]:
@@ -88,24 +163,6 @@ def keyset_lines(compact: str, issuer: str) -> list[bytes]:
     return list(tallyfile.format_file([compact], comment=f"Tallystick: the keys of activation server {issuer}"))
 
 
-def _load_keyset(path: Path) -> Keyset:
-    try:
-        lines = list(tallyfile.parse_chunks([load_file(path, bytes_max=_BYTES_MAX)]))
-        if len(lines) != 1 or not isinstance(lines[0], tallyfile.GoodLine):
-            raise _unusable(f"one keyset in {path}", f"{len(lines)} lines")
-        return keys.parse_keyset(lines[0].envelope)
-    except FileError as error:
-        if error.code == "keys-unusable":
-            raise
-        raise _unusable(f"the keyset in {path}", error) from error
-    except WireError as error:
-        raise _unusable(f"the keyset in {path}", error) from error
-
-
-def _pem(seed: bytes) -> bytes:
-    key = Ed25519PrivateKey.from_private_bytes(seed)
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def _unusable(expected: str, seen: object) -> FileError:
+def unusable(expected: str, seen: object) -> FileError:
+    """A fault of the keys (``keys-unusable``)."""
     return FileError("keys-unusable", expected=expected, seen=str(seen))

@@ -63,7 +63,7 @@ class Administrator:
 def home_directory() -> Path:
     """``$TALLYSTICK_HOME``, else the place where this platform keeps a person's data."""
     chosen = os.environ.get(HOME_VARIABLE)
-    return Path(chosen) if chosen else Path(platformdirs.user_data_path("tallystick", appauthor=False))
+    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_data_path("tallystick", appauthor=False))
 
 
 @contextmanager

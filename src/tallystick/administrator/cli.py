@@ -506,7 +506,8 @@ def import_(
             f"{count_text(result.entitlements, 'entitlement')}, "
             f"{count_text(result.requests, 'message')} for the activation server; {result.fresh} of them new"
         )
-        console.show_reports(reports)
+        if reports:
+            console.show_reports(reports)
     for bad in reading.bad_lines:
         console.show_error(
             PortError(
@@ -572,7 +573,9 @@ def _operate(administrator: Administrator, goals: Mapping[DeviceId, Goal], *, as
 
 def _name_failures(reports: Sequence[Report]) -> None:
     """With ``--json``, too, the reason is on standard error."""
-    console.show_reports([report for report in reports if not report.is_finished])
+    failed = [report for report in reports if not report.is_finished]
+    if failed:
+        console.show_reports(failed)
 
 
 def _exit_code(reports: Sequence[Report]) -> int:

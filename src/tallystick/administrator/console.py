@@ -95,6 +95,8 @@ def show_error(error: Error) -> None:
 
 def show_reports(reports: Sequence[Report]) -> None:
     """Each field server with its result; on standard error those that did not work, why, and what to do next."""
+    if not reports:
+        show_text("Nothing to do: there is no field server in the list.")
     good = [report for report in reports if report.is_finished]
     if len(good) > BARS_MAX:
         show_text(f"{len(good)} field servers: done")

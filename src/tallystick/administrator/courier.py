@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -100,6 +101,12 @@ class Courier:
             if not answer.replies:
                 unread.append(_unread(message.digest, answer))
         return Carried(replies=tuple(replies), unread=tuple(unread))
+
+    def learn_keys(self) -> None:
+        """Ask every activation server that is known for its keys. Who has no route is left for another time."""
+        for url in self._inventory.activation_urls():
+            with suppress(PortError):
+                self._desk_at(url)
 
     def read_reply(self, compact: str) -> KnownReply:
         """A reply whose signature, issuer and time of signing are right. Raises ``WireError``."""

@@ -201,12 +201,13 @@ class Inventory:
     def learn_keyset(self, envelope: Unverified) -> tuple[Keyset, bool]:
         """Take a keyset; True if it is newer than what was known. Raises ``WireError``.
 
-        The first root that an issuer shows is pinned. An older keyset is genuine and changes nothing.
+        The first root that an issuer shows is pinned; another one counts if it was handed over to. An older keyset is
+        genuine and changes nothing.
         """
         issuer = messages.convert_claims(envelope.payload, KeysetClaims).iss
         with self._database.write(durable=True) as sql:
             known = _keyset_of(sql, issuer)
-            keyset = keys.parse_keyset(envelope, root=None if known is None else known.root)
+            keyset = keys.parse_keyset(envelope) if known is None else keys.parse_successor(envelope, known)
             if known is not None and keyset.version <= known.version:
                 return known, False
             sql.execute(

@@ -48,9 +48,11 @@ from tallystick.protocol import tallyfile
 USER: Final = "administrator"
 CONNECT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 60.0
+PROBE_SECONDS: Final = 10.0  # for the first question, which decides whether there is a route
 ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
 _DEADLINE_SECONDS: Final = 180.0
 _SHOWN_CHARACTERS: Final = 200
+_PROBES: Final = frozenset({"/v1/identity", "/v1/keys"})
 _NO_CHECK_TIME: Final = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, which Python's ssl has no name for
 _CODE_UNAUTHORIZED: Final = 401
 _CODE_TOO_MANY: Final = 429
@@ -95,7 +97,6 @@ class RealNetwork:
             base_url=contact.address,
             verify=_pinned_context(contact),
             trust_env=False,
-            timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
         ) as client:
             yield HttpsFieldServer(self, client, contact)
 
@@ -105,7 +106,6 @@ class RealNetwork:
             client = httpx2.Client(
                 base_url=url,
                 trust_env=self._trust_environment,
-                timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
                 limits=httpx2.Limits(
                     max_connections=FIELD_SERVERS_AT_ONCE_MAX, max_keepalive_connections=FIELD_SERVERS_AT_ONCE_MAX
                 ),
@@ -262,8 +262,9 @@ def _exchange(
     deadline = time.monotonic() + _DEADLINE_SECONDS
     # Not compressed, so that the limit in bytes is one.
     sent = {"Accept": "application/json", **(headers or {}), "Accept-Encoding": "identity"}
+    timeout = httpx2.Timeout(PROBE_SECONDS if path in _PROBES else ANSWER_SECONDS, connect=CONNECT_SECONDS)
     try:
-        with client.stream(method, path, content=body, headers=sent, auth=auth) as response:
+        with client.stream(method, path, content=body, headers=sent, auth=auth, timeout=timeout) as response:
             data = bytearray()
             for chunk in response.iter_raw():
                 data += chunk

@@ -109,6 +109,8 @@ class Workflows:
         stop = threading.Event()
         records = {record.device_id: record for record in self.inventory.field_servers()}
         chosen = [(records[device_id], goal) for device_id, goal in goals.items() if device_id in records]
+        if any(isinstance(goal, Sync) for _, goal in chosen):
+            self.courier.learn_keys()  # what field servers lack of them goes along, also where nothing else waits
         reports: dict[DeviceId, Report] = {}
         if self._at_once_max == 1 or len(chosen) <= 1:
             try:
@@ -118,8 +120,10 @@ class Workflows:
                 stop.set()
             return [reports.get(record.device_id) or _interrupted(record) for record, _ in chosen]
         with ThreadPoolExecutor(max_workers=min(len(chosen), self._at_once_max)) as pool:
-            futures = [pool.submit(self._visit, record, goal, progress, stop) for record, goal in chosen]
+            futures: list[Future[Report]] = []
             try:
+                for record, goal in chosen:
+                    futures.append(pool.submit(self._visit, record, goal, progress, stop))
                 _collect(futures, reports)
             except KeyboardInterrupt:
                 stop.set()
@@ -274,6 +278,7 @@ class _Visit:
         self._tell = tell
         self._stop = stop
         self.log = _Log()
+        self.has_own_route = False
 
     def run(self, goal: Goal) -> Report:
         """All four steps, or what can be done without the field server."""
@@ -312,6 +317,7 @@ class _Visit:
                 next_step=f"Remove it and add it again: tallystick admin remove {self.record.name}.",
             )
         own = identity.activation
+        self.has_own_route = own is not None and own.reachable
         if own is not None and own.url not in self.office.inventory.activation_urls():
             self.office.inventory.add_activation(own.url)
 
@@ -327,7 +333,7 @@ class _Visit:
         """The newest keyset that this field server needs: of its own issuer, or, where it has none, of the goal's."""
         if identity.issuer is not None:
             keyset = self.office.inventory.keyset(identity.issuer)
-            is_ours = keyset is not None and keyset.root_fingerprint == identity.root_fingerprint
+            is_ours = keyset is not None and identity.root_fingerprint in keyset.root_fingerprints
             is_newer = keyset is not None and keyset.version > (identity.keyset_version or 0)
             return keyset if is_ours and is_newer else None
         issuers = self._issuers(goal)
@@ -508,7 +514,10 @@ class _Visit:
             error = self.log.no_route
             step = self.office.next_step(self.device_id, has_route=False)
             why = f"no route to the activation server: {error.seen}"
-            return self._report(Result.CARRY, code=error.code, detail=why, next_step=step.text or error.next_step)
+            text = step.text or error.next_step
+            if self.has_own_route:
+                text = f"The field server has a route of its own and carries it by itself: look again soon. Or {text}"
+            return self._report(Result.CARRY, code=error.code, detail=why, next_step=text)
         if self.log.unread:
             unread = self.log.unread[0]
             return self._report(Result.REFUSED, code=unread.code, detail=unread.detail, next_step=unread.next_step)

@@ -105,7 +105,7 @@ def encode_state(state: State) -> bytes:
 def parse_state(data: bytes) -> State:
     """The state from its bytes, every foreign signature checked. Raises ``WireError``."""
     record = messages.convert_claims(data, StateRecord)
-    keysets = tuple(_parse_keyset(compact, record) for compact in record.keysets)
+    keysets = _parse_keysets(record.keysets)
     device_id = DeviceId(record.device)
     return State(
         device_id=device_id,
@@ -120,10 +120,12 @@ def parse_state(data: bytes) -> State:
     )
 
 
-def _parse_keyset(compact: str, record: StateRecord) -> Keyset:
-    first = open_envelope(record.keysets[0].encode())
-    root = keys.parse_keyset(first).root
-    return keys.parse_keyset(open_envelope(compact.encode()), root=root)
+def _parse_keysets(compacts: tuple[str, ...]) -> tuple[Keyset, ...]:
+    """The current one, and one of the same root or of a root that led to it."""
+    if not compacts:
+        return ()
+    current = keys.parse_keyset(open_envelope(compacts[0].encode()))
+    return (current, *(keys.parse_successor(open_envelope(other.encode()), current) for other in compacts[1:]))
 
 
 def _parse_applied(record: AppliedRecord, keysets: tuple[Keyset, ...], device_id: DeviceId) -> Applied:

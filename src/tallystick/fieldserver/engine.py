@@ -9,7 +9,8 @@ anything of it is let out; one that is the same object needs no write. The rules
 3.  Nothing is asked before a root is pinned. At most ``OUTBOX_MAX`` waiting messages take further wishes; what the
     field server writes by itself is never held up, and is bounded by what the activation server signs.
 4.  Relinquish: epoch + 1, no grant, and the message that says so; only if every held license allows it.
-5.  The first keyset pins its root; later ones need the same root and issuer, and a higher version.
+5.  The first keyset pins its root; later ones need the same root, or one that it was handed over to, the same issuer,
+    and a higher version.
 6.  A reply counts if a key of the keyset signed it while it was valid, its issuer is the keyset's, and it is for
     this device. Then, in this order, and in one step:
     a. ``seen`` above the own sequence: this state was rolled back, or there are two of it; but for a refusal
@@ -308,12 +309,11 @@ def _receive_keyset(state: State, envelope: Unverified) -> tuple[State, Effect, 
     have = state.keyset
     if have is not None and have.compact == envelope.compact:
         return state, Effect.ALREADY, None, f"Keyset {have.version} is in force."
-    keyset = keys.parse_keyset(envelope, root=None if have is None else have.root)
     if have is None:
+        keyset = keys.parse_keyset(envelope)
         root = keyset.root_fingerprint
         return replace(state, keyset=keyset), Effect.APPLIED, None, f"Root {root} of {keyset.issuer} is pinned."
-    if keyset.issuer != have.issuer:
-        _refuse("issuer-wrong", f"keys of {have.issuer}", f"keys of {keyset.issuer}")
+    keyset = keys.parse_successor(envelope, have)
     if keyset.version <= have.version:
         detail = detail_text(
             "keyset-stale",
@@ -321,7 +321,8 @@ def _receive_keyset(state: State, envelope: Unverified) -> tuple[State, Effect, 
             seen=f"{'another' if keyset.version == have.version else 'a'} version {keyset.version}",
         )
         return state, Effect.STALE, "keyset-stale", detail
-    return replace(state, keyset=keyset), Effect.APPLIED, None, f"Keyset {keyset.version} is in force."
+    handed = "" if keyset.root == have.root else f" The root was handed over: {keyset.root_fingerprint} is pinned."
+    return replace(state, keyset=keyset), Effect.APPLIED, None, f"Keyset {keyset.version} is in force.{handed}"
 
 
 def _receive_entitlement(state: State, envelope: Unverified) -> tuple[State, Effect, str | None, str]:

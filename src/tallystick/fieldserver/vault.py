@@ -4,7 +4,9 @@ A slot is ``TALLYVLT``, a generation and a length (eight bytes each, big endian)
 of it with a key that is derived from the device's seed; zeros fill it up to whole blocks. A save goes into the slot
 that does not hold the newest state, and is durable after one sync. So:
 
-*   a load gives the state before or after any save, whatever became of the bytes of that save, and never a mixture;
+*   a load gives the state before or after any save, whatever became of the bytes of that save, and never a mixture.
+    (After several crashed saves, it may be the state after an earlier one of them, whose bytes a later one completed:
+    nothing of either was let out.)
 *   what a load gave is durable: what another process wrote is synced again before it is returned, because that process
     may have been killed between its write and its sync;
 *   one bad slot costs nothing but, at most, the last save. Where that save had been acknowledged, the activation

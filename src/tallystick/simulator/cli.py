@@ -52,3 +52,77 @@ def demo(
         print(f"\nDone in {result['seconds']} s.")
     if not keep and data is None:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@app.command()
+def simulate(
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Run this seed alone, and tell its story.")] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Run so many seeds.")] = 200,
+    first: Annotated[int, typer.Option("--first", min=0, help="The first of them.")] = 0,
+    steps: Annotated[int, typer.Option("--steps", min=0, help="Steps of each run, before it heals.")] = 150,
+    field_servers: Annotated[
+        int | None, typer.Option("--field-servers", min=1, max=20, help="Instead of a number drawn from the seed.")
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes at once.")] = 2,
+    soak: Annotated[bool, typer.Option("--soak", help="Go on until stopped, or until a seed fails.")] = False,
+    exhaustive: Annotated[
+        bool, typer.Option("--exhaustive", help="Every interleaving of a small world instead of seeds.")
+    ] = False,
+    world: Annotated[
+        str, typer.Option("--world", help="With --exhaustive: a small world, several with commas, all, or list.")
+    ] = "standard",
+    depth: Annotated[int | None, typer.Option("--depth", min=1, help="With --exhaustive: events in a row.")] = None,
+    max_states: Annotated[
+        int | None, typer.Option("--max-states", min=1, help="With --exhaustive: stop after so many states.")
+    ] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option("--max-seconds", min=1, help="With --exhaustive: stop after so long.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Search for a loss: seeded worlds with every fault of the protocol, and an auditor that shares no code with it.
+
+    Example: tallystick simulate --seed 7 --steps 300
+    """
+    from tallystick.simulator import report, running
+
+    progress = report.Progress()
+    if exhaustive:
+        from tallystick.simulator import exhaustive as exploration
+
+        code = exploration.run(
+            world,
+            depth=depth,
+            workers=workers,
+            states_max=max_states,
+            seconds_max=max_seconds,
+            as_json=as_json,
+            progress=progress,
+        )
+        raise typer.Exit(code)
+    if seed is not None:
+        result = running.run_seed(seed, steps=steps, field_servers=field_servers)
+        summed = report.gather([result], progress, total=1)
+        if result.failure is None and not as_json:
+            print("\n".join(result.log))
+    else:
+        count = 1_000_000_000 if soak else seeds
+        runs = running.run_seeds(
+            range(first, first + count),
+            steps=steps,
+            field_servers=field_servers,
+            workers=workers,
+            stop_at_failure=soak,
+        )
+        summed = report.gather(runs, progress, total=None if soak else seeds)
+    if as_json:
+        print(summed.as_json())
+    else:
+        print("\n".join(summed.lines()))
+        for failure in summed.failures[:3]:
+            for line in report.failure_lines(failure, steps=steps, field_servers=field_servers, progress=progress):
+                print(line)
+        for failure in summed.failures[3:]:
+            print(f"seed {failure.seed} breaks {failure.promise}: {failure.what}")
+    if summed.failures:
+        raise typer.Exit(1)

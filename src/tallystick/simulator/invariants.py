@@ -87,6 +87,7 @@ class _Copy:
     number: int = 0
     sequence: int = 0
     rolled_back_at: int | None = None
+    floor: tuple[int, int, int] = (0, 0, 0)  # epoch, grant and sequence when all of it was durable, the last time
     held: dict[str, int] = field(default_factory=dict)
 
 
@@ -238,13 +239,18 @@ class Auditor:
 
     def _prove(self, claims: Row, *, refused: str | None, answered: Row | None) -> None:
         known = self._device(claims["iss"])
+        if "grant" in claims and answered is not None:
+            place = (claims["epoch"], claims["applied"]["number"])
+            if place not in known.grants:  # adopted
+                self._grant(claims["grant"])
+                known.proven = max(known.proven, place)
         if refused in _NOT_HEARD or (answered is not None and answered["epoch"] > claims["epoch"]):
+            return
+        if refused == "grant-unknown" and claims["epoch"] < known.epoch:
             return
         place = (claims["epoch"], 0)
         if refused != "grant-unknown" and claims["applied"] is not None:
             place = (claims["epoch"], claims["applied"]["number"])
-            if "grant" in claims and place not in known.grants:
-                self._grant(claims["grant"])
         known.proven = max(known.proven, place)
 
     def _entry(self, row: Row) -> None:
@@ -337,10 +343,12 @@ class Auditor:
         before = self.copies.get(copy)
         if before is None:
             before = self.copies[copy] = _Copy(device=row["device"])
-        elif (row["epoch"], number) < (before.epoch, before.number) or row["sequence"] < before.sequence:
-            raise Violation("vault", f"{copy} went back from epoch {before.epoch}, grant {before.number}")
+        elif (row["epoch"], number) < before.floor[:2] or row["sequence"] < before.floor[2]:
+            raise Violation("vault", f"{copy} went back from epoch, grant and sequence {before.floor}")
         before.epoch, before.number, before.sequence, before.held = row["epoch"], number, row["sequence"], held
         before.rolled_back_at = row["rolled_back_at"]
+        if row["is_durable"]:
+            before.floor = (row["epoch"], number, row["sequence"])
         if before.rolled_back_at is not None and before.device not in self.suspects:
             raise Violation("P7", f"{copy} believes that it was rolled back, and was not")
 
@@ -387,6 +395,7 @@ class Auditor:
         if was is not None:
             now.alive = was.alive
         self.suspects.add(now.device)
+        self.owed.pop(copy, None)
         known = self.devices.get(now.device)
         if known is not None and known.sequence > now.sequence and known.status == "active":
             self.owed[copy] = _Owed(incidents=self._accusations(now.device), told_before=now.rolled_back_at)

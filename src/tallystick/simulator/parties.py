@@ -273,6 +273,7 @@ def state_row(copy: FieldServerCopy, state: State) -> dict[str, Any]:
         "sequence": state.sequence,
         "grant": None if state.applied is None else state.applied.compact,
         "rolled_back_at": state.rolled_back_at,
+        "is_durable": copy.disk.cached == copy.disk.durable,
     }
 
 

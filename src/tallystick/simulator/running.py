@@ -5,8 +5,8 @@ from __future__ import annotations
 import gc
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -17,6 +17,7 @@ from tallystick.simulator.workload import Plan, Step, make_plan
 from tallystick.simulator.world import World, make_world
 
 SHRINKS_MAX: Final = 600
+CHUNK: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,7 @@ class Result:
     struck: Counter[str]
     done: Counter[str]
     failure: Failure | None
+    log: tuple[str, ...] = ()
 
 
 def run_plan(plan: Plan) -> Result:
@@ -66,6 +68,7 @@ def run_plan(plan: Plan) -> Result:
         struck=world.struck,
         done=world.done,
         failure=failure,
+        log=tuple(world.log),
     )
 
 
@@ -82,19 +85,28 @@ def run_seeds(
         for seed in seeds:
             yield run_seed(seed, steps=steps, field_servers=field_servers)
         return
+    chunks = (seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK))
     with ProcessPoolExecutor(max_workers=workers, initializer=gc.freeze) as pool:
-        chunks = [seeds[start : start + 20] for start in range(0, len(seeds), 20)]
-        futures = [pool.submit(_run_chunk, chunk, steps, field_servers) for chunk in chunks]
-        for future in as_completed(futures):
-            for result in future.result():
-                yield result
-                if result.failure and stop_at_failure:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    return
+        running: set[Future[list[Result]]] = set()
+        for chunk in chunks:
+            running.add(pool.submit(_run_chunk, chunk, steps, field_servers))
+            if len(running) >= 2 * workers:
+                finished, running = wait(running, return_when=FIRST_COMPLETED)
+                for result in _results(finished):
+                    yield result
+                    if result.failure and stop_at_failure:
+                        pool.shutdown(wait=False, cancel_futures=True)
+                        return
+        yield from _results(wait(running).done)
+
+
+def _results(finished: Iterable[Future[list[Result]]]) -> Iterator[Result]:
+    for future in finished:
+        yield from future.result()
 
 
 def _run_chunk(seeds: Sequence[int], steps: int, field_servers: int | None) -> list[Result]:
-    return [run_seed(seed, steps=steps, field_servers=field_servers) for seed in seeds]
+    return [replace(run_seed(seed, steps=steps, field_servers=field_servers), log=()) for seed in seeds]
 
 
 def shrink(plan: Plan, failure: Failure, *, tell: Callable[[int], None] = lambda _: None) -> tuple[Plan, Failure]:

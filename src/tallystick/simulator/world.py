@@ -7,7 +7,7 @@ themselves are in ``acts``; the peaceful end of a run is in ``healing``.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -15,10 +15,11 @@ from tallystick.activation import audit
 from tallystick.activation.ports import Answer, Policy, Transaction
 from tallystick.errors import Error
 from tallystick.fieldserver.agent import Delivery
-from tallystick.fieldserver.state import State, Wish, Written
+from tallystick.fieldserver.state import Effect, State, Wish, Written
 from tallystick.protocol import tallyfile
 from tallystick.protocol.envelope import digest_of
 from tallystick.protocol.problems import PROBLEMS
+from tallystick.protocol.tallyfile import GoodLine
 from tallystick.simulator.dice import Dice
 from tallystick.simulator.faults import DISK_FAULTS, STORE_FAULTS, Crash, Fault, damage
 from tallystick.simulator.invariants import Auditor, Violation, read_envelope
@@ -84,7 +85,9 @@ class World:
         self, copy: FieldServerCopy, work: Callable[[], ResultT], step: Step | None
     ) -> ResultT | None:
         """One step of a field server with a fault inside; None where it crashed or refused."""
-        before = copy.look()
+        before = [copy.look()]
+        if copy.disk.cached != copy.disk.durable:  # a killed process left something unsynced; it may still be lost
+            before.append(copy.durable())
         copy.vault.intended, copy.vault.is_saved = None, False
         dice = Dice("fault", step.salt) if step else Dice("none")
         if step and step.fault in DISK_FAULTS:
@@ -107,11 +110,11 @@ class World:
         self.tell_state(copy)
         return result
 
-    def _check_vault(self, copy: FieldServerCopy, before: State, struck: Fault) -> None:
+    def _check_vault(self, copy: FieldServerCopy, before: Sequence[State], struck: Fault) -> None:
         intended, is_saved = copy.vault.intended, copy.vault.is_saved
         if struck in {Fault.KILL, Fault.POWER_CUT}:
             copy.boot()
-        allowed = [before] if intended is None else [before, intended]
+        allowed = [*before] if intended is None else [*before, intended]
         if intended is not None and is_saved:
             allowed = [intended]
         self.auditor.vault(
@@ -153,17 +156,16 @@ class World:
         for line in delivery.lines:
             if line.received.code is not None:
                 self.auditor.refused(line.received.code)
-        self._tell_heard(copy, data)
+        taken = {line.received.digest for line in delivery.lines if line.received.effect is not Effect.ERROR}
+        self._tell_heard(copy, [line.envelope.compact for line in lines if isinstance(line, GoodLine)], taken)
         return delivery
 
-    def _tell_heard(self, copy: FieldServerCopy, data: bytes) -> None:
-        for part in data.split(b"\n"):
-            try:
-                _, claims, _ = read_envelope(part.decode("ascii"))
-                if claims["sub"] == copy.device.device_id and claims["request"]:
-                    self.auditor.heard(copy.name, claims["request"])
-            except (ValueError, KeyError, TypeError):
-                continue
+    def _tell_heard(self, copy: FieldServerCopy, compacts: Sequence[str], taken: Collection[str | None]) -> None:
+        for compact in compacts:
+            if digest_of(compact) in taken:
+                request = read_envelope(compact)[1].get("request")
+                if request:
+                    self.auditor.heard(copy.name, request)
 
     # The activation server
 

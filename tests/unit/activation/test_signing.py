@@ -5,7 +5,7 @@ import stat
 import pytest
 
 from support.activation import START, seeded
-from tallystick.activation import app, signing
+from tallystick.activation import app, custody, signing
 from tallystick.activation.app import Settings, initialise, load_settings, open_activation
 from tallystick.activation.files import save_file
 from tallystick.activation.ports import Enrolment, Policy
@@ -15,7 +15,7 @@ from tallystick.protocol import envelope, messages
 
 def create(data, name="one", issuer="Example"):
     data.mkdir(exist_ok=True)
-    return signing.create_keys(
+    return custody.create_keys(
         data, issuer=issuer, root_seed=seeded(f"{name} r"), signing_seed=seeded(f"{name} s"), now=START
     )
 

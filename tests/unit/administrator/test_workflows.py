@@ -1,7 +1,10 @@
 """Every goal, on every route, after every interruption: the same end, and nothing sent that need not be."""
 
 import contextlib
+import os
+import signal
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -302,6 +305,33 @@ def test_interrupted_visits_are_reported_and_taken_up_again(site, line, roof):
     assert {report.result for report in reports} <= {Result.INTERRUPTED, Result.ALREADY}
     site.hook = lambda _who, _what: None
     assert all(report.is_finished for report in site.do(Return(), *servers))
+
+
+def test_ctrl_c_lets_every_visit_end_its_step_and_says_which_were_interrupted(site, line):
+    servers = [site.add(f"fs{number}") for number in range(30)]
+    for server in servers[:5]:
+        site.activate(server, (line, 1))
+    pressed = threading.Event()
+
+    def press(_who, what):
+        if what == "request" and not pressed.is_set():
+            pressed.set()
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)
+
+    site.hook = press
+    reports = site.do(Return(), *servers, at_once_max=4)
+    assert len(reports) == 30
+    assert Result.INTERRUPTED in {report.result for report in reports}
+    site.hook = lambda _who, _what: None
+    assert all(report.is_finished for report in site.do(Return(), *servers, at_once_max=4))
+    assert site.bench.where(line) == (5, 0, 0, 0)
+
+
+def test_a_field_server_with_a_route_of_its_own_needs_no_file(site, line, roof):
+    roof.own_route = {"url": "https://activation.example", "reachable": True, "why": "", "checked_at": 1}
+    site.cut.add("activation")
+    assert "carries it by itself" in site.activate(roof, (line, 1)).next_step
 
 
 def test_another_device_at_the_address_is_refused_before_anything_is_asked(site, line, roof):

@@ -132,10 +132,10 @@ def test_what_is_no_id_at_all_is_refused(parse, text):
 @pytest.mark.parametrize("parse", [ids.parse_activation_id, ids.parse_entitlement_id, ids.parse_line_id])
 @pytest.mark.parametrize("start", ["", "AT", "EN"])
 def test_a_megabyte_is_refused_at_once(parse, start):
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(IdError):
         parse(start + "Z" * 1_000_000)
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 2
 
 
 def test_the_secret_is_not_in_the_repr():

@@ -153,3 +153,27 @@ def test_more_cannot_be_taken_back_than_was_bought():
 
 def test_no_entries_are_no_balances():
     assert recompute([]) == Balances()
+
+
+def test_a_gap_in_the_numbers_is_found_even_where_the_chain_was_made_to_fit():
+    _, entries = book()
+    moved = replace(entries[1], number=3)
+    entries[1:] = [replace(moved, chain=moved.chained(entries[0].chain))]
+    with pytest.raises(InvariantError):
+        recompute(entries)
+
+
+@pytest.mark.parametrize(
+    "balances",
+    [
+        Balances(bought=2, available=1),
+        Balances(available=1),
+        Balances(bought=1, available=1, retired=1),
+        Balances(bought=-1, available=-1),
+        Balances(bought=0, available=1, held=-1),
+    ],
+    ids=str,
+)
+def test_balances_that_do_not_add_up_are_no_balances(balances):
+    with pytest.raises(InvariantError):
+        balances.check_conserved()

@@ -18,6 +18,7 @@ from fs_helpers import (
 )
 
 from tallystick.fieldserver import engine
+from tallystick.fieldserver.codec import encode_state, parse_state
 from tallystick.fieldserver.state import (
     OUTBOX_MAX,
     OUTCOMES_MAX,
@@ -30,7 +31,7 @@ from tallystick.fieldserver.state import (
     ReturnWant,
     Written,
 )
-from tallystick.protocol import envelope, messages
+from tallystick.protocol import envelope, keys, messages
 from tallystick.protocol.envelope import LINE_BYTES_MAX, PrivateKey, open_envelope
 
 ALL = Return(wants=None)
@@ -656,6 +657,35 @@ def test_a_lower_keyset_or_another_of_the_same_version_is_stale(version):
 
 def test_a_keyset_of_another_root_is_refused():
     assert_error(pinned(), Issuer(seed=7).keyset(9), "root-differs")
+
+
+def handed_over(desk, version, *, seed=7):
+    successor = PrivateKey(bytes([seed]) * 32)
+    statement = keys.make_handover(
+        desk.issuer.root, issuer=desk.issuer.name, version=version, issued_at=NOW, successor=successor.public
+    )
+    key = keys.SigningKey(jwk=keys.Jwk(**desk.issuer.key.public.jwk), valid_from=0)
+    return keys.make_keyset(
+        successor, issuer=desk.issuer.name, version=version, issued_at=NOW, keys=(key,), handovers=[statement]
+    )
+
+
+def test_a_root_that_was_handed_over_is_pinned_and_the_old_one_counts_no_more():
+    desk = holding()
+    assert desk.take(handed_over(desk, 2)).effect is Effect.APPLIED
+    assert desk.state.keyset.root == PrivateKey(bytes([7]) * 32).public
+    assert len(desk.state.licenses) == 1
+    assert parse_state(encode_state(desk.state)) == desk.state  # the grant in force has the old root's keyset
+    assert desk.take(desk.issuer.keyset(1)).effect is Effect.STALE
+    assert_error(desk, desk.issuer.keyset(3), "root-differs")
+    assert_error(desk, handed_over(desk, 3, seed=8), "root-differs")
+    assert desk.grant(2).effect is Effect.APPLIED
+
+
+def test_a_hand_over_from_before_the_keyset_in_force_is_refused():
+    desk = Desk()
+    desk.take(desk.issuer.keyset(3))
+    assert_error(desk, handed_over(desk, 3), "root-differs")
 
 
 def test_a_keyset_of_another_issuer_is_refused():

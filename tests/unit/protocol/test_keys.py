@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from support.activation import seeded
 from tallystick.protocol import envelope, keys, messages
@@ -182,3 +183,98 @@ def test_a_kind_has_its_own_typ_so_that_none_passes_for_another():
     found = keys.parse_keyset(opened(keyset()))
     verified = found.verify(signed({}, by=KEY, typ=REFUSAL))
     assert code(lambda: messages.parse_grant(verified)) == "kind-unexpected"
+
+
+# Hand-over of the root
+
+THIRD_ROOT = PrivateKey(seeded("third root"))
+
+
+def handed(*path: tuple[PrivateKey, PrivateKey, int], version: int, root: PrivateKey, issuer: str = "Maker") -> str:
+    """A keyset of ``root`` that carries hand-overs (from, to, at version)."""
+    statements = [
+        keys.make_handover(old, issuer=issuer, version=at, issued_at=5, successor=new.public) for old, new, at in path
+    ]
+    return keys.make_keyset(
+        root, issuer="Maker", version=version, issued_at=5, keys=(entry(KEY),), handovers=statements
+    )
+
+
+PINNED = keys.parse_keyset(opened(keyset(version=4)))
+ONE = (ROOT, OTHER_ROOT, 5)
+TWO = (OTHER_ROOT, THIRD_ROOT, 7)
+
+
+def test_a_keyset_of_the_next_root_follows_with_its_hand_over():
+    found = keys.parse_successor(opened(handed(ONE, version=5, root=OTHER_ROOT)), PINNED)
+    assert (found.root, found.version) == (OTHER_ROOT.public, 5)
+    assert found.root_fingerprints == {ROOT.public.thumbprint, OTHER_ROOT.public.thumbprint}
+
+
+def test_who_missed_a_hand_over_follows_two_at_once():
+    found = keys.parse_successor(opened(handed(ONE, TWO, version=9, root=THIRD_ROOT)), PINNED)
+    assert found.root == THIRD_ROOT.public
+
+
+def test_a_keyset_of_the_same_root_follows_with_or_without_hand_overs():
+    assert keys.parse_successor(opened(keyset(version=5)), PINNED).version == 5
+    pinned = keys.parse_keyset(opened(handed(ONE, version=5, root=OTHER_ROOT)))
+    assert keys.parse_successor(opened(handed(ONE, version=6, root=OTHER_ROOT)), pinned).version == 6
+
+
+def test_an_earlier_keyset_of_the_old_root_is_known_as_genuine_and_older():
+    pinned = keys.parse_keyset(opened(handed(ONE, version=5, root=OTHER_ROOT)))
+    assert keys.parse_successor(opened(keyset(version=4)), pinned).version == 4
+
+
+def test_the_old_root_has_nothing_to_say_after_its_hand_over():
+    pinned = keys.parse_keyset(opened(handed(ONE, version=5, root=OTHER_ROOT)))
+    assert code(lambda: keys.parse_successor(opened(keyset(version=8)), pinned)) == "root-differs"
+    forged = handed((ROOT, THIRD_ROOT, 8), version=9, root=THIRD_ROOT)
+    assert code(lambda: keys.parse_successor(opened(forged), pinned)) == "root-differs"
+
+
+def test_a_hand_over_from_before_the_pinned_keyset_is_no_hand_over():
+    stale = handed((ROOT, OTHER_ROOT, 4), version=9, root=OTHER_ROOT)
+    assert code(lambda: keys.parse_successor(opened(stale), PINNED)) == "root-differs"
+
+
+@pytest.mark.parametrize(
+    ("compact", "expected"),
+    [
+        (keyset(root=OTHER_ROOT, version=5), "root-differs"),
+        (handed((THIRD_ROOT, OTHER_ROOT, 5), version=5, root=OTHER_ROOT), "root-differs"),
+        (handed((ROOT, THIRD_ROOT, 5), version=5, root=OTHER_ROOT), "claims-malformed"),
+        (handed(TWO, ONE, version=9, root=OTHER_ROOT), "claims-malformed"),
+        (handed(ONE, (OTHER_ROOT, THIRD_ROOT, 5), version=9, root=THIRD_ROOT), "claims-malformed"),
+        (handed((ROOT, OTHER_ROOT, 6), version=5, root=OTHER_ROOT), "claims-malformed"),
+        (handed(ONE, version=5, root=OTHER_ROOT, issuer="Else"), "issuer-wrong"),
+    ],
+)
+def test_anything_but_an_unbroken_chain_from_the_pinned_root_is_refused(compact, expected):
+    assert code(lambda: keys.parse_successor(opened(compact), PINNED)) == expected
+
+
+def test_a_hand_over_counts_only_if_the_old_root_signed_it():
+    statement = opened(keys.make_handover(ROOT, issuer="Maker", version=5, issued_at=5, successor=OTHER_ROOT.public))
+    for signer in (OTHER_ROOT, KEY):
+        forged = signer.sign(messages.ROOT, statement.payload)
+        assert code(lambda forged=forged: keys.parse_handover(opened(forged))) == "signature-wrong"
+    header = envelope.encode_base64url(
+        envelope.encode_json({"alg": "EdDSA", "typ": messages.ROOT, "kid": ROOT.public.thumbprint})
+    )
+    _, payload, stolen = OTHER_ROOT.sign(messages.ROOT, statement.payload).split(".")
+    assert code(lambda: keys.parse_handover(opened(f"{header}.{payload}.{stolen}"))) == "signature-wrong"
+    assert code(lambda: keys.parse_handover(opened(ROOT.sign(KEYS, statement.payload)))) == "kind-unexpected"
+    to_itself = keys.make_handover(ROOT, issuer="Maker", version=5, issued_at=5, successor=ROOT.public)
+    assert code(lambda: keys.parse_handover(opened(to_itself))) == "claims-malformed"
+
+
+def test_a_broken_chain_is_refused_also_by_who_has_pinned_nothing():
+    broken = handed((THIRD_ROOT, ROOT, 5), version=5, root=OTHER_ROOT)
+    assert code(lambda: keys.parse_keyset(opened(broken))) == "claims-malformed"
+
+
+def test_a_key_that_only_signs_bytes_makes_the_same_envelope():
+    private = Ed25519PrivateKey.from_private_bytes(KEY.seed())
+    assert envelope.seal(KEY.public, GRANT, b'{"a":1}', private.sign) == KEY.sign(GRANT, b'{"a":1}')

@@ -143,16 +143,16 @@ def test_a_file_of_many_lines_costs_no_more_memory_than_a_short_one():
 
 
 def test_a_file_of_nothing_but_line_ends_is_read_in_no_time():
-    began = time.perf_counter()
+    began = time.process_time()
     assert read(*[b"\n" * 65_536] * 20) == []
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10
 
 
 def test_a_line_that_arrives_byte_by_byte_is_read_in_no_time():
     line = b"A" * (2 * LINE_BYTES_MAX)
-    began = time.perf_counter()
+    began = time.process_time()
     assert read(*(line[place : place + 1] for place in range(len(line)))) == [(1, "line-too-long")]
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_the_parser_gives_a_line_as_soon_as_it_is_whole():

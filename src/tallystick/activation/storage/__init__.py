@@ -1,7 +1,17 @@
 """Durable storage on SQLite and PostgreSQL: all SQL of the activation server is here."""
 
+from tallystick.activation.storage.copying import copy_database
 from tallystick.activation.storage.dialects import DatabaseError
+from tallystick.activation.storage.schema import migrate
 from tallystick.activation.storage.store import SqlStore, migrate_database, open_store
 from tallystick.activation.storage.transaction import SqlTransaction
 
-__all__ = ["DatabaseError", "SqlStore", "SqlTransaction", "migrate_database", "open_store"]
+__all__ = [
+    "DatabaseError",
+    "SqlStore",
+    "SqlTransaction",
+    "copy_database",
+    "migrate",
+    "migrate_database",
+    "open_store",
+]

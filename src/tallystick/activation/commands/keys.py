@@ -1,0 +1,197 @@
+"""Commands about keys: list, rotate, retire, hand over the root. All but the first need the root key."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tallystick.activation.commands import console
+from tallystick.activation.commands.console import AsJson, Data
+
+if TYPE_CHECKING:
+    from tallystick.activation.signing import KeySigner
+    from tallystick.protocol.keys import Keyset
+
+keys_app = typer.Typer(no_args_is_help=True, help="The signing keys and the root: list, rotate, retire, hand over.")
+
+Root = Annotated[
+    Path | None,
+    typer.Option(
+        "--root",
+        metavar="FILE.pem",
+        help="The root key, where it was moved to; else DATA/keys/root.pem. Its passphrase, where it has one, is in "
+        "TALLYSTICK_ROOT_PASSPHRASE.",
+    ),
+]
+
+
+@keys_app.command("list", epilog="Example: tallystick activation keys list --data DIR")
+def list_(data: Data, as_json: AsJson = False) -> None:
+    """The keys of the keyset, which of them signs, and the root."""
+    with console.told(as_json):
+        signer = _signer(data)
+        view = keyset_view(signer.keyset, current=signer.key.public.thumbprint, place=signer.key.place)
+        if as_json:
+            console.print_json(view)
+            return
+        console.say(f"Keyset {view['version']} of {view['issuer']}, root {view['root_fingerprint']}")
+        for handover in view["handovers"]:
+            console.say(f"  handed over at version {handover['version']} by root {handover['root_fingerprint']}")
+        rows = [
+            (
+                key["kid"],
+                f"signs, in a {key['place']}" if key["signs"] else "",
+                "no end" if key["valid_until"] is None else console.moment(key["valid_until"]),
+            )
+            for key in view["keys"]
+        ]
+        console.print_table(("Key", "Now", "What it signed before this is valid"), rows, empty="No keys.")
+
+
+@keys_app.command(epilog="Example: tallystick activation keys rotate --root /media/safe/root.pem --data DIR")
+def rotate(
+    data: Data,
+    root: Root = None,
+    overlap_hours: Annotated[
+        int,
+        typer.Option(
+            "--overlap-hours", min=0, max=8760, help="How long the keys until now may still sign in other processes."
+        ),
+    ] = 24,
+    as_json: AsJson = False,
+) -> None:
+    """Make a new signing key and a keyset that names it. A serving process takes it up by itself, within seconds.
+
+    What older keys signed before their end stays valid. Field servers and Device Administrators get the new keyset
+    with what is carried to them anyway. Where the settings name a hardware module, the new key is made in it.
+    """
+    from tallystick.activation import custody
+    from tallystick.activation.app import Activation, load_settings
+
+    with console.told(as_json):
+        settings, key = load_settings(data), _root(data, root)
+        keyset, made = custody.rotate(
+            data,
+            key,
+            settings.keys,
+            seed=Activation.random_bytes(32),
+            now=Activation.now(),
+            overlap_seconds=overlap_hours * 3600,
+        )
+        if as_json:
+            console.print_json(keyset_view(keyset, current=made.public.thumbprint, place=made.place))
+        else:
+            console.say(f"Keyset {keyset.version}: {made.public.thumbprint} signs from now on (in a {made.place}).")
+            console.say("Next: make a backup of the keys, and put the root key back to its safe place.")
+
+
+@keys_app.command(epilog="Example: tallystick activation keys retire 7hKmWv --root /media/safe/root.pem --data DIR")
+def retire(
+    kid: Annotated[str, typer.Argument(metavar="KEY", help="The key, or its first 6 symbols or more: see keys list.")],
+    data: Data,
+    root: Root = None,
+    remove: Annotated[
+        bool,
+        typer.Option(
+            "--remove", help="It was stolen: take it out, so that nothing that it signed is believed any more."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """End a key now. With --remove, what it signed and was not delivered yet is lost: field servers ask again."""
+    from tallystick.activation import custody
+    from tallystick.activation.app import Activation
+
+    with console.told(as_json):
+        signer, key = _signer(data), _root(data, root)
+        current = signer.key.public.thumbprint
+        keyset = custody.retire(data, key, kid, current=current, now=Activation.now(), remove=remove)
+        if as_json:
+            console.print_json(keyset_view(keyset, current=current, place=signer.key.place))
+        else:
+            console.say(f"Keyset {keyset.version}: {kid} is {'taken out' if remove else 'ended'}.")
+
+
+@keys_app.command(
+    "hand-over",
+    epilog="Example: tallystick activation keys hand-over --root old-root.pem --new-root new-root.pem --data DIR",
+)
+def hand_over(
+    data: Data,
+    new_root: Annotated[
+        Path,
+        typer.Option(
+            "--new-root",
+            metavar="FILE.pem",
+            help="The next root key; made if there is none, with the passphrase in TALLYSTICK_NEW_ROOT_PASSPHRASE.",
+        ),
+    ],
+    root: Root = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give the root up for a new one. Whoever has pinned the old root takes the new one with the next keyset."""
+    from tallystick.activation import custody, signing
+    from tallystick.activation.app import Activation
+    from tallystick.activation.files import save_file
+    from tallystick.protocol.envelope import PrivateKey
+
+    with console.told(as_json):
+        old = _root(data, root)
+        passphrase = os.environ.get("TALLYSTICK_NEW_ROOT_PASSPHRASE")
+        if new_root.exists():
+            successor = signing.load_key(new_root, passphrase=passphrase)
+        else:
+            seed = Activation.random_bytes(32)
+            successor = PrivateKey(seed)
+            save_file(new_root, [custody.key_pem(seed, passphrase)], mode=0o600)
+        keyset = custody.hand_over(data, old, successor, now=Activation.now())
+        signer = _signer(data)
+        if as_json:
+            console.print_json(keyset_view(keyset, current=signer.key.public.thumbprint, place=signer.key.place))
+        else:
+            console.say(f"Keyset {keyset.version}: the root is {keyset.root_fingerprint} from now on, in {new_root}.")
+            console.say("Next: keep the new root key safe; destroy the old one when it is not needed as evidence.")
+
+
+def keyset_view(keyset: Keyset, *, current: str, place: str) -> dict[str, Any]:
+    """A keyset for programs."""
+    return {
+        "issuer": keyset.issuer,
+        "version": keyset.version,
+        "root_fingerprint": keyset.root_fingerprint,
+        "handovers": [
+            {
+                "version": handover.version,
+                "root_fingerprint": handover.root.thumbprint,
+                "successor_fingerprint": handover.successor.thumbprint,
+            }
+            for handover in keyset.handovers
+        ],
+        "keys": [
+            {
+                "kid": key.kid,
+                "valid_from": key.valid_from,
+                "valid_until": key.valid_until,
+                "signs": key.kid == current,
+                "place": place if key.kid == current else None,
+            }
+            for key in keyset.keys
+        ],
+    }
+
+
+def _root(data: Path, path: Path | None) -> Any:
+    from tallystick.activation import custody
+    from tallystick.activation.app import ROOT_PASSPHRASE
+
+    return custody.load_root(data, path, passphrase=os.environ.get(ROOT_PASSPHRASE))
+
+
+def _signer(data: Path) -> KeySigner:
+    from tallystick.activation import signing
+    from tallystick.activation.app import load_settings
+
+    return signing.load_signer(data, load_settings(data).keys)

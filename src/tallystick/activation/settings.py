@@ -1,0 +1,375 @@
+"""Settings: one table says every name, its kind and its limits; a file and the environment fill it.
+
+``settings.toml`` in the data directory, then the environment on top: ``mail.host`` is ``TALLYSTICK_MAIL_HOST``. What is
+secret (passphrases, PINs, passwords) is better in the environment or in a file of its own that a setting names
+(``..._file``). Unknown names, other kinds and values out of range are refused, with the place named.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal, Never
+
+from tallystick.activation.files import FileError, load_file
+from tallystick.activation.ports import Enrolment, Policy
+from tallystick.errors import Error
+
+SETTINGS_FILE: Final = "settings.toml"
+ENVIRONMENT_PREFIX: Final = "TALLYSTICK_"
+WAITING_DAYS_MAX: Final = 3650
+LOST_PER_YEAR_MAX: Final = 1_000_000
+REDACTED: Final = "(set, not shown)"
+_SETTINGS_BYTES_MAX: Final = 64 * 1024
+_SECRET_BYTES_MAX: Final = 4096
+
+Kind = Literal["text", "number", "flag", "list"]
+
+
+class SettingsError(Error):
+    """A data directory or its settings that cannot be used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One row of the table. ``section`` is empty for what stands at the top of the file."""
+
+    section: str
+    name: str
+    kind: Kind
+    default: str | int | bool | tuple[str, ...] | None
+    help: str
+    low: int = 0
+    high: int = 2**31
+    choices: tuple[str, ...] = ()
+    is_secret: bool = False
+
+    @property
+    def path(self) -> str:
+        """How people name it."""
+        return f"{self.section}.{self.name}" if self.section else self.name
+
+    @property
+    def variable(self) -> str:
+        """Its name in the environment."""
+        return ENVIRONMENT_PREFIX + self.path.replace(".", "_").upper()
+
+
+def _row(path: str, kind: Kind, default: Any, help_: str, **limits: Any) -> Entry:
+    section, _, name = path.rpartition(".")
+    return Entry(section=section, name=name, kind=kind, default=default, help=help_, **limits)
+
+
+TABLE: Final = (
+    _row("issuer", "text", None, "Its name, signed into its keys; it cannot be changed."),
+    _row(
+        "enrolment",
+        "text",
+        "open",
+        "open: who proves an activation ID becomes known; listed: only who was listed beforehand.",
+        choices=tuple(Enrolment),
+    ),
+    _row(
+        "waiting_days",
+        "number",
+        14,
+        "How long the rights of a field server that was declared lost wait.",
+        high=WAITING_DAYS_MAX,
+    ),
+    _row(
+        "lost_per_year",
+        "number",
+        3,
+        "How many field servers of an account may be declared lost in a rolling year.",
+        high=LOST_PER_YEAR_MAX,
+    ),
+    _row(
+        "database", "text", None, "A database URL; without it, the SQLite file in the data directory.", is_secret=True
+    ),
+    _row("keys.passphrase", "text", None, "Of keys/signing.pem. Better in the environment.", is_secret=True),
+    _row("keys.passphrase_file", "text", None, "A file that holds it."),
+    _row("keys.pkcs11_module", "text", None, "The library of a hardware security module that holds the signing key."),
+    _row("keys.pkcs11_token", "text", None, "The label of the token in it."),
+    _row("keys.pkcs11_pin", "text", None, "Its PIN. Better in the environment.", is_secret=True),
+    _row("keys.pkcs11_pin_file", "text", None, "A file that holds it."),
+    _row("log.format", "text", "text", "text, or json: one object a line.", choices=("text", "json")),
+    _row("log.level", "text", "warning", "How much is told.", choices=("debug", "info", "warning", "error")),
+    _row("log.requests", "flag", default=False, help_="Whether every request gets a line (level info)."),
+    _row("events.kept_days", "number", 90, "How long events and deliveries are kept.", low=1, high=36_500),
+    _row(
+        "webhooks.allow_private",
+        "list",
+        (),
+        "Hosts or networks inside that webhooks may go to, like 10.1.0.0/16 or hooks.example.internal.",
+    ),
+    _row("webhooks.timeout_seconds", "number", 10, "How long an endpoint may take to answer.", low=1, high=60),
+    _row("webhooks.give_up_hours", "number", 72, "For how long a delivery is tried again.", low=1, high=8760),
+    _row("mail.host", "text", None, "The SMTP server; without it, no mail is sent."),
+    _row("mail.port", "number", 587, "Its port.", low=1, high=65_535),
+    _row("mail.security", "text", "starttls", "How the connection is protected.", choices=("starttls", "tls", "none")),
+    _row("mail.user", "text", None, "Who signs in there; without it, nobody."),
+    _row("mail.password", "text", None, "Of that user. Better in the environment.", is_secret=True),
+    _row("mail.password_file", "text", None, "A file that holds it."),
+    _row("mail.sender", "text", None, "The address that mails come from."),
+    _row("mail.recipients", "list", (), "The addresses that mails go to."),
+    _row("mail.returns_days", "number", 7, "After how many days an open return is told.", low=1, high=3650),
+    _row("mail.expiry_days", "number", 30, "How many days before its end a line is told.", low=1, high=3650),
+    _row("mail.hours", "number", 24, "How many hours apart digests are, at least.", low=1, high=720),
+)
+_BY_PATH: Final = {entry.path: entry for entry in TABLE}
+_SECTIONS: Final = {entry.section for entry in TABLE if entry.section}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeySettings:
+    """Where the signing key is, and what opens it."""
+
+    passphrase: str | None = None
+    pkcs11_module: str | None = None
+    pkcs11_token: str | None = None
+    pkcs11_pin: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """What is told about what happens."""
+
+    format: str = "text"
+    level: str = "warning"
+    requests: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookSettings:
+    """How events are delivered."""
+
+    allow_private: tuple[str, ...] = ()
+    timeout_seconds: int = 10
+    give_up_hours: int = 72
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailSettings:
+    """Who is told what by mail, and when. ``host`` None: nobody."""
+
+    host: str | None = None
+    port: int = 587
+    security: str = "starttls"
+    user: str | None = None
+    password: str | None = None
+    sender: str | None = None
+    recipients: tuple[str, ...] = ()
+    returns_days: int = 7
+    expiry_days: int = 30
+    hours: int = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What holds. ``database`` None: the SQLite file in the data directory."""
+
+    issuer: str
+    policy: Policy = field(default_factory=Policy)
+    database: str | None = None
+    keys: KeySettings = field(default_factory=KeySettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    webhooks: WebhookSettings = field(default_factory=WebhookSettings)
+    mail: MailSettings = field(default_factory=MailSettings)
+    events_kept_days: int = 90
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A setting for people: secrets are not shown. ``source`` is the file, the environment's variable, or default."""
+
+    path: str
+    value: object
+    source: str
+    help: str
+
+
+def load_settings(data: Path, environment: Mapping[str, str]) -> Settings:
+    """The file and the environment. Raises ``Error`` (``not-initialised``, ``settings-wrong``)."""
+    return parse_settings(read_document(data), environment)
+
+
+def read_document(data: Path) -> dict[str, Any]:
+    """``settings.toml``, not yet looked at. Raises ``Error`` (``not-initialised``, ``settings-wrong``)."""
+    path = data / SETTINGS_FILE
+    try:
+        text = load_file(path, bytes_max=_SETTINGS_BYTES_MAX)
+    except FileError as error:
+        if error.code != "not-found":
+            raise
+        raise SettingsError("not-initialised", expected="a data directory that init made", seen=f"no {path}") from None
+    try:
+        return tomllib.loads(text.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        refuse("the file", "TOML", str(error)[:120])
+
+
+def parse_settings(document: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Settings:
+    """Settings from their names and values, strictly. Raises ``SettingsError`` (``settings-wrong``)."""
+    found = {path: value for path, (value, _) in _gather(document, environment or {}).items()}
+    issuer = found["issuer"]
+    if not issuer:
+        refuse("issuer", "the name of the activation server", repr(issuer)[:60])
+    if found["mail.host"] and not (found["mail.sender"] and found["mail.recipients"]):
+        refuse("mail", "sender and recipients beside host", "none of one")
+    if bool(found["keys.pkcs11_module"]) != bool(found["keys.pkcs11_token"]):
+        refuse("keys", "pkcs11_module and pkcs11_token together", "one of them")
+
+    def section(name: str) -> dict[str, Any]:
+        return {entry.name: found[entry.path] for entry in TABLE if entry.section == name}
+
+    return Settings(
+        issuer=issuer,
+        policy=Policy(
+            enrolment=Enrolment(found["enrolment"]),
+            waiting_days=found["waiting_days"],
+            lost_per_year=found["lost_per_year"],
+        ),
+        database=found["database"],
+        keys=KeySettings(
+            passphrase=found["keys.passphrase"] or _secret_in("keys.passphrase_file", found),
+            pkcs11_module=found["keys.pkcs11_module"],
+            pkcs11_token=found["keys.pkcs11_token"],
+            pkcs11_pin=found["keys.pkcs11_pin"] or _secret_in("keys.pkcs11_pin_file", found),
+        ),
+        log=LogSettings(**section("log")),
+        webhooks=WebhookSettings(**section("webhooks")),
+        mail=MailSettings(
+            **(
+                {name: value for name, value in section("mail").items() if name != "password_file"}
+                | {"password": found["mail.password"] or _secret_in("mail.password_file", found)}
+            )
+        ),
+        events_kept_days=found["events.kept_days"],
+    )
+
+
+def show_settings(document: Mapping[str, Any], environment: Mapping[str, str]) -> list[Shown]:
+    """Every setting with where it comes from, for people: nothing secret. Raises ``SettingsError``."""
+    return [
+        Shown(
+            path=entry.path,
+            value=_redacted(entry, value),
+            source=source,
+            help=entry.help,
+        )
+        for entry, (value, source) in (
+            (_BY_PATH[path], found) for path, found in _gather(document, environment).items()
+        )
+    ]
+
+
+def format_settings(settings: Settings) -> str:
+    """``settings.toml`` as ``init`` writes it, for people to read and change."""
+    policy = settings.policy
+    lines = [
+        "# Settings of a Tallystick activation server. Restart it after a change, and look at it with:",
+        "# tallystick activation config check --data DIR. Each can be set in the environment instead: mail.host is",
+        "# TALLYSTICK_MAIL_HOST.",
+        "# The issuer is signed into its keys and cannot be changed.",
+        f"issuer = {json.dumps(settings.issuer, ensure_ascii=False)}",
+        "# open: who proves an activation ID becomes known; listed: only who was listed beforehand.",
+        f'enrolment = "{policy.enrolment.value}"',
+        "# How long the rights of a field server that was declared lost wait before they are available again.",
+        f"waiting_days = {policy.waiting_days}",
+        "# How many field servers of one account may be declared lost in a rolling year.",
+        f"lost_per_year = {policy.lost_per_year}",
+    ]
+    if settings.database is not None:
+        lines.append(f"database = {json.dumps(settings.database, ensure_ascii=False)}")
+    return "\n".join(lines) + "\n"
+
+
+def check_policy(policy: Policy) -> None:
+    """Raises ``SettingsError`` for values out of range."""
+    for path, value in (("waiting_days", policy.waiting_days), ("lost_per_year", policy.lost_per_year)):
+        _check(_BY_PATH[path], value)
+
+
+def refuse(place: str, expected: str, seen: str) -> Never:
+    """Raises ``SettingsError`` (``settings-wrong``)."""
+    raise SettingsError("settings-wrong", expected=f"{place}: {expected}", seen=seen)
+
+
+def _gather(document: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
+    flat: dict[str, Any] = {}
+    for name, value in document.items():
+        if name in _SECTIONS and isinstance(value, dict):
+            flat |= {f"{name}.{inner}": inner_value for inner, inner_value in value.items()}
+        else:
+            flat[name] = value
+    unknown = flat.keys() - _BY_PATH.keys()
+    if unknown:
+        refuse(min(unknown), "a name that there is", "one that there is not")
+    found: dict[str, tuple[Any, str]] = {}
+    for entry in TABLE:
+        if entry.variable in environment and entry.path != "issuer":
+            found[entry.path] = (_check(entry, _from_text(entry, environment[entry.variable])), entry.variable)
+        elif entry.path in flat:
+            found[entry.path] = (_check(entry, flat[entry.path]), SETTINGS_FILE)
+        else:
+            found[entry.path] = (entry.default, "default")
+    return found
+
+
+def _from_text(entry: Entry, text: str) -> Any:
+    match entry.kind:
+        case "number":
+            return int(text) if re.fullmatch(r"[0-9]{1,10}", text) else text
+        case "flag":
+            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(
+                text.lower(), text
+            )
+        case "list":
+            return [part.strip() for part in text.split(",") if part.strip()]
+        case "text":
+            return text
+
+
+def _check(entry: Entry, value: Any) -> Any:
+    seen = REDACTED if entry.is_secret else repr(value)[:60]
+    match entry.kind:
+        case "text":
+            if not isinstance(value, str) or not value:
+                refuse(entry.path, " or ".join(entry.choices) or "a text", seen)
+            if entry.choices and value not in entry.choices:
+                refuse(entry.path, " or ".join(entry.choices), seen)
+        case "number":
+            if type(value) is not int or not entry.low <= value <= entry.high:
+                refuse(entry.path, f"a whole number from {entry.low} to {entry.high}", seen)
+        case "flag":
+            if not isinstance(value, bool):
+                refuse(entry.path, "true or false", seen)
+        case "list":
+            if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
+                refuse(entry.path, "a list of texts", seen)
+            return tuple(value)
+    return value
+
+
+def _secret_in(path: str, found: Mapping[str, Any]) -> str | None:
+    if found[path] is None:
+        return None
+    try:
+        text = load_file(Path(found[path]), bytes_max=_SECRET_BYTES_MAX).decode().rstrip("\r\n")
+    except (FileError, UnicodeDecodeError) as error:
+        refuse(path, "a file that can be read", str(error)[:200])
+    if not text:
+        refuse(path, "a file that holds it", "an empty one")
+    return text
+
+
+def _redacted(entry: Entry, value: object) -> object:
+    if not entry.is_secret or value is None:
+        return list(value) if isinstance(value, tuple) else value
+    if entry.path == "database" and isinstance(value, str):
+        return re.sub(r"(?<=://)([^@/]*):[^@]*(?=@)", r"\1:***", value)
+    return REDACTED

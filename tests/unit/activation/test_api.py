@@ -1,0 +1,51 @@
+"""Corners of the HTTP API that a real client would take long to reach."""
+
+import asyncio
+import tempfile
+
+import pytest
+
+from tallystick.activation import api
+from tallystick.errors import Error
+
+
+class Request:
+    """A body that stops arriving."""
+
+    def __init__(self, *pieces):
+        self.pieces = pieces
+
+    async def stream(self):
+        for piece in self.pieces:
+            yield piece
+        await asyncio.sleep(60)
+
+
+def test_a_body_that_stops_arriving_is_given_up(monkeypatch):
+    monkeypatch.setattr(api, "BODY_IDLE_SECONDS", 0.02)
+    seen = []
+
+    async def read():
+        pieces = aiter(api._pieces(Request(b"a", b"b")))
+        while True:
+            seen.append(await anext(pieces))
+
+    with pytest.raises(Error) as refused:
+        asyncio.run(read())
+    assert (refused.value.code, seen) == ("request-too-slow", [b"a", b"b"])
+
+
+def test_replies_that_do_not_fit_on_the_disk_are_a_problem_with_a_code(monkeypatch):
+    class Full:
+        def write(self, _):
+            raise OSError(28, "No space left on device")
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(tempfile, "SpooledTemporaryFile", lambda **_: Full())
+    request = type("Request", (), {"headers": {}})()
+    exchange = api._Exchange(None, request)
+    with pytest.raises(Error) as refused:
+        exchange._write(b"x")
+    assert refused.value.code == "disk-full"

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import itertools
+import shutil
+import tempfile
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from starlette.testclient import TestClient
 
 from support.activation import Device
+from support.browser import Reader
 from tallystick.activation import app, catalog, service
 from tallystick.activation.accounts import create_entitlement
 from tallystick.activation.batching import Batcher
@@ -31,6 +36,15 @@ PASSWORD = "four quiet words apart"
 ISSUER = "licences.example.com"
 
 
+@cache
+def _initialised() -> Path:
+    """A data directory as init makes it, once for all tests of a process."""
+    data = Path(tempfile.mkdtemp(prefix="tallystick-test-")) / "data"
+    atexit.register(shutil.rmtree, data.parent, ignore_errors=True)
+    app.initialise(data, issuer=ISSUER, policy=Policy(), database=None).close()
+    return data
+
+
 @dataclass
 class Site:
     """``client(role, account)`` speaks with a token of that role."""
@@ -42,7 +56,8 @@ class Site:
     web: Any = field(init=False)
 
     def __post_init__(self) -> None:
-        self.activation = app.initialise(self.data / "data", issuer=ISSUER, policy=Policy(), database=None)
+        shutil.copytree(_initialised(), self.data / "data")
+        self.activation = app.open_activation(self.data / "data")
         self.batcher = Batcher(
             self.activation.store, self.activation.signer, Policy(), clock=self.clock, on_broken=lambda _: None
         )
@@ -102,6 +117,14 @@ class Site:
 
     def browser(self) -> TestClient:
         return TestClient(self.web, raise_server_exceptions=False, base_url="https://test", follow_redirects=True)
+
+    def signed_in(self, email: str, role: Role = Role.VENDOR_ADMINISTRATOR, account: str | None = None) -> Reader:
+        """A browser in which a new person is signed in."""
+        self.person(email, role, account)
+        reader = Reader(self.browser())
+        answer = reader.send("/sign-in", email=email, password=PASSWORD)
+        assert answer.url.path == "/", answer.text
+        return reader
 
     def account(self, account: str) -> str:
         members.create_account(self.office, self.root, account, once=None)

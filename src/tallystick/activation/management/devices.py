@@ -86,9 +86,12 @@ class Replacement(Document):
 def find_field_servers(
     office: At,
     caller: Asks,
-    text: Annotated[str, Query(max_length=128, description="Part of a name or host id, or how the id begins.")] = "",
+    text: Annotated[
+        str,
+        Query(pattern="^[^\\x00]*$", max_length=128, description="Part of a name or host id, or how the id begins."),
+    ] = "",
     status: Status | None = None,
-    kind: Annotated[str | None, Query(max_length=128)] = None,
+    kind: Annotated[str | None, Query(pattern="^[^\\x00]*$", max_length=128)] = None,
     account: AccountAfter | None = None,
     after: DeviceAfter | None = None,
     limit: Limit = 100,

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from jinja2 import Environment
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -84,7 +85,7 @@ class Page:
 
     def asked(self, name: str, length_max: int = 200) -> str:
         """A part of the query, cut."""
-        return self.request.query_params.get(name, "").strip()[:length_max]
+        return _clean(self.request.query_params.get(name, ""))[:length_max]
 
     async def show(self, template: str, **values: Any) -> Response:
         """A page from its template, made in a thread. A problem ``document`` among the values gives its status."""
@@ -139,7 +140,7 @@ class Form:
     def text(self, name: str) -> str:
         """A field, stripped; empty where there is none."""
         value = self.data.get(name, "")
-        return value.strip() if isinstance(value, str) else ""
+        return _clean(value) if isinstance(value, str) else ""
 
     def secret(self, name: str) -> str:
         """A password: as it was typed."""
@@ -193,6 +194,9 @@ def page_for(desk: Desk, handler: Handler, *, is_open: bool = False) -> Callable
             return await _to_sign_in(page)
         except Error as error:
             return await show_problem(page, error)
+        except HTTPException as error:  # a multipart form that is none, or has too many parts
+            stale = OfficeError("form-stale", expected="a form of our own page", seen=str(error.detail)[:100])
+            return await show_problem(page, stale)
 
     endpoint.__name__ = getattr(handler, "__name__", "page")
     return endpoint
@@ -231,6 +235,11 @@ def set_session(response: Response, secret: str) -> Response:
     """Give the browser its session."""
     response.set_cookie(SESSION_COOKIE, secret, secure=True, httponly=True, samesite="strict", path="/")
     return response
+
+
+def _clean(text: str) -> str:
+    """Stripped, and without the one symbol that no database keeps."""
+    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}").strip()
 
 
 def own_address(text: str) -> str:

@@ -110,6 +110,7 @@ FIELD_SERVERS: Final = Table(
     Column("proven", BigInteger, nullable=False),
     Column("outstanding", Text, nullable=False),  # JSON: [[epoch, number, {line: quantity}], ...]
     Column("recovering", BigInteger),
+    Column("rolled_back_at", BigInteger),
     Column("lost_at", BigInteger),
     Column("lost_until", BigInteger),
     Column("first_seen_at", BigInteger, nullable=False),

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from benchmarks.parties import Site, Story, make_site
+from benchmarks.parties import Site, Story, make_site, processor_seconds
 from benchmarks.pgbench import Rival
 from benchmarks.prepared import say_all
 from support.postgres import Cluster

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import IO, Any, Final
 
 from fastapi import FastAPI, Request, Response
@@ -93,7 +95,7 @@ def create_api(desk: Desk) -> FastAPI:
         _MESSAGES_PATH,
         summary="A tally file of messages in, the replies out",
         response_class=Response,
-        openapi_extra=_body("A tally file: one message a line.", tallyfile.MEDIA_TYPE, {"type": "string"}),
+        openapi_extra=_body("A tally file: one message a line.", tallyfile.MEDIA_TYPE, _TALLY_SCHEMA),
         responses=_TALLY_RESPONSE,
     )
     async def take_messages(request: Request) -> Response:
@@ -281,6 +283,8 @@ def _add_problem_handlers(api: FastAPI) -> None:
             Error(code, expected="a path of the API", seen=f"{request.method} {request.url.path[:200]}")
         )
         response.headers.update(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            response.headers["Allow"] = _allowed(api, request.url.path) or response.headers.get("Allow", "")
         return response
 
     @api.exception_handler(RequestValidationError)
@@ -297,10 +301,35 @@ def _add_problem_handlers(api: FastAPI) -> None:
         return _problem(Error("invariant", expected="an answer", seen=type(error).__name__))
 
 
+def _allowed(api: FastAPI, path: str) -> str:
+    """All methods that the document has for a path; the router names those of the first route only."""
+    described: dict[str, dict[str, Any]] = api.openapi()["paths"]
+    methods = described.get(path) or next(
+        (
+            found
+            for template, found in described.items()
+            if re.fullmatch(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(template)), path)
+        ),
+        {},
+    )
+    return ", ".join(sorted(method.upper() for method in methods))
+
+
 def _problem(error: Error) -> Response:
     document = problem_document(error)
-    headers = {"Retry-After": _RETRY_SECONDS[error.code]} if error.code in _RETRY_SECONDS else None
+    reasons = getattr(error, "reasons", ())
+    if reasons:
+        document["reasons"] = [
+            {"code": reason.code, "expected": reason.expected, "seen": reason.seen, "line": reason.line_id}
+            for reason in reasons
+        ]
     status = document["status"]
+    headers = {}
+    wait_seconds = getattr(error, "wait_seconds", None) or _RETRY_SECONDS.get(error.code)
+    if wait_seconds is not None:
+        headers["Retry-After"] = str(wait_seconds)
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(
         document, status_code=status if isinstance(status, int) else 500, headers=headers, media_type=PROBLEM_TYPE
     )
@@ -384,6 +413,8 @@ def _body(description: str, media_type: str, schema: dict[str, Any]) -> dict[str
     return {"requestBody": {"description": description, "required": True, "content": {media_type: {"schema": schema}}}}
 
 
+# No "type": whatever the bytes are, each line of them gets its own answer.
+_TALLY_SCHEMA: Final = {"contentMediaType": tallyfile.MEDIA_TYPE}
 _TALLY_RESPONSE: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {tallyfile.MEDIA_TYPE: {"schema": {"type": "string"}}, "application/json": {}}},
     "default": {"description": "A problem, with its code and next step", "content": {PROBLEM_TYPE: {}}},

@@ -137,15 +137,20 @@ def serve(
     with console.opened(data, database, as_json=as_json, service=True) as activation:
         keyset = activation.signer.keyset
 
-        def announce(url: str) -> None:
+        def announce(url: str, setup_code: str | None) -> None:
             view = {"url": url, "issuer": keyset.issuer, "root_fingerprint": keyset.root_fingerprint}
-            text = json.dumps(view, ensure_ascii=False) if as_json else f"{keyset.issuer} listens at {url}"
+            text = f"{keyset.issuer} listens at {url}"
+            if setup_code is not None:
+                view |= {"setup_url": f"{url}/set-up", "setup_code": setup_code}
+                text += f"\nFirst run: open {url}/set-up and use the set-up code {setup_code}"
+            text = json.dumps(view, ensure_ascii=False) if as_json else text
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
 
         if workers == 1:
             service.serve(activation, host=host, port=port, announce=announce)
             return
+        setup_code = service.make_setup_code(activation)
     # Opened above to refuse early; nothing that is open survives into the workers.
     with console.told(as_json):
         if not service.serve_with_workers(
@@ -153,7 +158,7 @@ def serve(
             workers,
             host=host,
             port=port,
-            announce=announce,
+            announce=lambda url: announce(url, setup_code),
         ):
             raise typer.Exit(console.REFUSED)
 

@@ -13,12 +13,17 @@ from contextlib import AbstractContextManager
 from typing import Final
 
 import uvicorn
+from fastapi import FastAPI
 
 from tallystick.activation import workers
 from tallystick.activation.api import Desk, create_api
 from tallystick.activation.app import Activation
 from tallystick.activation.batching import Batcher
 from tallystick.activation.chores import Chore, Chores
+from tallystick.activation.management import add_management
+from tallystick.activation.office import Office
+from tallystick.activation.office.signin import new_setup_code
+from tallystick.activation.portal import add_portal
 from tallystick.errors import Error, InvariantError
 
 SETTLE_SECONDS: Final = 60.0
@@ -32,10 +37,40 @@ class ServiceError(Error):
     """The process cannot serve."""
 
 
-def serve(activation: Activation, *, host: str, port: int, announce: Callable[[str], None]) -> None:
-    """Serve until a signal. ``announce`` gets the URL once it listens. Raises ``Error``."""
+def make_office(activation: Activation, batcher: Batcher) -> Office:
+    """What people do here, on the data of ``activation``."""
+    return Office(
+        store=activation.store,
+        signer=activation.signer,
+        policy=activation.settings.policy,
+        batcher=batcher,
+        clock=activation.now,
+        random_bytes=activation.random_bytes,
+    )
+
+
+def make_site(activation: Activation, batcher: Batcher, *, office: Office) -> FastAPI:
+    """Everything that is served: the API of the protocol, the management API, the pages."""
+    desk = Desk(store=activation.store, signer=activation.signer, batcher=batcher, clock=office.clock)
+    site = create_api(desk)
+    add_management(site, office)
+    add_portal(site, office)
+    return site
+
+
+def make_setup_code(activation: Activation) -> str | None:
+    """The code for the first-run page, while nobody can sign in."""
+    return new_setup_code(make_office(activation, _batcher(activation, lambda _: None)))
+
+
+def serve(activation: Activation, *, host: str, port: int, announce: Callable[[str, str | None], None]) -> None:
+    """Serve until a signal. Raises ``Error``.
+
+    ``announce`` gets the URL once it listens, and the set-up code of the first-run page while nobody can sign in.
+    """
     listener = _listen(host, port)
-    _serve(activation, listener, announce=lambda: announce(_url(listener)))
+    setup_code = make_setup_code(activation)
+    _serve(activation, listener, announce=lambda: announce(_url(listener), setup_code))
 
 
 def serve_with_workers(
@@ -46,7 +81,10 @@ def serve_with_workers(
     port: int,
     announce: Callable[[str], None],
 ) -> bool:
-    """The same with several processes. ``opened`` is called in each of them. Whether it ended as it was asked to."""
+    """The same with several processes. ``opened`` is called in each of them. Whether it ended as it was asked to.
+
+    The set-up code is the caller's to make: one for all.
+    """
 
     def work(listener: socket.socket, ready: Callable[[], None], gone: threading.Event) -> None:
         with opened() as activation:
@@ -71,12 +109,10 @@ def _serve(
         chores.stop()
         process.should_exit = True
 
-    batcher = Batcher(
-        activation.store, activation.signer, activation.settings.policy, clock=activation.now, on_broken=on_broken
-    )
-    desk = Desk(store=activation.store, signer=activation.signer, batcher=batcher, clock=activation.now)
+    batcher = _batcher(activation, on_broken)
+    office = make_office(activation, batcher)
     config = uvicorn.Config(
-        create_api(desk),
+        make_site(activation, batcher, office=office),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -99,6 +135,12 @@ def _serve(
         listener.close()
     if batcher.broken is not None:
         raise batcher.broken
+
+
+def _batcher(activation: Activation, on_broken: Callable[[InvariantError], None]) -> Batcher:
+    return Batcher(
+        activation.store, activation.signer, activation.settings.policy, clock=activation.now, on_broken=on_broken
+    )
 
 
 class _Process(uvicorn.Server):

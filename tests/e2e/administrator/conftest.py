@@ -17,9 +17,8 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PICTURES_VARIABLE = "TALLYSTICK_PICTURES"
+PICTURES_VARIABLE = "TALLYSTICK_SCREENSHOTS"
 PICTURES = Path(__file__).parents[3] / "docs" / "walkthroughs" / "pictures"
-AXE = Path(__file__).parents[2] / "support" / "axe.min.js"
 
 
 @pytest.fixture(scope="module")

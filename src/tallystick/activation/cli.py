@@ -119,6 +119,9 @@ def serve(
     data: Data,
     host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes a free one.")] = DEFAULT_PORT,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, max=64, help="How many processes: up to one for each core.")
+    ] = 1,
     database: Database = None,
     as_json: AsJson = False,
 ) -> None:
@@ -134,13 +137,30 @@ def serve(
     with console.opened(data, database, as_json=as_json, service=True) as activation:
         keyset = activation.signer.keyset
 
-        def announce(url: str) -> None:
+        def announce(url: str, setup_code: str | None) -> None:
             view = {"url": url, "issuer": keyset.issuer, "root_fingerprint": keyset.root_fingerprint}
-            text = json.dumps(view, ensure_ascii=False) if as_json else f"{keyset.issuer} listens at {url}"
+            text = f"{keyset.issuer} listens at {url}"
+            if setup_code is not None:
+                view |= {"setup_url": f"{url}/set-up", "setup_code": setup_code}
+                text += f"\nFirst run: open {url}/set-up and use the set-up code {setup_code}"
+            text = json.dumps(view, ensure_ascii=False) if as_json else text
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
 
-        service.serve(activation, host=host, port=port, announce=announce)
+        if workers == 1:
+            service.serve(activation, host=host, port=port, announce=announce)
+            return
+        setup_code = service.make_setup_code(activation)
+    # Opened above to refuse early; nothing that is open survives into the workers.
+    with console.told(as_json):
+        if not service.serve_with_workers(
+            lambda: console.opened(data, database, as_json=False, service=True),
+            workers,
+            host=host,
+            port=port,
+            announce=lambda url: announce(url, setup_code),
+        ):
+            raise typer.Exit(console.REFUSED)
 
 
 @app.command(epilog="Example: tallystick activation verify --data DIR")

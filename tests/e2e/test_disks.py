@@ -90,6 +90,7 @@ def test_an_activation_server_on_a_full_disk_refuses_whole_and_goes_on_when_ther
         site.processes.clear()
 
 
+@pytest.mark.slow
 def test_an_activation_server_on_a_read_only_disk_says_so_and_goes_on_when_it_is_mended(site, tmp_path):
     with small_disk(tmp_path / "disk", "4m") as disk:
         activation = site.activation(disk.path)
@@ -134,6 +135,7 @@ def test_a_technician_on_a_full_or_read_only_disk_is_told_and_goes_on_with_the_n
         assert activation.lines()[site.line]["available"] == 100
 
 
+@pytest.mark.slow
 def test_a_full_stick_keeps_the_old_file_whole_and_never_half_of_a_new_one(site, tmp_path):
     activation, server = site.activation(tmp_path), site.field_server(tmp_path)
     technician = site.technician(tmp_path / "home", activation, server)
@@ -159,7 +161,9 @@ def test_a_full_stick_keeps_the_old_file_whole_and_never_half_of_a_new_one(site,
         assert server.held() == {site.line: 2}
 
 
-@pytest.mark.parametrize("limit", [0, 4096, 20_000, 60_000, 200_000])
+@pytest.mark.parametrize(
+    "limit", [0, 60_000, *(pytest.param(size, marks=pytest.mark.slow) for size in (4096, 20_000, 110_000, 200_000))]
+)
 def test_whatever_write_of_a_command_finds_no_room_nothing_is_half_done(site, tmp_path, limit):
     """At every size of file at which the room may end: the database's, its log's, a reply's, a vault's."""
     activation, server = site.activation(tmp_path), site.field_server(tmp_path)
@@ -195,6 +199,7 @@ INITS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("party", INITS)
 def test_an_init_that_is_killed_or_finds_no_room_can_be_run_again(tmp_path, party):
     dice = random.Random(party)
@@ -226,7 +231,8 @@ def test_two_inits_at_once_make_one_party_and_the_other_says_so(tmp_path):
     for party, words in INITS.items():
         words = [*COMMAND, *words, "--data", str(tmp_path / party)]
         both = [
-            subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=surroundings()) for _ in range(2)
+            subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=surroundings())
+            for _ in range(2)
         ]
         ends = [(process.communicate(timeout=60)[1].decode(), process.returncode) for process in both]
         assert sorted(code for _, code in ends) == [0, 1], ends
@@ -243,7 +249,9 @@ def test_the_same_file_uploaded_twice_at_once_is_taken_once_and_answered_with_th
     activation.start()
     words = [*COMMAND, "activation", "message", str(up), "--data", str(activation.directory), "-o"]
     replies = [tmp_path / f"reply-{number}.tally" for number in range(3)]
-    running = [subprocess.Popen([*words, str(reply)], stdout=subprocess.DEVNULL, env=surroundings()) for reply in replies]
+    running = [
+        subprocess.Popen([*words, str(reply)], stdout=subprocess.DEVNULL, env=surroundings()) for reply in replies
+    ]
     status, _, answered = activation.call("POST", "/v1/messages", up.read_bytes())
     assert [process.wait(60) for process in running] == [0, 0, 0]
     assert status == 200
@@ -267,6 +275,7 @@ def test_the_same_file_uploaded_twice_at_once_is_taken_once_and_answered_with_th
     activation.verify()
 
 
+@pytest.mark.slow
 def test_commands_that_want_different_things_at_once_end_in_one_of_them(site, tmp_path):
     activation = site.activation(tmp_path)
     servers = [site.field_server(tmp_path, name) for name in ("roof", "cellar")]

@@ -24,6 +24,7 @@ from tallystick.protocol.envelope import PublicKey, Unverified, Verified, open_e
 from tallystick.protocol.keys import Keyset, KeysetClaims
 from tallystick.protocol.messages import EntitlementCertificate, EntitlementLine
 from tallystick.protocol.problems import WireError
+from tallystick.protocol.structs import know
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -388,3 +389,6 @@ def _parse_keyset(compact: str, root: str) -> Keyset:
 @lru_cache(maxsize=256)
 def _parse_certificate(compact: str) -> EntitlementCertificate:
     return messages.convert_claims(open_envelope(compact.encode()).payload, EntitlementCertificate)
+
+
+know(Trouble)

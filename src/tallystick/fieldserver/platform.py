@@ -31,6 +31,7 @@ from tallystick.fieldserver.vault import SLOTS, refuse_disk
 from tallystick.protocol.envelope import PrivateKey, encode_json
 from tallystick.protocol.messages import Claims, Facts, Text, convert_claims
 from tallystick.protocol.problems import WireError
+from tallystick.protocol.structs import know
 
 WALL_CLOCK: Final = time.time
 MONOTONIC: Final = time.monotonic
@@ -279,3 +280,6 @@ def _try_flock(file: int) -> bool:
             return False
         refuse_disk(error, "a disk that can lock files")
     return True
+
+
+know(Settings)

@@ -8,8 +8,10 @@ of files, which needs nothing, stands in for them.
 import random
 import subprocess
 import time
+from functools import partial
 
 import pytest
+
 from support.judge import Books
 from support.parties import COMMAND, TRACEBACK, Activation, FieldServer, Technician, run, small_disk, surroundings
 from support.tap import lines_of
@@ -211,7 +213,7 @@ def test_an_init_that_is_killed_or_finds_no_room_can_be_run_again(tmp_path, part
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env=surroundings(),
-            preexec_fn=(lambda size=size: limit_files(size)) if size is not None else None,
+            preexec_fn=None if size is None else partial(limit_files, size),  # noqa: PLW1509 - no threads here
         )
         if size is None:
             time.sleep(dice.uniform(0.2, 0.9))
@@ -228,8 +230,8 @@ def test_an_init_that_is_killed_or_finds_no_room_can_be_run_again(tmp_path, part
 
 
 def test_two_inits_at_once_make_one_party_and_the_other_says_so(tmp_path):
-    for party, words in INITS.items():
-        words = [*COMMAND, *words, "--data", str(tmp_path / party)]
+    for party, options in INITS.items():
+        words = [*COMMAND, *options, "--data", str(tmp_path / party)]
         both = [
             subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=surroundings())
             for _ in range(2)

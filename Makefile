@@ -68,6 +68,10 @@ ci: system-packages lint docs-check audit  ## everything, with PostgreSQL, Chrom
 	@$(MAKE) --no-print-directory simulate
 	HYPOTHESIS_PROFILE=ci $(PYTEST)
 
+.PHONY: bench
+bench: .venv/.dev  ## how fast it is, beside limits measured in the same run (ROWS='B1 B3', BENCH_SCALE=0.05)
+	@PYTHONPATH=tests $(BIN)/python -m benchmarks $(ROWS)
+
 .PHONY: format
 format: .venv/.dev  ## format the code, and fix what ruff can fix by itself
 	$(BIN)/ruff format .

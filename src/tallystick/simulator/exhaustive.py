@@ -164,7 +164,7 @@ def explore(
     return found
 
 
-class _Enough(Exception):  # noqa: N818 - a limit, not an error
+class _Enough(Exception):
     """A limit was reached."""
 
 

@@ -164,7 +164,7 @@ def explore(
     return found
 
 
-class _Enough(Exception):
+class _Enough(Exception):  # noqa: N818 - a limit, not an error
     """A limit was reached."""
 
 

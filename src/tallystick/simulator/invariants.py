@@ -32,7 +32,7 @@ _ACCUSATIONS: Final = frozenset({"rollback", "fork", "epoch-behind"})
 _ACCOUNTS: Final = ("available", "held", "returning", "quarantined", "retired")
 
 
-class Violation(Exception):
+class Violation(Exception):  # noqa: N818 - it is what was found
     """A promise is broken."""
 
     def __init__(self, promise: str, what: str) -> None:

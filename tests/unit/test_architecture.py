@@ -47,7 +47,7 @@ MAY_IMPORT = {
     "fieldserver/cli.py": COMMAND_LINE,
     "administrator/": WIRE,
     "administrator/network.py": {"httpx2", "msgspec"},
-    "administrator/app.py": {"platformdirs"},
+    "administrator/app.py": {"keyring", "platformdirs"},
     "administrator/console.py": COMMAND_LINE,
     "administrator/paper.py": {"fpdf"},
     "administrator/web/": {"jinja2", "markupsafe", "msgspec", "starlette"},

@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from tallystick.administrator.app import Administrator, administrator_on
 from tallystick.administrator.database import Database
 from tallystick.administrator.inventory import FieldServerRecord
+from tallystick.administrator.passwords import Sealer
 from tallystick.administrator.ports import PortError, Route, next_step_of
 from tallystick.administrator.web.jobs import Jobs
 from tallystick.domain.ids import DeviceId
@@ -68,6 +69,7 @@ class Desk:
     """The pages' own state, for as long as the program runs."""
 
     database: Database
+    sealer: Sealer
     environment: Environment
     jobs: Jobs = field(init=False)
     kept: Kept = field(default_factory=Kept)
@@ -78,7 +80,7 @@ class Desk:
 
     def opened(self) -> AbstractContextManager[Administrator]:
         """One run."""
-        return administrator_on(self.database, forced=self.forced)
+        return administrator_on(self.database, self.sealer, forced=self.forced)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

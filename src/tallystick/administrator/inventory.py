@@ -163,6 +163,12 @@ class Inventory:
             rows = sql.execute("SELECT device_id, name FROM field_servers").fetchall()
         return {DeviceId(row["device_id"]): row["name"] for row in rows}
 
+    def pinned_at(self, address: str) -> str | None:
+        """The fingerprint that is pinned for an address."""
+        with self._database.read() as sql:
+            row = sql.execute("SELECT fingerprint FROM field_servers WHERE address = ?", (address,)).fetchone()
+        return None if row is None else str(row["fingerprint"])
+
     def field_server(self, device_id: DeviceId) -> FieldServerRecord | None:
         """One by its device id."""
         with self._database.read() as sql:

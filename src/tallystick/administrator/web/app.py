@@ -64,6 +64,8 @@ _FORMS: Final[tuple[tuple[str, Handler], ...]] = (
     ("/servers/{device_id}/password", fieldservers.renew),
     ("/servers/{device_id}/remove", fieldservers.remove),
     ("/add", adding.add),
+    ("/add/find", adding.find),
+    ("/add/found", adding.add_found),
     ("/add/{number:int}", adding.pin_met),
     ("/plan/assign", plan.assign),
     ("/plan/entitlement", plan.add_entitlement),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ _IN_PAGES: Final = (
     ("tallystick admin sync", "“Carry what waits”"),
     ("tallystick admin add URL", "the page Add"),
 )
+_ACTIVATE: Final = re.compile(r"tallystick admin activate \S+")
 
 
 class Kept:
@@ -168,4 +170,4 @@ def in_pages(text: str) -> str:
     """A sentence with what to click in place of what to type."""
     for typed, clicked in _IN_PAGES:
         text = text.replace(typed, clicked)
-    return text
+    return _ACTIVATE.sub("tick it and press “Activate…”", text)

@@ -13,7 +13,7 @@ from typing import Annotated, Final
 
 import typer
 
-from tallystick.activation.commands import console, devices, entitlements, keys, messages
+from tallystick.activation.commands import console, devices, entitlements, keys, messages, remote
 from tallystick.activation.commands.console import AsJson, Data, Database
 from tallystick.errors import Error
 
@@ -303,3 +303,4 @@ app.add_typer(catalog_app, name="catalog")
 app.add_typer(keys.keys_app, name="keys")
 app.add_typer(entitlements.entitlement_app, name="entitlement")
 app.add_typer(entitlements.line_app, name="line")
+app.add_typer(remote.app, name="remote")

@@ -1,7 +1,7 @@
 """Old stored replies and grant digests that no field server can need any more.
 
 Guarantees: what decides is never pruned. Of every field server there stay its newest message and every grant at which
-it may be; of one on hold or declared lost, or not heard from since a restore, everything. The ledger, incidents,
+it may be; of one on hold, declared lost or rolled back, or not heard from since a restore, everything. The ledger, incidents,
 declarations and the trail stay for ever. Each page is a transaction of its own, beside a running activation server.
 """
 
@@ -19,7 +19,11 @@ from tallystick.activation.storage.tables import FIELD_SERVERS, GRANTS, MESSAGES
 
 ROWS: Final = 2000  # looked at in one transaction
 
-_SETTLED: Final = and_(FIELD_SERVERS.c.status == Status.ACTIVE.value, FIELD_SERVERS.c.recovering.is_(None))
+_SETTLED: Final = and_(
+    FIELD_SERVERS.c.status == Status.ACTIVE.value,
+    FIELD_SERVERS.c.recovering.is_(None),
+    FIELD_SERVERS.c.rolled_back_at.is_(None),
+)
 _OLD_MESSAGE: Final = and_(
     MESSAGES.c.taken_at < bindparam("before"),
     or_(FIELD_SERVERS.c.device_id.is_(None), and_(_SETTLED, MESSAGES.c.sequence < FIELD_SERVERS.c.sequence)),

@@ -28,6 +28,7 @@ from tallystick.activation import accounts, bundles
 from tallystick.activation.batching import Batcher
 from tallystick.activation.bundles import ChunkReader
 from tallystick.activation.files import FileError
+from tallystick.activation.operations import Operations, add_operations
 from tallystick.activation.ports import Signer
 from tallystick.activation.storage import SqlStore
 from tallystick.domain.entitlement import Entitlement, Line
@@ -56,6 +57,7 @@ class Desk:
     signer: Signer
     batcher: Batcher
     clock: Callable[[], int]
+    operations: Operations | None = None
 
 
 class Lookup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,6 +76,8 @@ def create_api(desk: Desk) -> FastAPI:
         redoc_url=None,
     )
     _add_problem_handlers(api)
+    if desk.operations is not None:
+        add_operations(api, desk.operations)
 
     @api.get("/healthz", summary="Whether this process works")
     async def healthz() -> dict[str, str]:
@@ -171,6 +175,9 @@ class _Exchange:
         batch = bundles.messages_of(lines)
         answers = await asyncio.wrap_future(self._desk.batcher.submit(batch)) if batch else []
         results = bundles.results_of(lines, answers)
+        if self._desk.operations is not None:
+            for result in results:
+                self._desk.operations.metrics.count_message(result.answer.outcome.value, result.answer.code)
         if self._as_json:
             for result in results:
                 self._write((b"," if self._results else b"[") + bundles.json_row(result))

@@ -16,10 +16,15 @@ from tallystick.activation.api import Desk, create_api
 from tallystick.activation.app import Activation
 from tallystick.activation.batching import Batcher
 from tallystick.activation.chores import Chore, Chores
+from tallystick.activation.metrics import Metrics
+from tallystick.activation.operations import Operations, look
 from tallystick.errors import Error, InvariantError
 
 SETTLE_SECONDS: Final = 60.0
 KEYS_SECONDS: Final = 2.0
+EVENTS_SECONDS: Final = 1.0
+MAIL_SECONDS: Final = 30.0
+PRUNE_SECONDS: Final = 3600.0
 CHORES_GRACE_SECONDS: Final = 15.0
 GRACE_SECONDS: Final = 10
 _BACKLOG: Final = 2048
@@ -40,7 +45,13 @@ def serve(activation: Activation, *, host: str, port: int, announce: Callable[[s
     batcher = Batcher(
         activation.store, activation.signer, activation.settings.policy, clock=activation.now, on_broken=on_broken
     )
-    desk = Desk(store=activation.store, signer=activation.signer, batcher=batcher, clock=activation.now)
+    desk = Desk(
+        store=activation.store,
+        signer=activation.signer,
+        batcher=batcher,
+        clock=activation.now,
+        operations=_operations(activation, batcher),
+    )
     config = uvicorn.Config(
         create_api(desk),
         log_config=None,
@@ -67,6 +78,25 @@ def serve(activation: Activation, *, host: str, port: int, announce: Callable[[s
         raise batcher.broken
 
 
+def _operations(activation: Activation, batcher: Batcher) -> Operations:
+    store, signer = activation.store, activation.signer
+
+    def check() -> None:
+        if batcher.broken is not None:
+            raise batcher.broken
+
+    return Operations(
+        store=store,
+        signer=signer,
+        dispatcher=activation.dispatcher(),
+        metrics=Metrics(lambda: look(store, signer)),
+        token=activation.settings.operations_token,
+        logs_requests=activation.settings.log.requests,
+        random_bytes=activation.random_bytes,
+        check=check,
+    )
+
+
 class _Process(uvicorn.Server):
     """uvicorn, which says when it listens."""
 
@@ -81,10 +111,21 @@ class _Process(uvicorn.Server):
 
 
 def _chores(activation: Activation) -> list[Chore]:
-    return [
+    dispatcher, digest = activation.dispatcher(), activation.digest()
+
+    def tell() -> None:
+        dispatcher.place_all()
+        digest.run_once()
+
+    chores = [
+        Chore(name="sending events", seconds=EVENTS_SECONDS, work=dispatcher.run_once),
+        Chore(name="forgetting old events", seconds=PRUNE_SECONDS, work=dispatcher.prune),
         Chore(name="settling quarantines", seconds=SETTLE_SECONDS, work=activation.settle),
         Chore(name="looking for new keys", seconds=KEYS_SECONDS, work=activation.signer.refresh),
     ]
+    if activation.settings.mail.host is not None:
+        chores.append(Chore(name="telling people by mail", seconds=MAIL_SECONDS, work=tell))
+    return chores
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -263,7 +263,7 @@ def test_a_hand_over_counts_only_if_the_old_root_signed_it():
     header = envelope.encode_base64url(
         envelope.encode_json({"alg": "EdDSA", "typ": keys.ROOT, "kid": ROOT.public.thumbprint})
     )
-    _, payload, stolen = OTHER_ROOT.sign(messages.ROOT, statement.payload).split(".")
+    _, payload, stolen = OTHER_ROOT.sign(keys.ROOT, statement.payload).split(".")
     assert code(lambda: keys.parse_handover(opened(f"{header}.{payload}.{stolen}"))) == "signature-wrong"
     assert code(lambda: keys.parse_handover(opened(ROOT.sign(KEYS, statement.payload)))) == "kind-unexpected"
     to_itself = keys.make_handover(ROOT, issuer="Maker", version=5, issued_at=5, successor=ROOT.public)

@@ -1,8 +1,20 @@
 """Durable storage on SQLite and PostgreSQL: all SQL of the activation server is here."""
 
 from tallystick.activation.storage.dialects import DatabaseError
+from tallystick.activation.storage.events import Delivery, EventTables, PlacedEvent, Webhook
 from tallystick.activation.storage.schema import migrate
 from tallystick.activation.storage.store import SqlStore, migrate_database, open_store
 from tallystick.activation.storage.transaction import SqlTransaction
 
-__all__ = ["DatabaseError", "SqlStore", "SqlTransaction", "migrate", "migrate_database", "open_store"]
+__all__ = [
+    "DatabaseError",
+    "Delivery",
+    "EventTables",
+    "PlacedEvent",
+    "SqlStore",
+    "SqlTransaction",
+    "Webhook",
+    "migrate",
+    "migrate_database",
+    "open_store",
+]

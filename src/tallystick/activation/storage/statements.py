@@ -20,6 +20,7 @@ from tallystick.activation.storage.tables import (
     KINDS,
     LINES,
     MESSAGES,
+    OUTBOX,
     PRODUCTS,
 )
 
@@ -86,6 +87,7 @@ INSERT_ENTRY: Final = insert(ENTRIES)
 INSERT_MESSAGE: Final = insert(MESSAGES)
 INSERT_GRANT: Final = insert(GRANTS)
 INSERT_INCIDENT: Final = insert(INCIDENTS)
+INSERT_OUTBOX: Final = insert(OUTBOX)
 INSERT_LINE: Final = insert(LINES)
 INSERT_ENTITLEMENT: Final = insert(ENTITLEMENTS)
 INSERT_KIND: Final = insert(KINDS)

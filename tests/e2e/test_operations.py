@@ -119,26 +119,28 @@ def test_events_survive_a_kill_between_commit_and_delivery(tmp_path, receiver):
 def test_metrics_readiness_request_ids_and_json_logs(tmp_path):
     data, _, _ = make_activation(tmp_path)
     env = {"TALLYSTICK_LOG_FORMAT": "json", "TALLYSTICK_LOG_LEVEL": "info", "TALLYSTICK_LOG_REQUESTS": "true"}
-    with (tmp_path / "log").open("wb") as log:
-        with serving("activation", "serve", "--data", data, "--port", "0", env=env, stderr=log) as (told, _):
-            url = told["url"]
-            ready = httpx2.get(f"{url}/readyz")
-            assert (ready.status_code, ready.json()["status"]) == (200, "ready")
-            assert set(ready.json()["checks"]) == {"process", "keys", "database"}
-            given = httpx2.get(f"{url}/healthz", headers={"X-Request-Id": "mine-1"})
-            assert given.headers["x-request-id"] == "mine-1"
-            made = httpx2.get(f"{url}/healthz", headers={"X-Request-Id": "no good\u00e9".encode("latin-1")})
-            assert re.fullmatch("[0-9a-f]{16}", made.headers["x-request-id"])
-            missing = httpx2.get(f"{url}/nonsense")
-            assert (missing.status_code, "x-request-id" in missing.headers) == (404, True)
-            httpx2.post(f"{url}/v1/messages", content=b"nonsense\n")
-            text = httpx2.get(f"{url}/metrics").text
-            assert 'tallystick_messages_total{code="envelope-malformed",outcome="error"} 1.0' in text
-            assert 'tallystick_http_requests_total{method="GET",route="/healthz",status="200"} 2.0' in text
-            assert 'route="none",status="404"' in text
-            assert "tallystick_database_up 1.0" in text
-            assert httpx2.get(f"{url}/metrics", headers={"X-Forwarded-For": "1.2.3.4"}).status_code == 401
-            assert httpx2.get(f"{url}/v1/events").status_code == 401  # no token is set: closed
+    with (
+        (tmp_path / "log").open("wb") as log,
+        serving("activation", "serve", "--data", data, "--port", "0", env=env, stderr=log) as (told, _),
+    ):
+        url = told["url"]
+        ready = httpx2.get(f"{url}/readyz")
+        assert (ready.status_code, ready.json()["status"]) == (200, "ready")
+        assert set(ready.json()["checks"]) == {"process", "keys", "database"}
+        given = httpx2.get(f"{url}/healthz", headers={"X-Request-Id": "mine-1"})
+        assert given.headers["x-request-id"] == "mine-1"
+        made = httpx2.get(f"{url}/healthz", headers={"X-Request-Id": "no good\u00e9".encode("latin-1")})
+        assert re.fullmatch("[0-9a-f]{16}", made.headers["x-request-id"])
+        missing = httpx2.get(f"{url}/nonsense")
+        assert (missing.status_code, "x-request-id" in missing.headers) == (404, True)
+        httpx2.post(f"{url}/v1/messages", content=b"nonsense\n")
+        text = httpx2.get(f"{url}/metrics").text
+        assert 'tallystick_messages_total{code="envelope-malformed",outcome="error"} 1.0' in text
+        assert 'tallystick_http_requests_total{method="GET",route="/healthz",status="200"} 2.0' in text
+        assert 'route="none",status="404"' in text
+        assert "tallystick_database_up 1.0" in text
+        assert httpx2.get(f"{url}/metrics", headers={"X-Forwarded-For": "1.2.3.4"}).status_code == 401
+        assert httpx2.get(f"{url}/v1/events").status_code == 401  # no token is set: closed
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     ours = [line for line in lines if line.get("request_id") == "mine-1"]
     assert ours

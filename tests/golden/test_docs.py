@@ -62,6 +62,8 @@ def test_an_example_is_a_golden_message(name, line, how, shown):
 def test_every_kind_of_message_has_an_example_and_a_heading():
     shown = {decoded((GOLDEN / f"{name}.tally").read_text("utf-8").split()[0], 0)["typ"] for name, *_ in EXAMPLES}
     kinds = {value for name, value in vars(messages).items() if isinstance(value, str) and value.endswith("+jwt")}
+    kinds.remove(messages.ROOT)  # travels only inside of keysets
+    assert f"`{messages.ROOT}`" in (DOCS / "protocol" / "keys.md").read_text("utf-8")
     assert shown == kinds
     assert set(re.findall(r"^### `(\S+\+jwt)`$", PROTOCOL, re.MULTILINE)) == kinds
 

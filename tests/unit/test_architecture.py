@@ -12,7 +12,7 @@ import pytest
 import tallystick
 
 SOURCE = Path(tallystick.__file__).parent
-WIRE = {"cryptography", "joserfc", "msgspec"}
+WIRE = {"cryptography", "msgspec"}
 COMMAND_LINE = {"rich", "typer"}
 
 # The longest name that a file's path begins with decides.
@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "activation/": WIRE,
     "activation/api.py": {"fastapi", "msgspec", "starlette"},
     "activation/portal/": {"jinja2", "markupsafe", "msgspec", "python_multipart", "starlette"},
-    "activation/storage/": {"alembic", "msgspec", "sqlalchemy"},  # all SQL is here
+    "activation/storage/": {"alembic", "msgspec", "psycopg", "sqlalchemy"},  # all SQL is here
     "activation/catalog.py": {"msgspec", "yaml"},
     "activation/accounts.py": {"argon2", "itsdangerous", "msgspec"},
     "activation/service.py": {"uvicorn"},

@@ -195,6 +195,42 @@ def migrate(data: Data, database: Database = None, as_json: AsJson = False) -> N
             )
 
 
+@app.command(
+    "copy-database",
+    epilog="Example: tallystick activation copy-database --data DIR --to postgresql+psycopg://localhost/tallystick",
+)
+def copy_database(
+    data: Data,
+    to: Annotated[str, typer.Option("--to", metavar="URL", help="An empty database, which gets the schema too.")],
+    database: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy everything into another database, SQLite to PostgreSQL say, and verify the copy. Stop serve first."""
+    from tallystick.activation.app import database_url
+    from tallystick.activation.storage import copy_database, open_store
+
+    with console.told(as_json):
+        copied: dict[str, int] = {}
+        source, target = open_store(database_url(data, database)), None
+        try:
+            target = open_store(to, create=True)
+            report = copy_database(source, target, advance=copied.__setitem__)
+        finally:
+            source.close()
+            if target is not None:
+                target.close()
+        if as_json:
+            view = {"rows": copied, "lines": report.lines, "entries": report.entries}
+            console.print_json(view | {"field_servers": report.field_servers, "green": report.is_green})
+            return
+        console.say(
+            f"{sum(copied.values())} rows in {len(copied)} tables are copied, and the books of the copy add up."
+        )
+        console.say(
+            f"Next: in {data}/settings.toml set database to the new one, and start serve. Keep the old one away."
+        )
+
+
 _EXAMPLE: Final = "Example: tallystick activation"
 app.command("message", epilog=f"{_EXAMPLE} message request.tally -o reply.tally --data DIR")(messages.message)
 app.command("lines", epilog=f"{_EXAMPLE} lines --data DIR")(entitlements.lines)

@@ -149,19 +149,17 @@ class _Desk:
         self.now = now
         self.books = Books(transaction, signer, now=now)
         self.books.load({message.request.device_id for message in batch})
-        digests = {message.digest for message in batch}
-        self.answers = dict(transaction.load_answers(digests))
-        new = [message for message in batch if message.digest not in self.answers]
-        self.used = transaction.load_used_sequences(
-            {(message.request.device_id, message.request.sequence) for message in new}
-        )
-        self.grant_digests = transaction.load_grant_digests(
-            {
+        past = transaction.load_past(
+            digests={message.digest for message in batch},
+            sequences={(message.request.device_id, message.request.sequence) for message in batch},
+            grants={
                 (message.request.device_id, message.request.applied.number)
-                for message in new
+                for message in batch
                 if message.request.applied is not None
-            }
+            },
         )
+        self.answers, self.used, self.grant_digests = past.answers, past.sequences, past.grants
+        new = [message for message in batch if message.digest not in self.answers]
         strangers = {
             message.request.facts.host_id
             for message in new

@@ -215,6 +215,19 @@ class Changes:
     events: list[Event] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """What happened before a batch, as far as the batch asks for it.
+
+    ``answers``: stored ones, verbatim. ``sequences``: which message used a sequence of a field server (where two did,
+    the first). ``grants``: the digest of a grant by its number.
+    """
+
+    answers: dict[Digest, Answer]
+    sequences: dict[tuple[DeviceId, int], Digest]
+    grants: dict[tuple[DeviceId, int], Digest]
+
+
 class Transaction(Protocol):
     """One unit of work. ``load_*_for_update`` lock their rows, in id order, until the commit."""
 
@@ -224,14 +237,14 @@ class Transaction(Protocol):
     def load_lines_for_update(self, ids: Collection[LineId]) -> dict[LineId, Line]:
         """Known lines among ``ids``, with their products as the catalog has them now."""
 
-    def load_answers(self, digests: Collection[Digest]) -> dict[Digest, Answer]:
-        """Stored answers, verbatim."""
-
-    def load_used_sequences(self, keys: Collection[tuple[DeviceId, int]]) -> dict[tuple[DeviceId, int], Digest]:
-        """Which message used a sequence."""
-
-    def load_grant_digests(self, keys: Collection[tuple[DeviceId, int]]) -> dict[tuple[DeviceId, int], Digest]:
-        """The digest of a grant by its number."""
+    def load_past(
+        self,
+        *,
+        digests: Collection[Digest],
+        sequences: Collection[tuple[DeviceId, int]],
+        grants: Collection[tuple[DeviceId, int]],
+    ) -> Past:
+        """What is known about messages, sequences and grant numbers. Load the field servers for update before."""
 
     def load_host_id_owners(self, host_ids: Collection[str]) -> dict[str, list[DeviceId]]:
         """Field servers in service (active or on hold) by host id."""

@@ -14,17 +14,13 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Never, TypeGuard
 
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from joserfc import jws
-from joserfc.errors import JoseError
-from joserfc.jwk import OKPKey
-from joserfc.jws import JWSRegistry
 
 from tallystick.domain.ids import DeviceId, Digest
 from tallystick.protocol.problems import WireError
@@ -38,13 +34,7 @@ _HEADER_NAMES: Final = {"alg", "typ", "kid", "jwk"}
 _SHAPE: Final = re.compile(rb"[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{86}")
 _NAME: Final = re.compile(r"[\x21-\x7e]{1,64}")
 _DIGEST_BYTES: Final = 32
-
-# Ed25519 under both its names and nothing else; without joserfc's warning that RFC 9864 renames EdDSA, because EdDSA is
-# what every library reads.
-_REGISTRY: Final = JWSRegistry(algorithms=list(_ALGORITHMS))
-_REGISTRY.algorithms = {name: copy(JWSRegistry.algorithms[name]) for name in _ALGORITHMS}
-for _model in _REGISTRY.algorithms.values():
-    _model.security_warning = None
+_HEADER_BYTES_KEPT: Final = 512  # of a longer one (white space is allowed in it) nothing is remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +51,7 @@ class PublicKey:
     @property
     def thumbprint(self) -> str:
         """RFC 7638 thumbprint: a field server's device id, a signing key's ``kid``."""
-        canonical = json.dumps(self.jwk, separators=(",", ":"), sort_keys=True)
-        return encode_base64url(hashlib.sha256(canonical.encode()).digest())
+        return _thumbprint(self.x)
 
     @property
     def device_id(self) -> DeviceId:
@@ -73,32 +62,32 @@ class PublicKey:
 class PrivateKey:
     """An Ed25519 private key, from 32 random bytes. It never shows itself."""
 
-    __slots__ = ("_jose", "public")
+    __slots__ = ("_key", "public")
 
     def __init__(self, seed: bytes) -> None:
-        key = Ed25519PrivateKey.from_private_bytes(seed)
-        self._jose = OKPKey.import_key(key)
-        raw = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        self._key = Ed25519PrivateKey.from_private_bytes(seed)
+        raw = self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         self.public = PublicKey(encode_base64url(raw))
 
     def seed(self) -> bytes:
         """The 32 secret bytes, for durable storage only."""
-        key = self._jose.private_key
-        if not isinstance(key, Ed25519PrivateKey):  # the constructor admits no other
-            raise TypeError
-        return key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+        return self._key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
 
     def sign(self, typ: str, payload: bytes, *, with_jwk: bool = False) -> str:
         """One compact envelope over ``payload``; the header names the key by ``kid``, or carries it (``jwk``)."""
-        name = {"jwk": self.public.jwk} if with_jwk else {"kid": self.public.thumbprint}
-        return jws.serialize_compact({"alg": ALGORITHM, "typ": typ, **name}, payload, self._jose, registry=_REGISTRY)
+        return seal(self.public, typ, payload, self._key.sign, with_jwk=with_jwk)
 
 
-def seal(public: PublicKey, typ: str, payload: bytes, sign: Callable[[bytes], bytes]) -> str:
-    """The envelope that ``PrivateKey.sign`` would make, where the private key is elsewhere and only signs bytes."""
-    header = encode_json({"alg": ALGORITHM, "typ": typ, "kid": public.thumbprint})
-    signed = f"{encode_base64url(header)}.{encode_base64url(payload)}"
-    return f"{signed}.{encode_base64url(sign(signed.encode()))}"
+def seal(public: PublicKey, typ: str, payload: bytes, sign: Callable[[bytes], bytes], *, with_jwk: bool = False) -> str:
+    """The envelope over ``payload``, where ``sign`` signs bytes with the private key of ``public``."""
+    signed = _header(public, typ, with_jwk) + b"." + _base64url(payload)
+    return (signed + b"." + _base64url(sign(signed))).decode("ascii")
+
+
+@lru_cache(maxsize=256)  # a party has few keys, and says few kinds of things
+def _header(public: PublicKey, typ: str, with_jwk: bool) -> bytes:  # noqa: FBT001 - the key of a cache
+    name = {"jwk": public.jwk} if with_jwk else {"kid": public.thumbprint}
+    return _base64url(encode_json({"alg": ALGORITHM, "typ": typ, **name}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +132,14 @@ def open_envelope(line: bytes) -> Unverified:
         raise WireError("envelope-malformed", expected="three base64url parts joined by dots", seen=_glimpse(line))
     header_part, payload_part, signature_part = line.split(b".")
     _strict_base64url(signature_part)
-    header = parse_json(_strict_base64url(header_part))
+    open_header = _open_header if len(header_part) <= _HEADER_BYTES_KEPT else _open_header.__wrapped__
+    typ, kid, jwk = open_header(header_part)
+    return Unverified(compact=line.decode("ascii"), typ=typ, kid=kid, jwk=jwk, payload=_strict_base64url(payload_part))
+
+
+@lru_cache(maxsize=4096)  # whoever speaks often always begins with the same bytes
+def _open_header(part: bytes) -> tuple[str, str | None, PublicKey | None]:
+    header = parse_json(_strict_base64url(part))
     if not isinstance(header, dict) or not header.keys() <= _HEADER_NAMES:
         _refuse_header("only alg, typ, kid and jwk", "other names")
     if header.get("alg") not in _ALGORITHMS:
@@ -151,20 +147,15 @@ def open_envelope(line: bytes) -> Unverified:
     typ, kid, jwk = header.get("typ"), header.get("kid"), header.get("jwk")
     if not _is_name(typ) or ("kid" in header) == ("jwk" in header) or not (_is_name(kid) or "jwk" in header):
         _refuse_header("a typ, and either a kid or a jwk", "something else")
-    return Unverified(
-        compact=line.decode("ascii"),
-        typ=typ,
-        kid=kid,
-        jwk=parse_public_jwk(jwk) if "jwk" in header else None,
-        payload=_strict_base64url(payload_part),
-    )
+    return typ, kid, parse_public_jwk(jwk) if "jwk" in header else None
 
 
 def verify(envelope: Unverified, key: PublicKey) -> Verified:
     """Check the signature with ``key``, and nothing else. Raises ``WireError`` (``signature-wrong``)."""
+    signed, _, signature = envelope.compact.encode("ascii").rpartition(b".")
     try:
-        jws.deserialize_compact(envelope.compact, _jose_key(key.x), registry=_REGISTRY)
-    except (JoseError, ValueError):
+        _public_key(key.x).verify(_strict_base64url(signature), signed)
+    except (InvalidSignature, ValueError):  # ValueError: no point of the curve
         raise WireError(
             "signature-wrong", expected=f"a signature by key {key.thumbprint[:12]}", seen="one that does not fit"
         ) from None
@@ -220,7 +211,7 @@ def printable(text: str, length_max: int) -> str:
 
 def encode_base64url(data: bytes) -> str:
     """Base64url without padding."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+    return _base64url(data).decode("ascii")
 
 
 def decode_base64url(text: str) -> bytes:
@@ -232,8 +223,18 @@ def decode_base64url(text: str) -> bytes:
 
 
 @lru_cache(maxsize=4096)
-def _jose_key(x: str) -> OKPKey:
-    return OKPKey.import_key(Ed25519PublicKey.from_public_bytes(decode_base64url(x)))
+def _public_key(x: str) -> Ed25519PublicKey:
+    return Ed25519PublicKey.from_public_bytes(decode_base64url(x))
+
+
+@lru_cache(maxsize=4096)
+def _thumbprint(x: str) -> str:
+    canonical = f'{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}'  # RFC 7638: sorted, no space; x needs no escape
+    return encode_base64url(hashlib.sha256(canonical.encode()).digest())
+
+
+def _base64url(data: bytes) -> bytes:
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
 def _strict_base64url(part: bytes) -> bytes:
@@ -241,7 +242,7 @@ def _strict_base64url(part: bytes) -> bytes:
         data = base64.b64decode(part + b"=" * (-len(part) % 4), b"-_", validate=True)
     except (binascii.Error, ValueError):
         raise WireError("envelope-malformed", expected="base64url", seen=_glimpse(part)) from None
-    if base64.urlsafe_b64encode(data).rstrip(b"=") != part:
+    if _base64url(data) != part:
         raise WireError("envelope-malformed", expected="canonical base64url", seen=_glimpse(part[-20:]))
     return data
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, Final
 
-from joserfc.errors import JoseError
+from cryptography.exceptions import InvalidSignature
 
 from tallystick.protocol import envelope
 
@@ -16,57 +16,71 @@ REMEMBERED_MAX: Final = 200_000
 KEYS_MAX: Final = 5_000
 
 
-class _Remembering:
-    """Stands where ``protocol.envelope`` finds joserfc's two functions."""
+class _PublicKey:
+    """Verifies as the key does, each signature once."""
+
+    def __init__(self, key: Any) -> None:
+        self._key = key
+
+    def verify(self, signature: bytes, data: bytes) -> None:
+        """Raises ``InvalidSignature``."""
+        if not _fits(self, signature, data):
+            raise InvalidSignature
+
+    def fits(self, signature: bytes, data: bytes) -> bool:
+        """Whether it does, by arithmetic."""
+        try:
+            self._key.verify(signature, data)
+        except InvalidSignature:
+            return False
+        return True
+
+
+class _PrivateKey:
+    """Signs as the key does, the same bytes once."""
+
+    def __init__(self, key: Any) -> None:
+        self._key = key
+        self.public_key = key.public_key
+        self.private_bytes = key.private_bytes
+
+    def sign(self, data: bytes) -> bytes:
+        """One signature."""
+        return _signature(self, data)
+
+    def make(self, data: bytes) -> bytes:
+        """The signature, by arithmetic."""
+        signature: bytes = self._key.sign(data)
+        return signature
+
+
+class _PrivateKeys:
+    """Stands where ``protocol.envelope`` finds the class of private keys."""
 
     def __init__(self, original: Any) -> None:
         self._original = original
-        self._verify = lru_cache(maxsize=REMEMBERED_MAX)(self._verify_once)
-        self._sign = lru_cache(maxsize=REMEMBERED_MAX)(self._sign_once)
-        self._keys: dict[int, Any] = {}
 
-    def deserialize_compact(self, compact: str, key: Any, *, registry: Any) -> Any:
-        """Whether the signature fits. Nothing but the exception is used by the caller."""
-        name = self._name(key, registry)
-        error = self._verify(compact, name)
-        if error is not None:
-            raise error
-        return None
-
-    def serialize_compact(self, header: dict[str, Any], payload: bytes, key: Any, *, registry: Any) -> str:
-        """One compact envelope."""
-        name = self._name(key, registry)
-        return self._sign(_frozen(header), payload, name)
-
-    def _name(self, key: Any, registry: Any) -> int:
-        """A name for a key that holds as long as the key is kept here; keys compare by what they are, not by value."""
-        if len(self._keys) >= KEYS_MAX:
-            self._keys.clear()
-            self._verify.cache_clear()
-            self._sign.cache_clear()
-        self._keys[id(key)] = (key, registry)
-        return id(key)
-
-    def _verify_once(self, compact: str, name: int) -> JoseError | ValueError | None:
-        key, registry = self._keys[name]
-        try:
-            self._original.deserialize_compact(compact, key, registry=registry)
-        except (JoseError, ValueError) as error:
-            return error
-        return None
-
-    def _sign_once(self, header: tuple[tuple[str, Any], ...], payload: bytes, name: int) -> str:
-        key, registry = self._keys[name]
-        thawed = {key_: dict(value) if isinstance(value, tuple) else value for key_, value in header}
-        signed: str = self._original.serialize_compact(thawed, payload, key, registry=registry)
-        return signed
+    @lru_cache(maxsize=KEYS_MAX)  # noqa: B019 - there is one, for as long as the process runs
+    def from_private_bytes(self, seed: bytes) -> _PrivateKey:
+        """A key from its seed: the same one for the same seed."""
+        return _PrivateKey(self._original.from_private_bytes(seed))
 
 
-def _frozen(header: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple((name, tuple(value.items()) if isinstance(value, dict) else value) for name, value in header.items())
+@lru_cache(maxsize=REMEMBERED_MAX)
+def _fits(key: _PublicKey, signature: bytes, data: bytes) -> bool:
+    return key.fits(signature, data)
+
+
+@lru_cache(maxsize=REMEMBERED_MAX)
+def _signature(key: _PrivateKey, data: bytes) -> bytes:
+    return key.make(data)
 
 
 def remember_signatures() -> None:
     """From now on, in this process. More than once is once."""
-    if not isinstance(envelope.jws, _Remembering):
-        envelope.jws = _Remembering(envelope.jws)  # type: ignore[assignment]
+    below: Any = envelope  # what is replaced is not for others
+    if isinstance(below.Ed25519PrivateKey, _PrivateKeys):
+        return
+    original = below._public_key.__wrapped__  # noqa: SLF001 - one level below, as said above
+    below._public_key = lru_cache(maxsize=KEYS_MAX)(lambda x: _PublicKey(original(x)))  # noqa: SLF001
+    below.Ed25519PrivateKey = _PrivateKeys(below.Ed25519PrivateKey)

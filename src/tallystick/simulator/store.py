@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from tallystick.activation.ports import (
-    Answer,
     Changes,
     FieldServer,
     Holding,
     Incident,
     IssuedGrant,
     LostDeclaration,
+    Past,
     Status,
     TakenMessage,
     Transaction,
@@ -95,17 +95,20 @@ class MemoryTransaction:
         products = self.tables.catalog.products
         return {key: replace(line, product=products.get(line.product.sku, line.product)) for key, line in found.items()}
 
-    def load_answers(self, digests: Collection[Digest]) -> dict[Digest, Answer]:
+    def load_past(
+        self,
+        *,
+        digests: Collection[Digest],
+        sequences: Collection[tuple[DeviceId, int]],
+        grants: Collection[tuple[DeviceId, int]],
+    ) -> Past:
         """See ``activation.ports.Transaction``."""
-        return {key: self.tables.messages[key].answer for key in digests if key in self.tables.messages}
-
-    def load_used_sequences(self, keys: Collection[tuple[DeviceId, int]]) -> dict[tuple[DeviceId, int], Digest]:
-        """See ``activation.ports.Transaction``."""
-        return {key: self.tables.sequences[key] for key in keys if key in self.tables.sequences}
-
-    def load_grant_digests(self, keys: Collection[tuple[DeviceId, int]]) -> dict[tuple[DeviceId, int], Digest]:
-        """See ``activation.ports.Transaction``."""
-        return {key: self.tables.grants[key].digest for key in keys if key in self.tables.grants}
+        tables = self.tables
+        return Past(
+            answers={key: tables.messages[key].answer for key in digests if key in tables.messages},
+            sequences={key: tables.sequences[key] for key in sequences if key in tables.sequences},
+            grants={key: tables.grants[key].digest for key in grants if key in tables.grants},
+        )
 
     def load_host_id_owners(self, host_ids: Collection[str]) -> dict[str, list[DeviceId]]:
         """See ``activation.ports.Transaction``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import warnings
 from dataclasses import replace
@@ -79,7 +80,7 @@ def digest_of(office, settings):
         settings=WebhookSettings(),
         kept_days=90,
         clock=lambda: office.now,
-        random_bytes=lambda count: (str(office.now) + "x" * count).encode()[:count],
+        random_bytes=os.urandom,
     )
     placed.place_all()
     return Digest(store=office.store, settings=settings, issuer="Maker", clock=lambda: office.now, send=send_mail)

@@ -163,11 +163,14 @@ class TestWhatIsSavedIsLoaded:
         )
         key, nothing = (server.device_id, 5), (server.device_id, 6)
         with_tx = store.transact
-        assert with_tx(lambda tx: tx.load_answers([digest, Digest("no")])) == {digest: answer}
-        assert with_tx(lambda tx: tx.load_used_sequences([key, nothing])) == {key: digest}
-        assert with_tx(lambda tx: tx.load_grant_digests([(server.device_id, 3), nothing])) == {
-            (server.device_id, 3): grant.digest
-        }
+        past = with_tx(
+            lambda tx: tx.load_past(
+                digests=[digest, Digest("no")], sequences=[key, nothing], grants=[(server.device_id, 3), nothing]
+            )
+        )
+        assert past.answers == {digest: answer}
+        assert past.sequences == {key: digest}
+        assert past.grants == {(server.device_id, 3): grant.digest}
         assert with_tx(lambda tx: tx.load_issued_grant(server.device_id, 3)) == grant
         assert with_tx(lambda tx: tx.load_issued_grant(server.device_id, 4)) is None
         assert with_tx(lambda tx: tx.find_incidents()) == incidents[::-1]
@@ -192,7 +195,8 @@ class TestWhatIsSavedIsLoaded:
                 answer=Answer(digest=Digest(digest), outcome=Outcome.REFUSED, reply=("x",)),
             )
             save(store, messages=[message])
-        assert store.read(lambda tx: tx.load_used_sequences([("d", 1)])) == {("d", 1): "b" * 43}
+        past = store.read(lambda tx: tx.load_past(digests=[], sequences=[("d", 1)], grants=[]))
+        assert past.sequences == {("d", 1): "b" * 43}
 
     def test_two_thousand_at_once(self, store):
         servers = [device(f"{number:05}", name=f"n{number}", host_id=f"h{number}") for number in range(2000)]
@@ -202,7 +206,8 @@ class TestWhatIsSavedIsLoaded:
         assert list(found) == sorted(ids)
         assert len(store.transact(lambda tx: tx.load_host_id_owners([server.host_id for server in servers]))) == 2000
         keys = [(device_id, 1) for device_id in ids]
-        assert store.transact(lambda tx: tx.load_used_sequences(keys)) == {}
+        past = store.transact(lambda tx: tx.load_past(digests=ids, sequences=keys, grants=keys))
+        assert (past.answers, past.sequences, past.grants) == ({}, {}, {})
         first = store.read(lambda tx: tx.find_field_servers(limit=999))
         rest = store.read(lambda tx: tx.find_field_servers(after=first[-1].device_id, limit=2000))
         assert (first + rest, len(first)) == (servers, 999)

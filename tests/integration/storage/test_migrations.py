@@ -10,7 +10,6 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
 from support.office import Office
-from tallystick.activation import storage
 from tallystick.activation.storage import DatabaseError, open_store, schema
 from tallystick.activation.storage.dialects import dialect_for
 from tallystick.activation.storage.tables import METADATA
@@ -20,7 +19,7 @@ def migrate(url):
     dialect = dialect_for(url)
     engine = dialect.open_engine(create=True)
     try:
-        return storage.migrate(engine, dialect)
+        return schema.migrate(engine, dialect)
     finally:
         engine.dispose()
 

@@ -18,6 +18,7 @@ from tallystick.activation.ports import (
     IssuedGrant,
     LostDeclaration,
     Outcome,
+    Past,
     Status,
     TakenMessage,
 )
@@ -149,21 +150,21 @@ def test_answers_sequences_and_grant_digests_are_found_by_their_keys(office):
     with_others = [(device_id("a"), 5), (device_id("a"), 6), (device_id("b"), 5)]
 
     def work(tx):
-        return (
-            tx.load_answers([message.digest, later.digest, Digest("?" * 43)]),
-            tx.load_used_sequences(with_others),
-            tx.load_grant_digests([(device_id("a"), 8), (device_id("a"), 5)]),
-            tx.load_issued_grant(device_id("a"), 8),
-            tx.load_answers([]),
-            tx.load_used_sequences([]),
+        found = tx.load_past(
+            digests=[message.digest, later.digest, Digest("?" * 43)],
+            sequences=with_others,
+            grants=[(device_id("a"), 8), (device_id("a"), 5)],
         )
+        nothing = tx.load_past(digests=[], sequences=[], grants=[])
+        return found, nothing, tx.load_issued_grant(device_id("a"), 8)
 
-    answers, used, digests, issued, *nothing = office.store.transact(work)
+    found, nothing, issued = office.store.transact(work)
+    answers, used, digests = found.answers, found.sequences, found.grants
     assert answers == {message.digest: answer, later.digest: later.answer}
     assert used == {(device_id("a"), 5): message.digest}  # the first of the two
     assert digests == {(device_id("a"), 8): grant.digest}
     assert issued == grant
-    assert nothing == [{}, {}]
+    assert nothing == Past(answers={}, sequences={}, grants={})
 
 
 def test_host_ids_belong_to_field_servers_in_service_only(office):

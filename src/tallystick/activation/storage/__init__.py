@@ -1,5 +1,6 @@
 """Durable storage on SQLite and PostgreSQL: all SQL of the activation server is here."""
 
+from tallystick.activation.storage.copying import copy_database
 from tallystick.activation.storage.dialects import DatabaseError
 from tallystick.activation.storage.events import Delivery, EventTables, PlacedEvent, Webhook
 from tallystick.activation.storage.schema import migrate
@@ -14,6 +15,7 @@ __all__ = [
     "SqlStore",
     "SqlTransaction",
     "Webhook",
+    "copy_database",
     "migrate",
     "migrate_database",
     "open_store",

@@ -7,17 +7,17 @@ database are worth a second try, and what the others are called.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
-import msgspec
 from sqlalchemy import URL, Connection, Engine, QueuePool, Table, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from tallystick.errors import Error
+from tallystick.activation.storage.batches import Batches, PostgresBatches, SqliteBatches
+from tallystick.errors import Error, InvariantError
 
 BUSY_SECONDS: Final = 5.0
 CONNECT_SECONDS: Final = 5
@@ -38,10 +38,8 @@ class Dialect(Protocol):
 
     name: str
     migrates_itself: bool  # whether opening for service brings the schema up to date
-    pairs: str  # a SELECT of the columns device_id and number from the parameters that `pair_parameters` makes
-
-    def pair_parameters(self, keys: Sequence[tuple[str, int]]) -> dict[str, object]:
-        """See ``pairs``. (``IN`` over two columns would read a whole table on SQLite.)"""
+    batches: Batches
+    errors: tuple[type[Exception], ...]  # what a statement may raise
 
     def open_engine(self, *, create: bool) -> Engine:
         """An engine for this database. ``create``: it may not exist yet."""
@@ -55,13 +53,19 @@ class Dialect(Protocol):
     def wait_without_end(self, connection: Connection) -> None:
         """Let this transaction take as long as it takes."""
 
-    def is_conflict(self, error: DBAPIError) -> bool:
+    def number_on(self, connection: Connection) -> None:
+        """Let what the database numbers by itself go on after the highest number that is there."""
+
+    def is_conflict(self, error: Exception) -> bool:
         """Whether another transaction was in the way, so that running the work again is right."""
 
-    def is_lost(self, error: DBAPIError) -> bool:
+    def is_lost(self, error: Exception) -> bool:
         """Whether the connection is of no use any more, so that another one may do."""
 
-    def fault(self, error: DBAPIError) -> DatabaseError:
+    def is_of_ours(self, error: Exception) -> bool:
+        """Whether the statement is at fault: trying again would not help, and "unavailable" would be wrong."""
+
+    def fault(self, error: Exception) -> DatabaseError | InvariantError:
         """What to call an error of the driver."""
 
 
@@ -85,16 +89,11 @@ class SqliteDialect:
 
     name = "sqlite"
     migrates_itself = True
-    pairs = (
-        "SELECT json_extract(value, '$[0]') AS device_id, json_extract(value, '$[1]') AS number FROM json_each(:pairs)"
-    )
+    batches: Batches = SqliteBatches()
+    errors: tuple[type[Exception], ...] = (DBAPIError,)
 
     def __init__(self, path: Path) -> None:
         self.path = path
-
-    def pair_parameters(self, keys: Sequence[tuple[str, int]]) -> dict[str, object]:
-        """See ``Dialect``."""
-        return {"pairs": msgspec.json.encode(keys).decode()}
 
     def open_engine(self, *, create: bool) -> Engine:
         """See ``Dialect``. A file that is gone is never made anew by opening it."""
@@ -132,19 +131,28 @@ class SqliteDialect:
     def wait_without_end(self, connection: Connection) -> None:
         """See ``Dialect``. Nothing else ends it."""
 
-    def is_conflict(self, error: DBAPIError) -> bool:  # noqa: ARG002 - part of the protocol
+    def number_on(self, connection: Connection) -> None:
+        """See ``Dialect``. It does so by itself."""
+
+    def is_conflict(self, error: Exception) -> bool:  # noqa: ARG002 - part of the protocol
         """See ``Dialect``. With one writer at a time there is none; who waits too long is told so."""
         return False
 
-    def is_lost(self, error: DBAPIError) -> bool:  # noqa: ARG002 - part of the protocol
+    def is_lost(self, error: Exception) -> bool:  # noqa: ARG002 - part of the protocol
         """See ``Dialect``. A file is there or not."""
         return False
 
-    def fault(self, error: DBAPIError) -> DatabaseError:
+    def is_of_ours(self, error: Exception) -> bool:
         """See ``Dialect``."""
-        seen = str(error.orig)
-        code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+        return _is_of_ours(error)
+
+    def fault(self, error: Exception) -> DatabaseError | InvariantError:
+        """See ``Dialect``."""
+        driver = _of_driver(error)
+        seen, code = str(driver), getattr(driver, "sqlite_errorcode", 0) & 0xFF
         match code:
+            case sqlite3.SQLITE_CONSTRAINT:
+                return InvariantError("rows that fit the tables", seen)
             case sqlite3.SQLITE_FULL:
                 return DatabaseError("disk-full", expected=f"room beside {self.path}", seen=seen)
             case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_IOERR | sqlite3.SQLITE_PERM:
@@ -160,21 +168,17 @@ class PostgresDialect:
 
     name = "postgresql"
     migrates_itself = False
-    pairs = (
-        "SELECT device_id, number FROM unnest(CAST(:devices AS text[]), CAST(:numbers AS bigint[])) "
-        "AS wanted_pair(device_id, number)"
-    )
+    batches: Batches = PostgresBatches()
     _CONFLICTS: Final = frozenset({"40001", "40P01", "23505"})  # serialisation, deadlock, unique race
     _FULL: Final = frozenset({"53100"})
     # The server stops or was told to end the connection; it became a standby, which only reads.
     _LOST: Final = frozenset({"57P01", "57P02", "25006"})
 
     def __init__(self, url: URL) -> None:
-        self.url = url.set(drivername="postgresql+psycopg")
+        import psycopg  # noqa: PLC0415 - an extra, which SQLite does without
 
-    def pair_parameters(self, keys: Sequence[tuple[str, int]]) -> dict[str, object]:
-        """See ``Dialect``."""
-        return {"devices": [device_id for device_id, _ in keys], "numbers": [number for _, number in keys]}
+        self.url = url.set(drivername="postgresql+psycopg")
+        self.errors: tuple[type[Exception], ...] = (DBAPIError, psycopg.Error)
 
     def open_engine(self, *, create: bool) -> Engine:  # noqa: ARG002 - part of the protocol
         """See ``Dialect``. The database itself is made by whoever runs PostgreSQL."""
@@ -199,8 +203,12 @@ class PostgresDialect:
 
     @staticmethod
     def _prepare(connection: Any, _: object) -> None:
-        """Nothing waits for ever: each wait has an end, and then an answer."""
+        """Nothing waits for ever: each wait has an end, and then an answer. Nothing is planned twice, either.
+
+        A list of one key and a list of a thousand want the same plan, through the key.
+        """
         connection.execute(
+            "SET plan_cache_mode = force_generic_plan;"
             f"SET lock_timeout = {round(LOCK_SECONDS * 1000)};"
             f"SET statement_timeout = {round(STATEMENT_SECONDS * 1000)};"
             f"SET idle_in_transaction_session_timeout = {round(STATEMENT_SECONDS * 1000)}"
@@ -224,21 +232,62 @@ class PostgresDialect:
         """See ``Dialect``."""
         connection.exec_driver_sql("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0")
 
-    def is_conflict(self, error: DBAPIError) -> bool:
+    def number_on(self, connection: Connection) -> None:
         """See ``Dialect``."""
-        return getattr(error.orig, "sqlstate", None) in self._CONFLICTS
+        for table in ("incidents", "outbox"):
+            connection.exec_driver_sql(
+                f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), "  # noqa: S608 - constants
+                f"(SELECT coalesce(max(id), 0) + 1 FROM {table}), false)"
+            )
 
-    def is_lost(self, error: DBAPIError) -> bool:
+    def is_conflict(self, error: Exception) -> bool:
         """See ``Dialect``."""
-        return error.connection_invalidated or getattr(error.orig, "sqlstate", None) in self._LOST
+        return _state(error) in self._CONFLICTS
 
-    def fault(self, error: DBAPIError) -> DatabaseError:
+    def is_lost(self, error: Exception) -> bool:
         """See ``Dialect``."""
-        seen = str(error.orig).split("\n", maxsplit=1)[0][:200]
-        state = getattr(error.orig, "sqlstate", None)
+        if isinstance(error, DBAPIError) and error.connection_invalidated:
+            return True
+        state = _state(error)
+        return state in self._LOST or (state is None and _is_operational(error))
+
+    def is_of_ours(self, error: Exception) -> bool:
+        """See ``Dialect``."""
+        return _is_of_ours(error)
+
+    def fault(self, error: Exception) -> DatabaseError | InvariantError:
+        """See ``Dialect``."""
+        state, seen = _state(error), str(_of_driver(error)).split("\n", maxsplit=1)[0][:200]
         if state in self._FULL:
             return DatabaseError("disk-full", expected="room on the disk of the database", seen=seen)
+        if state is not None and state.startswith(_INTEGRITY):
+            return InvariantError("rows that fit the tables", seen)
         return DatabaseError("database-unavailable", expected="the database to take it", seen=seen)
+
+
+_INTEGRITY: Final = "23"
+
+
+def _of_driver(error: Exception) -> BaseException:
+    """The driver's own error."""
+    return error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+
+
+def _state(error: Exception) -> str | None:
+    """SQLSTATE, None where the server had no say: the connection failed."""
+    return getattr(_of_driver(error), "sqlstate", None)
+
+
+def _is_of_ours(error: Exception) -> bool:
+    return type(_of_driver(error)).__name__ in {"DataError", "NotSupportedError"} or _state_class(error) in {"22", "0A"}
+
+
+def _state_class(error: Exception) -> str:
+    return (_state(error) or "")[:2]
+
+
+def _is_operational(error: Exception) -> bool:
+    return type(_of_driver(error)).__name__ == "OperationalError"
 
 
 # One after the other, in the order of the list.

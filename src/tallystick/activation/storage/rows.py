@@ -36,9 +36,9 @@ def product_of(row: Row, *, engineering: bool | None = None) -> Product:
         name=row.name,
         kinds=frozenset(msgspec.json.decode(row.kinds)),
         features=msgspec.json.decode(row.features),
-        returnable=row.returnable,
-        one_carry=row.one_carry,
-        engineering=row.engineering if engineering is None else engineering,
+        returnable=bool(row.returnable),
+        one_carry=bool(row.one_carry),
+        engineering=bool(row.engineering if engineering is None else engineering),
     )
 
 
@@ -64,9 +64,9 @@ def line_of(row: Row, product: Product) -> Line:
         product=product,
         secret=row.secret,
         expires_at=row.expires_at,
-        engineering=row.engineering,
-        suspended=row.suspended,
-        frozen=row.frozen,
+        engineering=bool(row.engineering),
+        suspended=bool(row.suspended),
+        frozen=bool(row.frozen),
         balances=Balances(
             bought=row.bought,
             available=row.available,
@@ -81,10 +81,10 @@ def line_of(row: Row, product: Product) -> Line:
 
 
 def line_changes(line: Line) -> Values:
-    """The columns of a line that may change, and its key as ``key_line_id``."""
+    """The columns of a line that may change, and its key."""
     balances = line.balances
     return {
-        "key_line_id": line.line_id,
+        "line_id": line.line_id,
         "expires_at": line.expires_at,
         "engineering": line.engineering,
         "suspended": line.suspended,
@@ -102,16 +102,13 @@ def line_changes(line: Line) -> Values:
 
 def line_values(line: Line, position: int) -> Values:
     """The columns of a new line."""
-    changes = line_changes(line)
-    del changes["key_line_id"]
     return {
-        "line_id": line.line_id,
+        **line_changes(line),
         "entitlement_id": line.entitlement_id,
         "position": position,
         "account": line.account,
         "sku": line.product.sku,
         "secret": line.secret,
-        **changes,
     }
 
 

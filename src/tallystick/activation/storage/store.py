@@ -14,17 +14,14 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from tallystick.activation.storage import schema
 from tallystick.activation.storage.dialects import READING, WRITING, DatabaseError, Dialect, dialect_for
 from tallystick.activation.storage.transaction import SqlTransaction
-from tallystick.errors import InvariantError
 
 ResultT = TypeVar("ResultT")
 _ATTEMPTS_MAX: Final = 12
-_FAULTS_OF_OURS: Final = (DataError, NotSupportedError)  # trying again would not help, and "unavailable" would be wrong
 
 
 class SqlStore:
@@ -59,27 +56,22 @@ class SqlStore:
                             result = work(SqlTransaction(connection, self.dialect, locks=writes))
                             is_committing = True
                         return result
-                    except DBAPIError as error:
+                    except self.dialect.errors as error:
                         if self.dialect.is_lost(error) and not connection.invalidated:
                             connection.invalidate()
                         raise
-            except _FAULTS_OF_OURS:
-                raise
-            except DBAPIError as error:
+            except self.dialect.errors as error:
+                if self.dialect.is_of_ours(error):
+                    raise
                 if self.dialect.is_lost(error) and not is_committing and not losses:
                     losses += 1
                 elif not self.dialect.is_conflict(error) or attempt >= _ATTEMPTS_MAX:
-                    raise self._fault(error) from error
+                    raise self.dialect.fault(error) from error
             except PoolTimeoutError as error:
                 raise DatabaseError(
                     "database-unavailable", expected="a free connection", seen="none in time"
                 ) from error
             time.sleep(0.002 * attempt)
-
-    def _fault(self, error: DBAPIError) -> DatabaseError | InvariantError:
-        if isinstance(error, IntegrityError):
-            return InvariantError("rows that fit the tables", str(error.orig))
-        return self.dialect.fault(error)
 
 
 def open_store(url: str, *, create: bool = False, service: bool = False) -> SqlStore:
@@ -92,9 +84,9 @@ def open_store(url: str, *, create: bool = False, service: bool = False) -> SqlS
     store = SqlStore(dialect.open_engine(create=create), dialect)
     try:
         schema.check(store.engine, dialect, may_migrate=create or (service and dialect.migrates_itself))
-    except DBAPIError as error:
+    except dialect.errors as error:
         store.close()
-        raise store._fault(error) from error  # noqa: SLF001 - its own module
+        raise dialect.fault(error) from error
     except BaseException:
         store.close()
         raise
@@ -107,7 +99,7 @@ def migrate_database(url: str) -> tuple[str | None, str]:
     store = SqlStore(dialect.open_engine(create=False), dialect)
     try:
         return schema.migrate(store.engine, dialect)
-    except DBAPIError as error:
-        raise store._fault(error) from error  # noqa: SLF001 - its own module
+    except dialect.errors as error:
+        raise dialect.fault(error) from error
     finally:
         store.close()

@@ -1,6 +1,6 @@
 """One unit of work on a database: ``activation.ports.Transaction`` and a few lists more.
 
-Reads are set-based and lock in id order; writes are one statement a table, with as many rows as there are.
+Reads are set-based and lock in id order; writes are set-based, too. See ``batches`` for what is on the way to a reply.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import TypeVar
 from sqlalchemy import Connection, Executable, func, or_, select
 
 from tallystick.activation.ports import (
-    Answer,
     Changes,
     FieldServer,
     Holding,
     Incident,
     IssuedGrant,
     LostDeclaration,
+    Past,
     Status,
 )
 from tallystick.activation.storage import rows, schema, statements
@@ -52,6 +52,7 @@ class SqlTransaction:
         self._connection = connection
         self._dialect = dialect
         self._locks = locks
+        self._batches = dialect.batches
         self._products: dict[str, Product] = {}
         self._device_accounts: dict[DeviceId, str | None] = {}  # every field server that has a row
         self._line_accounts: dict[LineId, str] = {}
@@ -60,34 +61,40 @@ class SqlTransaction:
 
     def load_field_servers_for_update(self, ids: Collection[DeviceId]) -> dict[DeviceId, FieldServer]:
         """See ``activation.ports.Transaction``."""
-        statement = statements.FIELD_SERVERS_BY_ID_LOCKED if self._locks else statements.FIELD_SERVERS_BY_ID
-        found = [rows.field_server_of(row) for row in self._select(statement, ids)]
+        rows_ = self._batches.field_servers(self._connection, sorted(set(ids)), locks=self._locks) if ids else ()
+        found = [rows.field_server_of(row) for row in rows_]
         self._device_accounts |= {server.device_id: server.account for server in found}
         return {server.device_id: server for server in found}
 
     def load_lines_for_update(self, ids: Collection[LineId]) -> dict[LineId, Line]:
         """See ``activation.ports.Transaction``."""
-        statement = statements.LINES_BY_ID_LOCKED if self._locks else statements.LINES_BY_ID
-        return {line.line_id: line for line in self._lines(self._select(statement, ids))}
+        found = self._batches.lines(self._connection, sorted(set(ids)), locks=self._locks) if ids else ()
+        return {line.line_id: line for line in self._lines(found)}
 
-    def load_answers(self, digests: Collection[Digest]) -> dict[Digest, Answer]:
+    def load_past(
+        self,
+        *,
+        digests: Collection[Digest],
+        sequences: Collection[tuple[DeviceId, int]],
+        grants: Collection[tuple[DeviceId, int]],
+    ) -> Past:
         """See ``activation.ports.Transaction``."""
-        return {row.digest: rows.answer_of(row) for row in self._select(statements.ANSWERS_BY_DIGEST, digests)}
-
-    def load_used_sequences(self, keys: Collection[tuple[DeviceId, int]]) -> dict[tuple[DeviceId, int], Digest]:
-        """See ``activation.ports.Transaction``. Where two messages used one, the first of them."""
-        return self._digests(statements.digests_by_sequence(self._dialect.pairs), keys)
-
-    def load_grant_digests(self, keys: Collection[tuple[DeviceId, int]]) -> dict[tuple[DeviceId, int], Digest]:
-        """See ``activation.ports.Transaction``."""
-        return self._digests(statements.digests_by_grant(self._dialect.pairs), keys)
+        found = self._batches.past(self._connection, sorted(digests), sorted(sequences), sorted(grants))
+        used: dict[tuple[DeviceId, int], Digest] = {}
+        for row in found.sequences:
+            used.setdefault((row.device_id, row.number), row.digest)
+        return Past(
+            answers={row.digest: rows.answer_of(row) for row in found.answers},
+            sequences=used,
+            grants={(row.device_id, row.number): row.digest for row in found.grants},
+        )
 
     def load_host_id_owners(self, host_ids: Collection[str]) -> dict[str, list[DeviceId]]:
         """See ``activation.ports.Transaction``. Two first contacts with one host id wait for each other."""
         if self._locks:
             self._dialect.lock_names(self._connection, (f"host-id:{host_id}" for host_id in host_ids))
         owners: dict[str, list[DeviceId]] = {}
-        for row in self._select(statements.OWNERS_BY_HOST_ID, host_ids):
+        for row in self._batches.owners(self._connection, sorted(set(host_ids))):
             owners.setdefault(row.host_id, []).append(row.device_id)
         return owners
 
@@ -97,40 +104,34 @@ class SqlTransaction:
 
     def save(self, changes: Changes) -> None:
         """See ``activation.ports.Transaction``."""
-        known = self._device_accounts.keys()
+        known = set(self._device_accounts)
         servers = [changes.field_servers[device_id] for device_id in sorted(changes.field_servers)]
-        new = [rows.field_server_values(server) for server in servers if server.device_id not in known]
-        changed = [rows.field_server_values(server) for server in servers if server.device_id in known]
-        for values in changed:
-            values["key_device_id"] = values.pop("device_id")
         self._device_accounts |= {server.device_id: server.account for server in servers}
         self._line_accounts |= {line.line_id: line.account for line in changes.lines.values()}
         lines, devices = self._line_accounts, self._device_accounts
-        # A plain INSERT: when two processes meet one device for the first time, the second must not overwrite.
-        self._write(statements.INSERT_FIELD_SERVER, new)
-        self._write(statements.UPDATE_FIELD_SERVER, changed)
-        self._write(statements.UPDATE_LINE, [rows.line_changes(changes.lines[key]) for key in sorted(changes.lines)])
-        self._write(
-            statements.INSERT_ENTRY, [rows.entry_values(entry, lines.get(entry.line_id)) for entry in changes.entries]
-        )
-        self._save_holdings(changes.holdings.values())
-        self._write(
-            statements.INSERT_MESSAGE,
-            [rows.message_values(message, devices.get(message.device_id)) for message in changes.messages],
-        )
-        self._write(
-            statements.INSERT_GRANT,
-            [rows.grant_values(grant, devices.get(grant.device_id)) for grant in changes.grants],
-        )
-        self._write(
-            statements.INSERT_INCIDENT,
-            [rows.incident_values(incident, devices.get(incident.device_id)) for incident in changes.incidents],
-        )
-        self._write(
-            statements.upsert_declaration(self._dialect),
-            [rows.declaration_values(declaration) for declaration in changes.declarations],
-        )
-        self._write(statements.INSERT_OUTBOX, [outbox_values(changes.events)] if changes.events else [])
+        holdings = sorted(changes.holdings.values(), key=lambda holding: (holding.line_id, holding.device_id))
+        kept = [holding for holding in holdings if holding.held or holding.returning or holding.quarantined]
+        gone = [holding for holding in holdings if not (holding.held or holding.returning or holding.quarantined)]
+        sets: dict[str, list[rows.Values]] = {
+            "new_field_servers": [
+                rows.field_server_values(server) for server in servers if server.device_id not in known
+            ],
+            "field_servers": [rows.field_server_values(server) for server in servers if server.device_id in known],
+            "lines": [rows.line_changes(changes.lines[key]) for key in sorted(changes.lines)],
+            "entries": [rows.entry_values(entry, lines.get(entry.line_id)) for entry in changes.entries],
+            "gone_holdings": [rows.holding_values(holding, None) for holding in gone],
+            "holdings": [rows.holding_values(holding, lines.get(holding.line_id)) for holding in kept],
+            "messages": [rows.message_values(message, devices.get(message.device_id)) for message in changes.messages],
+            "grants": [rows.grant_values(grant, devices.get(grant.device_id)) for grant in changes.grants],
+            "incidents": [rows.incident_values(one, devices.get(one.device_id)) for one in changes.incidents],
+            # One declaration may be changed twice in a batch: the last one counts.
+            "declarations": [
+                rows.declaration_values(one)
+                for one in {(one.device_id, one.at): one for one in changes.declarations}.values()
+            ],
+            "outbox": [outbox_values(changes.events)] if changes.events else [],
+        }
+        self._batches.write(self._connection, sets)
 
     @property
     def events(self) -> EventTables:
@@ -252,15 +253,6 @@ class SqlTransaction:
 
     # Inside
 
-    def _digests(
-        self, statement: Executable, keys: Collection[tuple[DeviceId, int]]
-    ) -> dict[tuple[DeviceId, int], Digest]:
-        found: dict[tuple[DeviceId, int], Digest] = {}
-        if keys:
-            for row in self._connection.execute(statement, self._dialect.pair_parameters(sorted(keys))):
-                found.setdefault((row.device_id, row.number), row.digest)
-        return found
-
     def _select(self, statement: Executable, keys: Collection[str]) -> Iterator[rows.Row]:
         ordered = sorted(set(keys))
         for start in range(0, len(ordered), KEYS_MAX):
@@ -299,13 +291,3 @@ class SqlTransaction:
             )
             for header in headers
         ]
-
-    def _save_holdings(self, holdings: Iterable[Holding]) -> None:
-        kept, gone = [], []
-        for holding in sorted(holdings, key=lambda holding: (holding.line_id, holding.device_id)):
-            if holding.held or holding.returning or holding.quarantined:
-                kept.append(rows.holding_values(holding, self._line_accounts.get(holding.line_id)))
-            else:
-                gone.append({"key_line_id": holding.line_id, "key_device_id": holding.device_id})
-        self._write(statements.DELETE_HOLDING, gone)
-        self._write(statements.upsert_holding(self._dialect), kept)

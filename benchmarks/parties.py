@@ -1,0 +1,166 @@
+"""Real processes to measure: an activation server on SQLite or PostgreSQL, and what it has to know."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.prepared import Teller, say_all
+from tallystick.activation import accounts, bundles
+from tallystick.activation.app import Activation, open_activation
+from tallystick.domain.catalog import Catalog, Product
+from tallystick.domain.entitlement import Line
+from tallystick.protocol import tallyfile
+
+TALLYSTICK: Final = (sys.executable, "-m", "tallystick")
+CATALOG: Final = Catalog(
+    kinds=("AS-P",),
+    products={"bench": Product(sku="bench", name="Bench", kinds=frozenset({"AS-P"}), features={"bench": 1})},
+)
+
+
+@dataclass(slots=True)
+class Site:
+    """A data directory with lines, and the field servers that take from them."""
+
+    data: Path
+    database: str | None
+    issuer: str
+    lines: list[Line]
+
+    def tellers(self, count: int, *, salt: str, lines: int | None = None) -> list[Teller]:
+        """``count`` field servers over the first ``lines`` lines."""
+        chosen = self.lines[:lines]
+        return [
+            Teller(
+                number=number,
+                issuer=self.issuer,
+                line_id=chosen[number % len(chosen)].line_id,
+                secret=chosen[number % len(chosen)].secret,
+                salt=salt,
+            )
+            for number in range(count)
+        ]
+
+    @contextmanager
+    def opened(self) -> Iterator[Activation]:
+        """The activation server in this process."""
+        activation = open_activation(self.data, database=self.database)
+        try:
+            yield activation
+        finally:
+            activation.close()
+
+    def post(self, messages: list[str]) -> None:
+        """Take messages in this process, without measuring anything."""
+        lines = tallyfile.parse_chunks([message.encode() + b"\n" for message in messages])
+        with self.opened() as activation:
+            for chunk in bundles.chunks(lines):
+                activation.process(bundles.messages_of(bundles.read_lines(chunk, activation.signer.keyset)))
+
+    @contextmanager
+    def served(self, workers: int) -> Iterator[Service]:
+        """The activation server as a process."""
+        command = [*TALLYSTICK, "activation", "serve", "--data", str(self.data), "--port", "0", "--json"]
+        command += ["--workers", str(workers)] if workers != 1 else []
+        command += ["--database", self.database] if self.database else []
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        try:
+            assert process.stdout is not None
+            yield Service(process=process, url=json.loads(process.stdout.readline())["url"])
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+@dataclass(slots=True)
+class Service:
+    """A running activation server."""
+
+    process: subprocess.Popen[str]
+    url: str
+
+    def load(self, per_connection: list[list[str]]) -> dict[str, Any]:
+        """Post from a process of its own; see ``benchmarks.load``."""
+        with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+            file.writelines(json.dumps(messages) + "\n" for messages in per_connection)
+            file.flush()
+            command = [sys.executable, "-m", "benchmarks.load", self.url, file.name]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        found: dict[str, Any] = json.loads(done.stdout)
+        if found["refused"]:
+            raise SystemExit(f"{found['refused']} messages were refused: nothing was measured")
+        return found
+
+    def memory_mib(self) -> float:
+        """The most memory that any of its processes ever had, MiB."""
+        pids = [self.process.pid]
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text("ascii").split()
+        pids += map(int, children)
+        return max(peak_mib(pid) for pid in pids)
+
+
+def peak_mib(pid: int, name: str = "VmHWM") -> float:
+    """Resident memory of a process, MiB."""
+    for line in Path(f"/proc/{pid}/status").read_text("ascii").splitlines():
+        if line.startswith(name):
+            return int(line.split()[1]) / 1024
+    raise ValueError(name)
+
+
+def make_site(home: Path, *, database: str | None, lines: int) -> Site:
+    """``init``, a catalog, and an entitlement with as many lines as wanted."""
+    command = [*TALLYSTICK, "activation", "init", "--data", str(home), "--json"]
+    command += ["--database", database] if database else []
+    issuer = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)["issuer"]
+    site = Site(data=home, database=database, issuer=issuer, lines=[])
+    with site.opened() as activation:
+        activation.transact(lambda tx: tx.save_catalog(CATALOG))
+        while len(site.lines) < lines:
+            products = [("bench", 1_000_000_000)] * min(100, lines - len(site.lines))
+            bought = activation.transact(
+                lambda tx, products=products: accounts.create_entitlement(
+                    tx,
+                    activation.signer,
+                    account="bench",
+                    products=products,
+                    expires_at=None,
+                    random_bytes=activation.random_bytes,
+                    by="bench",
+                    now=activation.now(),
+                )
+            )
+            site.lines += bought.lines
+    return site
+
+
+class Story:
+    """Field servers that are known and go on talking: each round of messages follows the one before."""
+
+    def __init__(self, site: Site, field_servers: int, *, salt: str, lines: int | None = None) -> None:
+        self.site = site
+        self.tellers = site.tellers(field_servers, salt=salt, lines=lines)
+        self.sequence = 1
+        site.post([message for said in self.next(2) for message in said])
+
+    def next(self, count: int) -> list[list[str]]:
+        """The next ``count`` messages of each field server."""
+        said = say_all(self.tellers, self.sequence, count)
+        self.sequence += count
+        return said
+
+    def spread(self, connections: int, per_field_server: int) -> list[list[str]]:
+        """The next messages, for so many connections; those of one field server stay on one, in order."""
+        said = self.next(per_field_server)
+        spread: list[list[str]] = [[] for _ in range(connections)]
+        for turn in range(per_field_server):
+            for number, mine in enumerate(said):
+                spread[number % connections].append(mine[turn])
+        return spread

@@ -56,11 +56,11 @@ demo: .venv/.base  ## the whole story with real processes, in a minute (KEEP=1 k
 
 .PHONY: test
 test: .venv/.dev  ## every test that needs nothing but Python
-	$(PYTEST) -m "not postgres and not softhsm and not chromium"
+	$(PYTEST) -m "not postgres and not softhsm and not chromium and not slow"
 
 .PHONY: check
 check: lint docs-check  ## the fast part: format, lint, types, contracts, quick tests, seeds
-	$(PYTEST) $(wildcard tests/unit tests/property tests/golden) -m "not postgres and not softhsm and not chromium"
+	$(PYTEST) $(wildcard tests/unit tests/property tests/golden) -m "not postgres and not softhsm and not chromium and not slow"
 	@$(MAKE) --no-print-directory simulate
 
 .PHONY: ci

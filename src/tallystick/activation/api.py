@@ -93,7 +93,7 @@ def create_api(desk: Desk) -> FastAPI:
         "/v1/messages",
         summary="A tally file of messages in, the replies out",
         response_class=Response,
-        openapi_extra=_body("A tally file: one message a line.", tallyfile.MEDIA_TYPE, {"type": "string"}),
+        openapi_extra=_body("A tally file: one message a line.", tallyfile.MEDIA_TYPE, _TALLY_SCHEMA),
         responses=_TALLY_RESPONSE,
     )
     async def take_messages(request: Request) -> Response:
@@ -310,6 +310,8 @@ def _body(description: str, media_type: str, schema: dict[str, Any]) -> dict[str
     return {"requestBody": {"description": description, "required": True, "content": {media_type: {"schema": schema}}}}
 
 
+# No "type": whatever the bytes are, each line of them gets its own answer.
+_TALLY_SCHEMA: Final = {"contentMediaType": tallyfile.MEDIA_TYPE}
 _TALLY_RESPONSE: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {tallyfile.MEDIA_TYPE: {"schema": {"type": "string"}}, "application/json": {}}},
     "default": {"description": "A problem, with its code and next step", "content": {PROBLEM_TYPE: {}}},

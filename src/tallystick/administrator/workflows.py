@@ -462,6 +462,8 @@ class _Visit:
 
     def _is_reached(self, goal: Goal, report: LicenseReport, asked: WrittenRequest | None) -> bool:
         """The goal's end state is there, and nothing that is still under way would change it."""
+        if isinstance(goal, Sync):
+            return True  # it asks for nothing; what still waits is told by `_finished`
         if any(note.purpose in CHANGING - {"relinquish"} for note in report.outbox):
             return False
         held = report.held
@@ -483,8 +485,6 @@ class _Visit:
                 return asked is not None and any(
                     note.digest == asked.digest and note.outcome == "granted" for note in report.outcomes
                 )
-            case Sync():
-                return True
             case _:
                 assert_never(goal)
 

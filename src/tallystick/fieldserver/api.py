@@ -13,6 +13,7 @@ import binascii
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 from msgspec import Meta
@@ -39,6 +40,7 @@ from tallystick.protocol.problems import problem_document
 INBOX_BYTES_MAX: Final = 16 * 1024 * 1024
 INBOX_LINES_MAX: Final = 20_000
 JSON_BYTES_MAX: Final = 64 * 1024
+DOCUMENT: Final = Path(__file__).with_name("openapi.json")
 REQUEST_SECONDS: Final = 120.0
 _DRAIN_BYTES: Final = 16 * 1024 * 1024
 _DRAIN_SECONDS: Final = 2.0
@@ -96,8 +98,13 @@ class Api:
         self._required: dict[str, int] = {}
         self._hashing = asyncio.Lock()
 
+    async def get_document(self, _request: Request) -> Response:
+        """The OpenAPI document of this API. It needs no password: it says nothing about this field server."""
+        data = await asyncio.to_thread(DOCUMENT.read_bytes)
+        return Response(data, media_type="application/json")
+
     async def get_identity(self, _request: Request) -> Response:
-        """Who this is. The one answer that needs no password."""
+        """Who this is. It needs no password."""
         state = await asyncio.to_thread(self._agent.peek)
         activation = await asyncio.to_thread(self._activation)
         return _answer(
@@ -181,6 +188,7 @@ class Api:
 def make_app(api: Api) -> ASGIApp:
     """The routes."""
     routes = [
+        Route("/v1/openapi.json", api.get_document, methods=["GET"]),
         Route("/v1/identity", api.get_identity, methods=["GET"]),
         Route("/v1/licenses", api.guarded(api.get_licenses), methods=["GET"]),
         Route("/v1/requests", api.guarded(api.post_requests), methods=["POST"]),

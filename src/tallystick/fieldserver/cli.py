@@ -413,7 +413,7 @@ def _show_delivery(delivery: Delivery) -> None:
 def _say_errors(delivery: Delivery) -> None:
     if not delivery.lines:
         error = WireError("not-text", expected="a tally file with at least one envelope", seen="none")
-        typer.echo(str(problem_document(error)["detail"]), err=True)
+        typer.echo(refusal_text(error), err=True)
     for line in delivery.lines:
         if line.received.effect == "error":
             typer.echo(f"Line {line.line_number}: {line.received.code}: {line.received.detail}", err=True)

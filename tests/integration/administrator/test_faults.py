@@ -117,6 +117,20 @@ def test_an_activation_server_that_is_down_leaves_everything_for_the_next_sync(s
     assert site.roof.held() == {site.line: 2}
 
 
+def test_a_sync_without_a_route_says_what_waits_and_asks_for_nothing(site):
+    site.activation.stop()
+    site.admin("activate", "roof", "--line", f"{site.line}=2", expect=4)
+    before = site.roof.directory / "vault-a", site.roof.directory / "vault-b"
+    seen = [path.read_bytes() for path in before]
+    for words in (["sync"], ["sync", "roof"]):
+        site.admin(*words, expect=4)
+        assert "roof: carry" in site.admin.stderr
+    assert [path.read_bytes() for path in before] == seen
+    site.activation.start()
+    site.admin("sync")
+    assert site.roof.held() == {site.line: 2}
+
+
 def test_two_syncs_at_once_do_no_harm(site):
     cellar = site.field_server("cellar")
     site.admin("assign", f"{site.line}=2", "--all")

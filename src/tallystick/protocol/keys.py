@@ -16,10 +16,9 @@ from msgspec import Meta
 
 from tallystick.protocol import envelope, messages
 from tallystick.protocol.envelope import PrivateKey, PublicKey, Unverified, Verified
-from tallystick.protocol.messages import KEYS, Claims, Compact, Hash, Moment, Number, Text
+from tallystick.protocol.messages import KEYS, ROOT, Claims, Compact, Hash, Moment, Number, Text
 from tallystick.protocol.problems import WireError
 
-ROOT: Final = "tally-root+jwt"  # travels inside of keysets only
 KEYS_MAX: Final = 32
 HANDOVERS_MAX: Final = 16
 

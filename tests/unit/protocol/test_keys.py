@@ -258,12 +258,12 @@ def test_anything_but_an_unbroken_chain_from_the_pinned_root_is_refused(compact,
 def test_a_hand_over_counts_only_if_the_old_root_signed_it():
     statement = opened(keys.make_handover(ROOT, issuer="Maker", version=5, issued_at=5, successor=OTHER_ROOT.public))
     for signer in (OTHER_ROOT, KEY):
-        forged = signer.sign(keys.ROOT, statement.payload)
+        forged = signer.sign(messages.ROOT, statement.payload)
         assert code(lambda forged=forged: keys.parse_handover(opened(forged))) == "signature-wrong"
     header = envelope.encode_base64url(
-        envelope.encode_json({"alg": "EdDSA", "typ": keys.ROOT, "kid": ROOT.public.thumbprint})
+        envelope.encode_json({"alg": "EdDSA", "typ": messages.ROOT, "kid": ROOT.public.thumbprint})
     )
-    _, payload, stolen = OTHER_ROOT.sign(keys.ROOT, statement.payload).split(".")
+    _, payload, stolen = OTHER_ROOT.sign(messages.ROOT, statement.payload).split(".")
     assert code(lambda: keys.parse_handover(opened(f"{header}.{payload}.{stolen}"))) == "signature-wrong"
     assert code(lambda: keys.parse_handover(opened(ROOT.sign(KEYS, statement.payload)))) == "kind-unexpected"
     to_itself = keys.make_handover(ROOT, issuer="Maker", version=5, issued_at=5, successor=ROOT.public)

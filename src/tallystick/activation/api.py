@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import IO, Any, Final
 
 from fastapi import FastAPI, Request, Response
@@ -28,7 +30,7 @@ from tallystick.activation import accounts, bundles
 from tallystick.activation.batching import Batcher
 from tallystick.activation.bundles import ChunkReader
 from tallystick.activation.files import FileError
-from tallystick.activation.operations import Operations, add_operations
+from tallystick.activation.metrics import Metrics
 from tallystick.activation.ports import Signer
 from tallystick.activation.storage import SqlStore
 from tallystick.domain.entitlement import Entitlement, Line
@@ -57,7 +59,7 @@ class Desk:
     signer: Signer
     batcher: Batcher
     clock: Callable[[], int]
-    operations: Operations | None = None
+    metrics: Metrics | None = None
 
 
 class Lookup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -76,8 +78,6 @@ def create_api(desk: Desk) -> FastAPI:
         redoc_url=None,
     )
     _add_problem_handlers(api)
-    if desk.operations is not None:
-        add_operations(api, desk.operations)
 
     @api.get("/healthz", summary="Whether this process works")
     async def healthz() -> dict[str, str]:
@@ -175,9 +175,9 @@ class _Exchange:
         batch = bundles.messages_of(lines)
         answers = await asyncio.wrap_future(self._desk.batcher.submit(batch)) if batch else []
         results = bundles.results_of(lines, answers)
-        if self._desk.operations is not None:
+        if self._desk.metrics is not None:
             for result in results:
-                self._desk.operations.metrics.count_message(result.answer.outcome.value, result.answer.code)
+                self._desk.metrics.count_message(result.answer.outcome.value, result.answer.code)
         if self._as_json:
             for result in results:
                 self._write((b"," if self._results else b"[") + bundles.json_row(result))
@@ -205,6 +205,8 @@ def _add_problem_handlers(api: FastAPI) -> None:
             Error(code, expected="a path of the API", seen=f"{request.method} {request.url.path[:200]}")
         )
         response.headers.update(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            response.headers["Allow"] = _allowed(api, request.url.path) or response.headers.get("Allow", "")
         return response
 
     @api.exception_handler(RequestValidationError)
@@ -221,10 +223,35 @@ def _add_problem_handlers(api: FastAPI) -> None:
         return _problem(Error("invariant", expected="an answer", seen=type(error).__name__))
 
 
+def _allowed(api: FastAPI, path: str) -> str:
+    """All methods that the document has for a path; the router names those of the first route only."""
+    described: dict[str, dict[str, Any]] = api.openapi()["paths"]
+    methods = described.get(path) or next(
+        (
+            found
+            for template, found in described.items()
+            if re.fullmatch(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(template)), path)
+        ),
+        {},
+    )
+    return ", ".join(sorted(method.upper() for method in methods))
+
+
 def _problem(error: Error) -> Response:
     document = problem_document(error)
-    headers = {"Retry-After": _RETRY_SECONDS[error.code]} if error.code in _RETRY_SECONDS else None
+    reasons = getattr(error, "reasons", ())
+    if reasons:
+        document["reasons"] = [
+            {"code": reason.code, "expected": reason.expected, "seen": reason.seen, "line": reason.line_id}
+            for reason in reasons
+        ]
     status = document["status"]
+    headers = {}
+    wait_seconds = getattr(error, "wait_seconds", None) or _RETRY_SECONDS.get(error.code)
+    if wait_seconds is not None:
+        headers["Retry-After"] = str(wait_seconds)
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(
         document, status_code=status if isinstance(status, int) else 500, headers=headers, media_type=PROBLEM_TYPE
     )

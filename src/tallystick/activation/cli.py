@@ -129,9 +129,13 @@ def serve(
         logs.set_up(activation.settings.log)
         keyset = activation.signer.keyset
 
-        def announce(url: str) -> None:
+        def announce(url: str, setup_code: str | None) -> None:
             view = {"url": url, "issuer": keyset.issuer, "root_fingerprint": keyset.root_fingerprint}
-            text = json.dumps(view, ensure_ascii=False) if as_json else f"{keyset.issuer} listens at {url}"
+            text = f"{keyset.issuer} listens at {url}"
+            if setup_code is not None:
+                view |= {"setup_url": f"{url}/set-up", "setup_code": setup_code}
+                text += f"\nFirst run: open {url}/set-up and use the set-up code {setup_code}"
+            text = json.dumps(view, ensure_ascii=False) if as_json else text
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
 

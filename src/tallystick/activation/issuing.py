@@ -241,6 +241,7 @@ class _Visit:
             return self._superseded(before)
         self._enter_epoch(before)
         self._keep_facts()
+        self._note_told_rollback()
         return self._read_applied() or self._decide_purpose()
 
     # Step 3
@@ -409,6 +410,21 @@ class _Visit:
             proven=0 if is_new else before.proven,
             outstanding=tuple(grant for grant in before.outstanding if grant.epoch >= request.epoch),
         )
+
+    def _note_told_rollback(self) -> None:
+        """A field server that found out by itself says so: what it did in between, nothing else shows."""
+        told, before = self.request.rolled_back_at, self.field_server
+        if told is None or told == before.rolled_back_at:
+            return
+        self._keep(rolled_back_at=told)
+        number = self.request.applied.number if self.request.applied else 0
+        if number >= before.proven:  # a lower one is noted with more words
+            self.books.note(
+                IncidentKind.ROLLBACK,
+                self.request.device_id,
+                f"{before.name} says that its disk was rolled back: a reply was ahead of what it remembered",
+                digest=self.message.digest,
+            )
 
     def _read_applied(self) -> Answer | None:
         """Prove grants, or answer for a rollback, an unknown grant, or a field server that is still recovering."""

@@ -58,3 +58,4 @@ def set_up(settings: LogSettings, stream: TextIO | None = None) -> None:
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if settings.format == "json" else TextFormatter())
     logging.basicConfig(handlers=[handler], level=settings.level.upper(), force=True)
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # what strangers send to a port is no news

@@ -1,7 +1,8 @@
 """Routes for those who run an activation server: whether it is ready, how it does, and what happened.
 
-``/readyz`` is for load balancers and says no secret. ``/metrics`` and ``/v1/events`` need the operations token where one
-is set; without one, the stream is closed, and metrics are open to this machine only.
+``/readyz`` is for load balancers and says no secret. ``/metrics`` needs the operations token; where none is set, it is
+open to this machine only. ``/v1/events`` needs that token, or one of the page People and tokens, which shows what its
+caller may see.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ from tallystick.activation import dispatch
 from tallystick.activation.dispatch import Dispatcher
 from tallystick.activation.logs import REQUEST_ID
 from tallystick.activation.metrics import CONTENT_TYPE, Metrics
+from tallystick.activation.office import Office
+from tallystick.activation.office.signin import caller_of_token
+from tallystick.activation.permissions import EVERYTHING, Permission
+from tallystick.activation.permissions import Scope as Sight
 from tallystick.activation.ports import Signer
 from tallystick.activation.storage import SqlStore, SqlTransaction
 from tallystick.activation.storage.schema import HEAD
@@ -32,6 +37,15 @@ PAGE_MAX: Final = 1000
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _POSITION_MAX: Final = 2**53 - 1
 
+_PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
+    "default": {
+        "description": "A problem, with its code and next step (docs/errors.md lists all)",
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+}
+_METRICS: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"text/plain": {}}}, **_PROBLEMS}
+_READY: Final[dict[int | str, dict[str, Any]]] = {503: {"description": "Not ready; `checks` says why"}}
+
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -39,8 +53,7 @@ _LOG: Final = logging.getLogger(__name__)
 class Operations:
     """What the routes need. ``check`` raises when this process must not serve."""
 
-    store: SqlStore
-    signer: Signer
+    office: Office
     dispatcher: Dispatcher
     metrics: Metrics
     token: str | None
@@ -53,19 +66,22 @@ def add_operations(api: FastAPI, operations: Operations) -> None:
     """Add the routes, request ids, and the counting of requests to the application."""
     api.add_middleware(Watch, operations=operations)
 
-    @api.get("/readyz", summary="Whether this process can serve now", response_model=None)
+    @api.get("/readyz", summary="Whether this process can serve now", response_model=None, responses=_READY)
     async def readyz() -> Response:
         checks = await run_in_threadpool(check_ready, operations)
         is_ready = all(value == "ok" for value in checks.values())
         document = {"status": "ready" if is_ready else "not ready", "checks": checks}
         return JSONResponse(document, status_code=200 if is_ready else 503)
 
-    @api.get("/metrics", summary="What monitoring sees, for Prometheus", response_class=Response)
+    @api.get("/metrics", summary="What monitoring sees, for Prometheus", response_class=Response, responses=_METRICS)
     async def metrics(request: Request) -> Response:
-        _check_token(operations, request, or_local=True)
+        if not _has_token(operations, request) and not _is_local(operations, request):
+            raise Error("operations-token-wrong", expected="the operations token", seen="none, or another one")
         return Response(await run_in_threadpool(operations.metrics.text), media_type=CONTENT_TYPE)
 
-    @api.get("/v1/events", summary="What happened, behind a place of the stream", response_model=None)
+    @api.get(
+        "/v1/events", summary="What happened, behind a place of the stream", response_model=None, responses=_PROBLEMS
+    )
     async def events(
         request: Request,
         after: Annotated[int, Query(ge=0, le=_POSITION_MAX, description="`next` of the answer before.")] = 0,
@@ -73,32 +89,38 @@ def add_operations(api: FastAPI, operations: Operations) -> None:
         kind: Annotated[list[str] | None, Query(description="Only of these kinds.")] = None,
         account: Annotated[str | None, Query(max_length=128, description="Only of this account.")] = None,
     ) -> dict[str, Any]:
-        _check_token(operations, request, or_local=False)
+        scope = await run_in_threadpool(_scope_of, operations, request)
+        if account is not None and not scope.covers(account):
+            return {"events": [], "next": after, "has_more": False}
+        only = account if account is not None else scope.account
 
         def work(transaction: SqlTransaction) -> tuple[list[dict[str, object]], int]:
             last = transaction.events.last_position()
             if after > last:
                 raise dispatch.WebhookError("cursor-wrong", expected=f"a place from 0 to {last}", seen=str(after))
-            found = transaction.events.find(after=after, limit=limit, account=account, kinds=kind or ())
+            found = transaction.events.find(after=after, limit=limit, account=only, kinds=kind or ())
             found = [event for event in found if event.position <= last]
             next_ = found[-1].position if len(found) == limit else last
             return [dispatch.event_view(event) for event in found], next_
 
         await run_in_threadpool(operations.dispatcher.place_all)
-        found, next_ = await run_in_threadpool(operations.store.read, work)
+        found, next_ = await run_in_threadpool(operations.office.store.read, work)
         return {"events": found, "next": next_, "has_more": len(found) == limit}
 
 
 def check_ready(operations: Operations) -> dict[str, str]:
     """The parts that serving needs; each ``ok``, or what is wrong."""
-    checks = {"process": _tried(operations.check), "keys": _tried(lambda: operations.signer.sign("ready+jwt", b"{}"))}
+    checks = {
+        "process": _tried(operations.check),
+        "keys": _tried(lambda: operations.office.signer.sign("ready+jwt", b"{}")),
+    }
 
     def schema(transaction: SqlTransaction) -> None:
         found = transaction.schema_version()
         if found != HEAD:
             raise Error("database-older", expected=f"schema {HEAD}", seen=f"schema {found}")
 
-    checks["database"] = _tried(lambda: operations.store.read(schema))
+    checks["database"] = _tried(lambda: operations.office.store.read(schema))
     return checks
 
 
@@ -168,16 +190,28 @@ def look(store: SqlStore, signer: Signer) -> dict[str, tuple[str, float]]:
     return found
 
 
-def _check_token(operations: Operations, request: Request, *, or_local: bool) -> None:
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    is_right = (
-        operations.token is not None
-        and scheme.lower() == "bearer"
-        and hmac.compare_digest(given.strip().encode(), operations.token.encode())
+def _scope_of(operations: Operations, request: Request) -> Sight:
+    if _has_token(operations, request):
+        return EVERYTHING
+    caller = caller_of_token(operations.office, _bearer(request))
+    caller.check(Permission.READ)
+    return caller.scope
+
+
+def _has_token(operations: Operations, request: Request) -> bool:
+    return operations.token is not None and hmac.compare_digest(
+        _bearer(request).encode("utf-8", "replace"), operations.token.encode("utf-8", "surrogateescape")
     )
-    is_local = operations.token is None and request.client is not None and request.client.host in {"127.0.0.1", "::1"}
-    if not is_right and not (or_local and is_local and "x-forwarded-for" not in request.headers):
-        raise Error("token-wrong", expected="the operations token", seen="another one" if given else "none")
+
+
+def _is_local(operations: Operations, request: Request) -> bool:
+    host = request.client.host if request.client else ""
+    return operations.token is None and host in {"127.0.0.1", "::1"} and "x-forwarded-for" not in request.headers
+
+
+def _bearer(request: Request) -> str:
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else ""
 
 
 def _tried(work: Callable[[], object]) -> str:

@@ -40,6 +40,7 @@ class FieldServer:
     ``sequence`` the highest seen; ``number`` the newest grant's; ``proven`` the last proven grant's of this epoch
     (0: none). ``outstanding`` are the grants at which it may be, see ``domain.grant``. ``recovering`` is set by a
     restore: until a grant of at least that number is proven, every answer is a fence (section 9).
+    ``rolled_back_at`` is what it said itself, the last time.
     """
 
     device_id: DeviceId
@@ -57,6 +58,7 @@ class FieldServer:
     proven: int = 0
     outstanding: tuple[Outstanding, ...] = ()
     recovering: int | None = None
+    rolled_back_at: int | None = None
     lost_at: int | None = None
     lost_until: int | None = None
     first_seen_at: int = 0

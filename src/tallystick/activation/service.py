@@ -11,13 +11,18 @@ from collections.abc import Callable
 from typing import Final
 
 import uvicorn
+from fastapi import FastAPI
 
 from tallystick.activation.api import Desk, create_api
 from tallystick.activation.app import Activation
 from tallystick.activation.batching import Batcher
 from tallystick.activation.chores import Chore, Chores
+from tallystick.activation.management import add_management
 from tallystick.activation.metrics import Metrics
-from tallystick.activation.operations import Operations, look
+from tallystick.activation.office import Office
+from tallystick.activation.office.signin import new_setup_code
+from tallystick.activation.operations import Operations, add_operations, look
+from tallystick.activation.portal import add_portal
 from tallystick.errors import Error, InvariantError
 
 SETTLE_SECONDS: Final = 60.0
@@ -34,8 +39,40 @@ class ServiceError(Error):
     """The process cannot serve."""
 
 
-def serve(activation: Activation, *, host: str, port: int, announce: Callable[[str], None]) -> None:
-    """Serve until a signal. ``announce`` gets the URL once it listens. Raises ``Error``."""
+def make_office(activation: Activation, batcher: Batcher) -> Office:
+    """What people do here, on the data of ``activation``."""
+    return Office(
+        store=activation.store,
+        signer=activation.signer,
+        policy=activation.settings.policy,
+        batcher=batcher,
+        clock=activation.now,
+        random_bytes=activation.random_bytes,
+    )
+
+
+def make_site(activation: Activation, batcher: Batcher, *, office: Office) -> FastAPI:
+    """Everything that is served: the API of the protocol, the management API, the pages."""
+    operations = _operations(activation, batcher, office)
+    desk = Desk(
+        store=activation.store,
+        signer=activation.signer,
+        batcher=batcher,
+        clock=office.clock,
+        metrics=operations.metrics,
+    )
+    site = create_api(desk)
+    add_operations(site, operations)
+    add_management(site, office)
+    add_portal(site, office)
+    return site
+
+
+def serve(activation: Activation, *, host: str, port: int, announce: Callable[[str, str | None], None]) -> None:
+    """Serve until a signal. Raises ``Error``.
+
+    ``announce`` gets the URL once it listens, and the set-up code of the first-run page while nobody can sign in.
+    """
     listener = _listen(host, port)
 
     def on_broken(_: InvariantError) -> None:
@@ -45,22 +82,17 @@ def serve(activation: Activation, *, host: str, port: int, announce: Callable[[s
     batcher = Batcher(
         activation.store, activation.signer, activation.settings.policy, clock=activation.now, on_broken=on_broken
     )
-    desk = Desk(
-        store=activation.store,
-        signer=activation.signer,
-        batcher=batcher,
-        clock=activation.now,
-        operations=_operations(activation, batcher),
-    )
+    office = make_office(activation, batcher)
+    setup_code = new_setup_code(office)
     config = uvicorn.Config(
-        create_api(desk),
+        make_site(activation, batcher, office=office),
         log_config=None,
         access_log=False,
         server_header=False,
         lifespan="off",
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    process = _Process(config, announce=lambda: announce(_url(listener)))
+    process = _Process(config, announce=lambda: announce(_url(listener), setup_code))
     chores = Chores(_chores(activation), on_broken=batcher.stop_for)
     # uvicorn raises the signals that it caught once more when it has stopped; that is not to end us a second time.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -78,7 +110,7 @@ def serve(activation: Activation, *, host: str, port: int, announce: Callable[[s
         raise batcher.broken
 
 
-def _operations(activation: Activation, batcher: Batcher) -> Operations:
+def _operations(activation: Activation, batcher: Batcher, office: Office) -> Operations:
     store, signer = activation.store, activation.signer
 
     def check() -> None:
@@ -86,8 +118,7 @@ def _operations(activation: Activation, batcher: Batcher) -> Operations:
             raise batcher.broken
 
     return Operations(
-        store=store,
-        signer=signer,
+        office=office,
         dispatcher=activation.dispatcher(),
         metrics=Metrics(lambda: look(store, signer)),
         token=activation.settings.operations_token,

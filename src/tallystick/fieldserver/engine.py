@@ -253,6 +253,7 @@ def _write(
         wants=None if wish is None else _wants(state, wish, jti),
         all=None if wish is None else _all(wish),
         grant=grant,
+        rolled_back_at=state.rolled_back_at,
     )
     compact = device.key.sign(REQUEST, messages.encode_claims(claims), with_jwk=True)
     return replace(state, sequence=sequence, outbox=(*state.outbox, make_waiting(compact, claims)))

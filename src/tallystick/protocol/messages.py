@@ -79,7 +79,10 @@ class LineWant(Claims, frozen=True):
 
 
 class Request(Claims, frozen=True):
-    """What a field server says (section 5). ``grant`` repeats the applied grant after ``grant-unknown``."""
+    """What a field server says (section 5). ``grant`` repeats the applied grant after ``grant-unknown``.
+
+    ``rolled_back_at``: when it found out that it had been rolled back, the last time, by its own clock.
+    """
 
     iss: Hash
     aud: Text
@@ -93,6 +96,7 @@ class Request(Claims, frozen=True):
     wants: Annotated[tuple[LineWant, ...], Meta(min_length=1, max_length=LICENSES_MAX)] | None = None
     all: Literal[True] | None = None
     grant: Compact | None = None
+    rolled_back_at: Moment | None = None
 
     @property
     def device_id(self) -> DeviceId:

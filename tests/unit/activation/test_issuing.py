@@ -293,6 +293,18 @@ def test_a_lower_applied_is_a_rollback_named_and_healed(bench):
     assert bench.where(line) == (2, 0, 0, 0)
 
 
+def test_one_that_found_out_by_itself_that_it_was_rolled_back_says_so_and_is_noted_once(bench):
+    """Found by exploration: what it held in between was in use twice, and no incident told anybody."""
+    line = bench.buy(2)
+    device = Device("a")
+    activated(bench, device, line, 2)
+    bench.grant(device.say("refresh", rolled_back_at=7))
+    bench.grant(device.say("refresh", rolled_back_at=7))
+    assert bench.incidents() == [IncidentKind.ROLLBACK]
+    bench.grant(device.say("refresh", rolled_back_at=8))
+    assert bench.incidents() == [IncidentKind.ROLLBACK] * 2
+
+
 def test_an_unknown_applied_grant_is_asked_for_and_then_adopted(bench):
     line = bench.buy(3)
     device = Device("a")

@@ -800,3 +800,10 @@ def test_restored_a_second_time_says_nothing_new():
     desk.refuse(second, "restored", seen=1_000_000)
     assert desk.state.outbox == (fresh,)
     assert fresh.claims().grant is None
+
+
+def test_one_that_was_rolled_back_says_so_in_everything_that_it_writes_from_then_on():
+    desk = holding(3)
+    assert desk.ask(Refresh()).claims().rolled_back_at is None
+    desk.grant(4, seen=9)
+    assert desk.ask(Refresh()).claims().rolled_back_at == desk.state.rolled_back_at == NOW

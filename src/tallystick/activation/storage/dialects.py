@@ -234,10 +234,10 @@ class PostgresDialect:
 
     def number_on(self, connection: Connection) -> None:
         """See ``Dialect``."""
-        for table in ("incidents", "outbox"):
+        for table, column in (("incidents", "id"), ("outbox", "id"), ("trail", "number")):
             connection.exec_driver_sql(
-                f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), "  # noqa: S608 - constants
-                f"(SELECT coalesce(max(id), 0) + 1 FROM {table}), false)"
+                f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'), "  # noqa: S608 - constants
+                f"(SELECT coalesce(max({column}), 0) + 1 FROM {table}), false)"
             )
 
     def is_conflict(self, error: Exception) -> bool:

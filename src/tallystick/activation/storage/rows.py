@@ -133,6 +133,7 @@ def field_server_of(row: Row) -> FieldServer:
             for epoch, number, quantities in _OUTSTANDING.decode(row.outstanding)
         ),
         recovering=row.recovering,
+        rolled_back_at=row.rolled_back_at,
         lost_at=row.lost_at,
         lost_until=row.lost_until,
         first_seen_at=row.first_seen_at,
@@ -158,6 +159,7 @@ def field_server_values(server: FieldServer) -> Values:
         "proven": server.proven,
         "outstanding": _json([[grant.epoch, grant.number, grant.quantities] for grant in server.outstanding]),
         "recovering": server.recovering,
+        "rolled_back_at": server.rolled_back_at,
         "lost_at": server.lost_at,
         "lost_until": server.lost_until,
         "first_seen_at": server.first_seen_at,

@@ -110,6 +110,7 @@ FIELD_SERVERS: Final = Table(
     Column("proven", BigInteger, nullable=False),
     Column("outstanding", Text, nullable=False),  # JSON: [[epoch, number, {line: quantity}], ...]
     Column("recovering", BigInteger),
+    Column("rolled_back_at", BigInteger),
     Column("lost_at", BigInteger),
     Column("lost_until", BigInteger),
     Column("first_seen_at", BigInteger, nullable=False),
@@ -157,6 +158,8 @@ ENTRIES: Final = Table(
     Column("cause", Text, nullable=False),
     Column("booked_at", BigInteger, nullable=False),
     Column("chain", Text, nullable=False),
+    Index("ix_entries_booked_at", "booked_at"),
+    Index("ix_entries_account", "account", "booked_at"),
 )
 
 MESSAGES: Final = Table(
@@ -199,6 +202,7 @@ INCIDENTS: Final = Table(
     Column("detail", Text, nullable=False),
     Column("digest", _ID),
     Index("ix_incidents_device_id", "device_id"),
+    Index("ix_incidents_account", "account", "id"),
 )
 
 DECLARATIONS: Final = Table(
@@ -288,4 +292,106 @@ TOLD: Final = Table(
     Column("subject", _ID, primary_key=True),
     Column("at", BigInteger, nullable=False),
     Index("ix_told_at", "at"),
+)
+
+ACCOUNTS: Final = Table(
+    "accounts",
+    METADATA,
+    Column("account", _ID, primary_key=True),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+PEOPLE: Final = Table(
+    "people",
+    METADATA,
+    Column("person_id", _ID, primary_key=True),
+    Column("email", _ID, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("account", _ID),
+    Column("password", Text),
+    Column("totp_secret", Text),
+    Column("totp_step", BigInteger, nullable=False),
+    Column("is_active", Boolean, nullable=False),
+    Column("invitation", _ID),
+    Column("invited_until", BigInteger),
+    Column("created_at", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Index("ix_people_email", "email", unique=True),
+    Index("ix_people_account", "account"),
+    Index("ix_people_invitation", "invitation"),
+)
+
+SESSIONS: Final = Table(
+    "sessions",
+    METADATA,
+    Column("digest", _ID, primary_key=True),
+    Column("person_id", _ID, ForeignKey("people.person_id"), nullable=False),
+    Column("csrf", Text, nullable=False),
+    Column("is_whole", Boolean, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Index("ix_sessions_person_id", "person_id"),
+    Index("ix_sessions_expires_at", "expires_at"),
+)
+
+TOKENS: Final = Table(
+    "tokens",
+    METADATA,
+    Column("token_id", _ID, primary_key=True),
+    Column("digest", _ID, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("account", _ID),
+    Column("is_read_only", Boolean, nullable=False),
+    Column("devices", Text, nullable=False),  # JSON list
+    Column("created_by", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("last_used_at", BigInteger),
+    Column("revoked_at", BigInteger),
+    Index("ix_tokens_digest", "digest", unique=True),
+    Index("ix_tokens_account", "account"),
+)
+
+TRIES: Final = Table(
+    "tries",
+    METADATA,
+    Column("key", _ID, primary_key=True),
+    Column("failures", BigInteger, nullable=False),
+    Column("last_at", BigInteger, nullable=False),
+)
+
+# The one-time code of the first-run page; there is at most one, and none once somebody can sign in.
+SETUP_CODES: Final = Table(
+    "setup_codes",
+    METADATA,
+    Column("digest", _ID, primary_key=True),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+TRAIL: Final = Table(
+    "trail",
+    METADATA,
+    Column("number", _RISING, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("account", _ID),
+    Column("action", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Index("ix_trail_account", "account", "number"),
+)
+
+# What was answered to a request that creates something, so that the same request again is answered the same.
+REPEATS: Final = Table(
+    "repeats",
+    METADATA,
+    Column("subject", _ID, primary_key=True),
+    Column("key", _ID, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
 )

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, Executable, func, or_, select
 
+from tallystick.activation.permissions import Scope
 from tallystick.activation.ports import (
     Changes,
     FieldServer,
@@ -24,6 +25,8 @@ from tallystick.activation.ports import (
 from tallystick.activation.storage import rows, schema, statements
 from tallystick.activation.storage.dialects import KEYS_MAX, Dialect
 from tallystick.activation.storage.events import EventTables, outbox_values
+from tallystick.activation.storage.people import PeopleTables
+from tallystick.activation.storage.scoped import ScopedTables
 from tallystick.activation.storage.tables import (
     DECLARATIONS,
     ENTITLEMENTS,
@@ -56,6 +59,15 @@ class SqlTransaction:
         self._products: dict[str, Product] = {}
         self._device_accounts: dict[DeviceId, str | None] = {}  # every field server that has a row
         self._line_accounts: dict[LineId, str] = {}
+
+    @property
+    def people(self) -> PeopleTables:
+        """People, sessions, tokens, the audit trail."""
+        return PeopleTables(self._connection, self._dialect, locks=self._locks)
+
+    def within(self, scope: Scope) -> ScopedTables:
+        """What exists for a caller."""
+        return ScopedTables(self._connection, scope)
 
     # On the way to a reply
 
@@ -228,6 +240,7 @@ class SqlTransaction:
             "account": entitlement.account,
             "created_at": entitlement.created_at,
         }
+        self.people.save_account(entitlement.account, now=entitlement.created_at)
         self._write(statements.INSERT_ENTITLEMENT, [header])
         self._write(
             statements.INSERT_LINE,

@@ -114,6 +114,7 @@ def _field_servers() -> None:
         sa.Column("proven", sa.BigInteger(), nullable=False),
         sa.Column("outstanding", sa.Text(), nullable=False),
         sa.Column("recovering", sa.BigInteger(), nullable=True),
+        sa.Column("rolled_back_at", sa.BigInteger(), nullable=True),
         sa.Column("lost_at", sa.BigInteger(), nullable=True),
         sa.Column("lost_until", sa.BigInteger(), nullable=True),
         sa.Column("first_seen_at", sa.BigInteger(), nullable=False),

@@ -1,0 +1,5 @@
+"""The management API under ``/v1``: the office over HTTP, for programs with a token. No decision is made here."""
+
+from tallystick.activation.management.routes import add_management
+
+__all__ = ["add_management"]

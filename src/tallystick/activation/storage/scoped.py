@@ -1,0 +1,335 @@
+"""What one caller sees: every list and look-up within a ``Scope``.
+
+Account isolation is here and by construction: ``ScopedTables`` has no statement that is not bound to its scope, and
+what is outside is not found, as if it did not exist. Lists are read a page at a time, from the key of the last item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Column, Connection, Select, func, or_, select, tuple_
+
+from tallystick.activation.permissions import Scope
+from tallystick.activation.ports import (
+    FieldServer,
+    Holding,
+    Incident,
+    IncidentKind,
+    IssuedGrant,
+    LostDeclaration,
+    Status,
+    TakenMessage,
+)
+from tallystick.activation.storage import rows, statements
+from tallystick.activation.storage.tables import (
+    ACCOUNTS,
+    DECLARATIONS,
+    ENTITLEMENTS,
+    ENTRIES,
+    FIELD_SERVERS,
+    GRANTS,
+    HOLDINGS,
+    INCIDENTS,
+    LINES,
+    MESSAGES,
+)
+from tallystick.domain.entitlement import Line
+from tallystick.domain.ids import DeviceId, EntitlementId, LineId
+from tallystick.domain.ledger import Entry
+
+ValueT = TypeVar("ValueT")
+_KEYS_MAX: Final = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntitlementHeader:
+    """An entitlement without its lines."""
+
+    entitlement_id: EntitlementId
+    account: str
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumberedIncident:
+    """An incident with the number that lists go by."""
+
+    number: int
+    account: str | None
+    incident: Incident
+
+
+class ScopedTables:
+    """One transaction's view of what is within a scope."""
+
+    def __init__(self, connection: Connection, scope: Scope) -> None:
+        self._connection = connection
+        self._scope = scope
+
+    # Accounts and entitlements
+
+    def accounts(self, *, after: str = "", limit: int = 100) -> list[tuple[str, int]]:
+        """Accounts by name, and since when."""
+        statement = self._within(select(ACCOUNTS), ACCOUNTS.c.account).where(ACCOUNTS.c.account > after)
+        found = self._connection.execute(statement.order_by(ACCOUNTS.c.account).limit(limit))
+        return [(row.account, row.created_at) for row in found]
+
+    def account(self, account: str) -> tuple[str, int] | None:
+        """One account, and since when."""
+        statement = self._within(select(ACCOUNTS), ACCOUNTS.c.account).where(ACCOUNTS.c.account == account)
+        row = self._connection.execute(statement).first()
+        return None if row is None else (row.account, row.created_at)
+
+    def entitlements(
+        self, *, account: str | None = None, before: tuple[int, str] | None = None, limit: int = 100
+    ) -> list[EntitlementHeader]:
+        """Entitlements, newest first."""
+        column = ENTITLEMENTS.c
+        statement = self._within(select(ENTITLEMENTS), column.account)
+        if account is not None:
+            statement = statement.where(column.account == account)
+        if before is not None:
+            statement = statement.where(tuple_(column.created_at, column.entitlement_id) < tuple_(*before))
+        ordered = statement.order_by(column.created_at.desc(), column.entitlement_id.desc()).limit(limit)
+        return [EntitlementHeader(**dict(row._mapping)) for row in self._connection.execute(ordered)]  # noqa: SLF001 - public name
+
+    def entitlement(self, entitlement_id: str) -> EntitlementHeader | None:
+        """One entitlement."""
+        statement = self._within(select(ENTITLEMENTS), ENTITLEMENTS.c.account)
+        row = self._connection.execute(statement.where(ENTITLEMENTS.c.entitlement_id == entitlement_id)).first()
+        return None if row is None else EntitlementHeader(**dict(row._mapping))  # noqa: SLF001 - public name
+
+    # Lines
+
+    def lines(
+        self,
+        *,
+        account: str | None = None,
+        product: str | None = None,
+        entitlements: Collection[str] | None = None,
+        expires_before: int | None = None,
+        is_used_up: bool = False,
+        after: str = "",
+        limit: int = 100,
+    ) -> list[Line]:
+        """Lines by id. ``is_used_up``: nothing is available and something was bought."""
+        column = LINES.c
+        statement = self._within(statements.LINES_WITH_PRODUCTS, column.account).where(column.line_id > after)
+        if account is not None:
+            statement = statement.where(column.account == account)
+        if product is not None:
+            statement = statement.where(column.sku == product)
+        if entitlements is not None:
+            statement = statement.where(column.entitlement_id.in_(entitlements))
+        if expires_before is not None:
+            statement = statement.where(column.expires_at < expires_before)
+        if is_used_up:
+            statement = statement.where(column.available <= 0, column.bought > column.retired)
+        return self._lines(statement.order_by(column.line_id).limit(limit))
+
+    def lines_of_entitlement(self, entitlement_id: str) -> list[Line]:
+        """The lines of one entitlement, in its order."""
+        statement = self._within(statements.LINES_WITH_PRODUCTS, LINES.c.account)
+        return self._lines(statement.where(LINES.c.entitlement_id == entitlement_id).order_by(LINES.c.position))
+
+    def line(self, line_id: str) -> Line | None:
+        """One line."""
+        statement = self._within(statements.LINES_WITH_PRODUCTS, LINES.c.account)
+        return next(iter(self._lines(statement.where(LINES.c.line_id == line_id))), None)
+
+    def lines_by_id(self, line_ids: Collection[LineId]) -> dict[LineId, Line]:
+        """Lines among ``line_ids``."""
+        statement = self._within(statements.LINES_WITH_PRODUCTS, LINES.c.account)
+        found: dict[LineId, Line] = {}
+        for keys in _pieces(line_ids):
+            found |= {line.line_id: line for line in self._lines(statement.where(LINES.c.line_id.in_(keys)))}
+        return found
+
+    # Field servers
+
+    def field_servers(
+        self,
+        *,
+        text: str = "",
+        status: Status | None = None,
+        kind: str | None = None,
+        account: str | None = None,
+        after: str = "",
+        limit: int = 100,
+    ) -> list[FieldServer]:
+        """Field servers by device id. ``text``: a part of the name or host id, or the beginning of the device id."""
+        column = FIELD_SERVERS.c
+        statement = self._within(select(FIELD_SERVERS), column.account).where(column.device_id > after)
+        if text:
+            part = _contains(text.lower())
+            statement = statement.where(
+                or_(
+                    func.lower(column.name).like(part, escape="\\"),
+                    func.lower(column.host_id).like(part, escape="\\"),
+                    func.substr(column.device_id, 1, len(text)) == text,
+                )
+            )
+        if status is not None:
+            statement = statement.where(column.status == status.value)
+        if kind is not None:
+            statement = statement.where(column.kind == kind)
+        if account is not None:
+            statement = statement.where(column.account == account)
+        return self._all(statement.order_by(column.device_id).limit(limit), rows.field_server_of)
+
+    def field_server(self, device_id: str) -> FieldServer | None:
+        """One field server."""
+        statement = self._within(select(FIELD_SERVERS), FIELD_SERVERS.c.account)
+        return self._first(statement.where(FIELD_SERVERS.c.device_id == device_id), rows.field_server_of)
+
+    def field_servers_by_id(self, device_ids: Collection[str]) -> dict[DeviceId, FieldServer]:
+        """Field servers among ``device_ids``."""
+        statement = self._within(select(FIELD_SERVERS), FIELD_SERVERS.c.account)
+        found: dict[DeviceId, FieldServer] = {}
+        for keys in _pieces(device_ids):
+            for server in self._all(statement.where(FIELD_SERVERS.c.device_id.in_(keys)), rows.field_server_of):
+                found[server.device_id] = server
+        return found
+
+    def holdings(self, *, line_id: str | None = None, device_id: str | None = None, limit: int = 200) -> list[Holding]:
+        """Who holds a line, or what a field server holds."""
+        column = HOLDINGS.c
+        statement = self._within(select(HOLDINGS), column.account)
+        if line_id is not None:
+            statement = statement.where(column.line_id == line_id)
+        if device_id is not None:
+            statement = statement.where(column.device_id == device_id)
+        return self._all(statement.order_by(column.line_id, column.device_id).limit(limit), rows.holding_of)
+
+    def open_returns(self, *, after: tuple[int, str, str] | None = None, limit: int = 100) -> list[Holding]:
+        """Holdings of which some is returning, oldest first."""
+        column = HOLDINGS.c
+        key = (column.since_at, column.device_id, column.line_id)
+        statement = self._within(select(HOLDINGS).where(column.returning > 0), column.account)
+        if after is not None:
+            statement = statement.where(tuple_(*key) > tuple_(*after))
+        return self._all(statement.order_by(*key).limit(limit), rows.holding_of)
+
+    def count_open_returns(self) -> int:
+        """How many there are."""
+        statement = select(func.count()).select_from(HOLDINGS).where(HOLDINGS.c.returning > 0)
+        return int(self._connection.execute(self._within(statement, HOLDINGS.c.account)).scalar_one())
+
+    # History
+
+    def messages(self, device_id: str, *, limit: int = 100) -> list[TakenMessage]:
+        """What a field server said, newest first."""
+        column = MESSAGES.c
+        statement = self._within(select(MESSAGES), column.account).where(column.device_id == device_id)
+        order = (column.sequence.desc(), column.taken_at.desc())
+        return self._all(statement.order_by(*order).limit(limit), rows.message_of)
+
+    def message(self, digest: str) -> TakenMessage | None:
+        """One message."""
+        statement = self._within(select(MESSAGES), MESSAGES.c.account).where(MESSAGES.c.digest == digest)
+        return self._first(statement, rows.message_of)
+
+    def grants(self, device_id: str, *, limit: int = 100) -> list[IssuedGrant]:
+        """Grants that were started here for a field server, newest first."""
+        column = GRANTS.c
+        statement = self._within(select(GRANTS), column.account)
+        statement = statement.where(column.device_id == device_id, column.envelope.is_not(None))
+        return self._all(statement.order_by(column.number.desc()).limit(limit), rows.grant_of)
+
+    def declarations(self, device_id: str, *, limit: int = 100) -> list[LostDeclaration]:
+        """When a field server was declared lost, newest first."""
+        column = DECLARATIONS.c
+        statement = self._within(select(DECLARATIONS), column.account).where(column.device_id == device_id)
+        return self._all(statement.order_by(column.at.desc()).limit(limit), rows.declaration_of)
+
+    def incidents(
+        self,
+        *,
+        kind: IncidentKind | None = None,
+        device_id: str | None = None,
+        since_at: int | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> list[NumberedIncident]:
+        """Incidents, newest first."""
+        column = INCIDENTS.c
+        statement = self._within(select(INCIDENTS), column.account)
+        if kind is not None:
+            statement = statement.where(column.kind == kind.value)
+        if device_id is not None:
+            statement = statement.where(column.device_id == device_id)
+        if since_at is not None:
+            statement = statement.where(column.at >= since_at)
+        if before is not None:
+            statement = statement.where(column.id < before)
+        return self._all(statement.order_by(column.id.desc()).limit(limit), _numbered_incident)
+
+    def incident(self, number: int) -> NumberedIncident | None:
+        """One incident."""
+        statement = self._within(select(INCIDENTS), INCIDENTS.c.account).where(INCIDENTS.c.id == number)
+        return self._first(statement, _numbered_incident)
+
+    def entries(
+        self,
+        *,
+        line_id: str | None = None,
+        device_id: str | None = None,
+        account: str | None = None,
+        since_at: int | None = None,
+        until_at: int | None = None,
+        before: tuple[int, str, int] | None = None,
+        limit: int = 100,
+    ) -> list[Entry]:
+        """The ledger, newest first."""
+        column = ENTRIES.c
+        key = (column.booked_at, column.line_id, column.number)
+        statement = self._within(select(ENTRIES), column.account)
+        if line_id is not None:
+            statement = statement.where(column.line_id == line_id)
+        if device_id is not None:
+            statement = statement.where(column.device_id == device_id)
+        if account is not None:
+            statement = statement.where(column.account == account)
+        if since_at is not None:
+            statement = statement.where(column.booked_at >= since_at)
+        if until_at is not None:
+            statement = statement.where(column.booked_at < until_at)
+        if before is not None:
+            statement = statement.where(column.booked_at <= before[0], tuple_(*key) < tuple_(*before))
+        return self._all(statement.order_by(*(part.desc() for part in key)).limit(limit), rows.entry_of)
+
+    # Inside
+
+    def _within(self, statement: Select[Any], account: Column[Any]) -> Select[Any]:
+        return statement if self._scope.account is None else statement.where(account == self._scope.account)
+
+    def _lines(self, statement: Select[Any]) -> list[Line]:
+        return [
+            rows.line_of(row, rows.product_of(row, engineering=row.product_engineering))
+            for row in self._connection.execute(statement)
+        ]
+
+    def _all(self, statement: Select[Any], read: Callable[[rows.Row], ValueT]) -> list[ValueT]:
+        return [read(row) for row in self._connection.execute(statement)]
+
+    def _first(self, statement: Select[Any], read: Callable[[rows.Row], ValueT]) -> ValueT | None:
+        row = self._connection.execute(statement.limit(1)).first()
+        return None if row is None else read(row)
+
+
+def _numbered_incident(row: rows.Row) -> NumberedIncident:
+    return NumberedIncident(number=row.id, account=row.account, incident=rows.incident_of(row))
+
+
+def _pieces(keys: Collection[str]) -> Iterator[list[str]]:
+    ordered = sorted(set(keys))
+    for start in range(0, len(ordered), _KEYS_MAX):
+        yield ordered[start : start + _KEYS_MAX]
+
+
+def _contains(text: str) -> str:
+    plain = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{plain}%"

@@ -51,7 +51,7 @@ endef
 ## What people run --------------------------------------------------------------------------------------------------
 
 .PHONY: demo
-demo: .venv/.base  ## the whole story with real processes, in a minute (KEEP=1 keeps its data)
+demo: .venv/.base  ## the whole story with real processes, in a minute (KEEP=1 leaves everything running)
 	@$(BIN)/tallystick demo $(if $(KEEP),--keep)
 
 .PHONY: test
@@ -68,6 +68,10 @@ ci: system-packages lint docs-check audit  ## everything, with PostgreSQL, Chrom
 	@$(MAKE) --no-print-directory simulate
 	HYPOTHESIS_PROFILE=ci $(PYTEST)
 
+.PHONY: bench
+bench: .venv/.dev  ## how fast it is, beside limits measured in the same run (ROWS='B1 B3', BENCH_SCALE=0.05)
+	@PYTHONPATH=tests $(BIN)/python -m benchmarks $(ROWS)
+
 .PHONY: format
 format: .venv/.dev  ## format the code, and fix what ruff can fix by itself
 	$(BIN)/ruff format .
@@ -77,6 +81,10 @@ format: .venv/.dev  ## format the code, and fix what ruff can fix by itself
 docs: .venv/.dev  ## write the pages that are generated from the code
 	$(BIN)/python tools/commands_page.py
 	$(BIN)/python tools/errors_page.py
+
+.PHONY: screenshots
+screenshots: .venv/.dev system-packages  ## take the pictures of docs/portal anew, by the browser tests
+	TALLYSTICK_SCREENSHOTS=1 $(PYTEST) tests/e2e/test_portal_pages.py tests/e2e/test_portal_return.py
 
 .PHONY: requirements
 requirements: .venv/.dev  ## write requirements/*.txt from pyproject.toml (UPGRADE=1: newest versions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -71,7 +72,7 @@ class Site:
         command = [*TALLYSTICK, "activation", "serve", "--data", str(self.data), "--port", "0", "--json"]
         command += ["--workers", str(workers)] if workers != 1 else []
         command += ["--database", self.database] if self.database else []
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
         try:
             assert process.stdout is not None
             yield Service(process=process, url=json.loads(process.stdout.readline())["url"])
@@ -164,3 +165,14 @@ class Story:
             for number, mine in enumerate(said):
                 spread[number % connections].append(mine[turn])
         return spread
+
+
+def processor_seconds(pid: int) -> float:
+    """Processor time of a process and of everything that it started, ended or not."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text("ascii").rsplit(")", 1)[1].split()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()
+    except FileNotFoundError:
+        return 0.0
+    own = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    return own + sum(processor_seconds(int(child)) for child in children)

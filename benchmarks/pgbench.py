@@ -73,7 +73,7 @@ class Rival:
 
     def __init__(self, cluster: Cluster, url: str) -> None:
         self.cluster = cluster
-        self.database = url.split("/")[3].split("?")[0]
+        self.database = url.split("/")[3].split("?", maxsplit=1)[0]
         for statement in _SEED.split(";\n"):
             if statement.strip():
                 cluster.sql(statement, database=self.database)

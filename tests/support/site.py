@@ -50,14 +50,18 @@ class Site:
     """``client(role, account)`` speaks with a token of that role."""
 
     data: Path
+    database: str | None = None  # another than the SQLite file of the data directory
     now: int = 1_800_000_000
     activation: app.Activation = field(init=False)
     office: Office = field(init=False)
     web: Any = field(init=False)
 
     def __post_init__(self) -> None:
-        shutil.copytree(_initialised(), self.data / "data")
-        self.activation = app.open_activation(self.data / "data")
+        if self.database is None:
+            shutil.copytree(_initialised(), self.data / "data")
+            self.activation = app.open_activation(self.data / "data")
+        else:
+            self.activation = app.initialise(self.data / "data", issuer=ISSUER, policy=Policy(), database=self.database)
         self.batcher = Batcher(
             self.activation.store, self.activation.signer, Policy(), clock=self.clock, on_broken=lambda _: None
         )

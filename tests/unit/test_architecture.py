@@ -50,8 +50,12 @@ MAY_IMPORT = {
     "administrator/network.py": {"httpx2", "msgspec"},
     "administrator/app.py": {"platformdirs"},
     "administrator/console.py": COMMAND_LINE,
-    "administrator/web/": {"jinja2", "msgspec", "starlette", "uvicorn"},
+    "administrator/paper.py": {"fpdf"},
+    "administrator/web/": {"jinja2", "markupsafe", "msgspec", "starlette"},
+    "administrator/web/app.py": {"starlette", "uvicorn"},
+    "administrator/commands/": COMMAND_LINE,
     "administrator/cli.py": COMMAND_LINE | {"msgspec", "uvicorn"},
+    "simulator/crowd.py": {"starlette", "uvicorn"},
     "simulator/": WIRE | COMMAND_LINE | {"httpx2"},
 }
 # Decisions wait for nobody.

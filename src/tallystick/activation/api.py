@@ -24,6 +24,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, StreamingResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tallystick import __version__
 from tallystick.activation import accounts, bundles
@@ -45,6 +46,8 @@ JSON_BYTES_MAX: Final = 64 * 1024
 SPOOL_MEMORY_BYTES: Final = 1024 * 1024
 PROBLEM_TYPE: Final = "application/problem+json"
 _INLINE_LINES_MAX: Final = 4  # so few are verified faster than handed to a thread
+_SHORT_BYTES_MAX: Final = 128 * 1024
+_MESSAGES_PATH: Final = "/v1/messages"
 _PIECE_BYTES: Final = 64 * 1024
 _RETRY_SECONDS: Final = {"database-unavailable": "1", "too-busy": "5", "disk-full": "60"}
 
@@ -78,6 +81,7 @@ def create_api(desk: Desk) -> FastAPI:
         redoc_url=None,
     )
     _add_problem_handlers(api)
+    api.add_middleware(_ShortExchange, desk=desk)
 
     @api.get("/healthz", summary="Whether this process works")
     async def healthz() -> dict[str, str]:
@@ -90,7 +94,7 @@ def create_api(desk: Desk) -> FastAPI:
         return Response(desk.signer.keyset.compact + "\n", media_type=tallyfile.MEDIA_TYPE)
 
     @api.post(
-        "/v1/messages",
+        _MESSAGES_PATH,
         summary="A tally file of messages in, the replies out",
         response_class=Response,
         openapi_extra=_body("A tally file: one message a line.", tallyfile.MEDIA_TYPE, _TALLY_SCHEMA),
@@ -173,7 +177,7 @@ class _Exchange:
         else:
             lines = await run_in_threadpool(bundles.read_lines, chunk, keyset)
         batch = bundles.messages_of(lines)
-        answers = await asyncio.wrap_future(self._desk.batcher.submit(batch)) if batch else []
+        answers = await self._desk.batcher.submit_soon(batch) if batch else []
         results = bundles.results_of(lines, answers)
         if self._desk.metrics is not None:
             for result in results:
@@ -191,6 +195,85 @@ class _Exchange:
             self._spool.write(data)
         except OSError as error:
             raise FileError("disk-full", expected="room for the replies", seen=error.strerror or str(error)) from error
+
+
+class _ShortExchange:
+    """The usual ``POST /v1/messages``: a message or a few, a tally file wanted. The same answer with less around it.
+
+    What a framework does for every request costs more than to verify a message. Anything else goes on to ``app``.
+    """
+
+    def __init__(self, app: ASGIApp, desk: Desk) -> None:
+        self._app = app
+        self._desk = desk
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != _MESSAGES_PATH or not _is_short(scope):
+            await self._app(scope, receive, send)
+            return
+        try:
+            body = await _read_short(receive)
+            chunk = list(tallyfile.parse_chunks([body]))
+            if len(chunk) > _INLINE_LINES_MAX:
+                await self._app(scope, _again(body, receive), send)
+                return
+            if not chunk:
+                raise WireError("no-messages", expected="a tally file with at least one message", seen="no line")
+            lines = bundles.read_lines(chunk, self._desk.signer.keyset)
+            batch = bundles.messages_of(lines)
+            answers = await self._desk.batcher.submit_soon(batch) if batch else []
+            reply = b"".join(bundles.tally_lines(bundles.results_of(lines, answers)))
+        except ClientDisconnect:
+            return  # nobody reads it; what was taken is durable
+        except Error as error:
+            await _problem(error)(scope, receive, send)
+            return
+        headers = [(b"content-length", b"%d" % len(reply)), (b"content-type", tallyfile.MEDIA_TYPE.encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": reply})
+
+
+def _is_short(scope: Scope) -> bool:
+    """Whether it is a POST with a short body, as it is, for a tally file."""
+    length = None
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            length = int(value) if value.isdigit() else None
+        elif name == b"content-encoding" or (name == b"accept" and b"json" in value.lower()):
+            return False
+    return scope["method"] == "POST" and length is not None and length <= _SHORT_BYTES_MAX
+
+
+async def _read_short(receive: Receive) -> bytes:
+    body = b""
+    while True:
+        try:
+            async with asyncio.timeout(BODY_IDLE_SECONDS):
+                event = await receive()
+        except TimeoutError:
+            raise _too_slow() from None
+        if event["type"] == "http.disconnect":
+            raise ClientDisconnect
+        piece: bytes = event.get("body", b"")
+        body += piece
+        if not event.get("more_body", False):
+            return body
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """A body that was read, once more; then whatever comes."""
+    waiting = [body]
+
+    async def receive_again() -> Message:
+        if waiting:
+            return {"type": "http.request", "body": waiting.pop(), "more_body": False}
+        return await receive()
+
+    return receive_again
+
+
+def _too_slow() -> Error:
+    return Error("request-too-slow", expected=f"some bytes every {BODY_IDLE_SECONDS:.0f} seconds", seen="none")
 
 
 def _add_problem_handlers(api: FastAPI) -> None:
@@ -267,9 +350,7 @@ async def _pieces(request: Request) -> AsyncIterator[bytes]:
         except StopAsyncIteration:
             return
         except TimeoutError:
-            raise Error(
-                "request-too-slow", expected=f"some bytes every {BODY_IDLE_SECONDS:.0f} seconds", seen="none"
-            ) from None
+            raise _too_slow() from None
         yield piece
 
 

@@ -7,12 +7,14 @@ written any more: whoever waits is told, and ``on_broken`` stops the process.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from tallystick.activation import issuing
@@ -26,6 +28,9 @@ WAITING_MAX: Final = 50_000
 _LOG: Final = logging.getLogger(__name__)
 
 
+_AnyFuture = Future[list[Answer]] | asyncio.Future[list[Answer]]
+
+
 class BatchError(Error):
     """A batch that was not taken. Nothing of it was written."""
 
@@ -33,7 +38,7 @@ class BatchError(Error):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Submission:
     messages: Sequence[Message]
-    answers: Future[list[Answer]] = field(default_factory=Future)
+    answers: _AnyFuture
 
 
 class Batcher:
@@ -78,21 +83,34 @@ class Batcher:
 
     def submit(self, messages: Sequence[Message]) -> Future[list[Answer]]:
         """The answers, in order, once they are durable. The future raises ``Error`` when nothing was written."""
-        submission = _Submission(messages=messages)
+        answers: Future[list[Answer]] = Future()
+        error = self._add(_Submission(messages=messages, answers=answers))
+        if error is not None:
+            answers.set_exception(error)
+        return answers
+
+    def submit_soon(self, messages: Sequence[Message]) -> asyncio.Future[list[Answer]]:
+        """The same for a coroutine. A batch wakes its event loop once, however many wait for it there."""
+        answers: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
+        error = self._add(_Submission(messages=messages, answers=answers))
+        if error is not None:
+            answers.set_exception(error)
+        return answers
+
+    def _add(self, submission: _Submission) -> Error | None:
+        count = len(submission.messages)
         with self._changed:
             if self._broken is not None:
-                submission.answers.set_exception(self._broken)
-            elif self._is_closing:
-                error = BatchError("database-unavailable", expected="an activation server in service", seen="it stops")
-                submission.answers.set_exception(error)
-            elif self._messages_waiting + len(messages) > WAITING_MAX:
+                return self._broken
+            if self._is_closing:
+                return BatchError("database-unavailable", expected="an activation server in service", seen="it stops")
+            if self._messages_waiting + count > WAITING_MAX:
                 seen = f"{self._messages_waiting} waiting"
-                submission.answers.set_exception(BatchError("too-busy", expected="fewer messages at once", seen=seen))
-            else:
-                self._waiting.append(submission)
-                self._messages_waiting += len(messages)
-                self._changed.notify()
-        return submission.answers
+                return BatchError("too-busy", expected="fewer messages at once", seen=seen)
+            self._waiting.append(submission)
+            self._messages_waiting += count
+            self._changed.notify()
+        return None
 
     def stop_for(self, error: InvariantError) -> None:
         """Write nothing any more: our own state contradicts itself."""
@@ -122,7 +140,7 @@ class Batcher:
         while self._waiting and (not batch or count + len(self._waiting[0].messages) <= BATCH_MAX):
             submission = self._waiting.popleft()
             count += len(submission.messages)
-            if submission.answers.set_running_or_notify_cancel():
+            if isinstance(submission.answers, asyncio.Future) or submission.answers.set_running_or_notify_cancel():
                 batch.append(submission)
         self._messages_waiting -= count
         return batch
@@ -146,10 +164,12 @@ class Batcher:
             self._serve_apart(batch, error)
         else:
             start = 0
+            settled: list[tuple[_Submission, list[Answer] | Error]] = []
             for submission in batch:
                 end = start + len(submission.messages)
-                submission.answers.set_result(answers[start:end])
+                settled.append((submission, answers[start:end]))
                 start = end
+            _deliver(settled)
 
     def _serve_apart(self, batch: Sequence[_Submission], error: Exception) -> None:
         """A fault of ours that some message brings out: only its own submission fails."""
@@ -162,6 +182,27 @@ class Batcher:
 
 
 def _fail(batch: Sequence[_Submission], error: Error) -> None:
-    for submission in batch:
-        if not submission.answers.done():
-            submission.answers.set_exception(error)
+    _deliver([(submission, error) for submission in batch])
+
+
+def _deliver(settled: Sequence[tuple[_Submission, list[Answer] | Error]]) -> None:
+    """To each what became of it; to an event loop all of its at once."""
+    loops: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[list[Answer]], list[Answer] | Error]]] = {}
+    for submission, found in settled:
+        if isinstance(submission.answers, asyncio.Future):
+            loops.setdefault(submission.answers.get_loop(), []).append((submission.answers, found))
+        else:
+            _settle([(submission.answers, found)])
+    for loop, ours in loops.items():
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits there
+            loop.call_soon_threadsafe(_settle, ours)
+
+
+def _settle(settled: Iterable[tuple[_AnyFuture, list[Answer] | Error]]) -> None:
+    for future, found in settled:
+        if future.done():
+            continue
+        if isinstance(found, Error):
+            future.set_exception(found)
+        else:
+            future.set_result(found)

@@ -13,7 +13,7 @@ from typing import Annotated, Final
 
 import typer
 
-from tallystick.activation.commands import console, devices, entitlements, keys, messages, webhooks
+from tallystick.activation.commands import console, devices, entitlements, keys, messages, remote, webhooks
 from tallystick.activation.commands.console import AsJson, Data, Database
 from tallystick.errors import Error
 
@@ -119,6 +119,9 @@ def serve(
     data: Data,
     host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes a free one.")] = DEFAULT_PORT,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, max=64, help="How many processes: up to one for each core.")
+    ] = 1,
     database: Database = None,
     as_json: AsJson = False,
 ) -> None:
@@ -139,7 +142,20 @@ def serve(
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
 
-        service.serve(activation, host=host, port=port, announce=announce)
+        if workers == 1:
+            service.serve(activation, host=host, port=port, announce=announce)
+            return
+        setup_code = service.make_setup_code(activation)
+    # Opened above to refuse early; nothing that is open survives into the workers.
+    with console.told(as_json):
+        if not service.serve_with_workers(
+            lambda: console.opened(data, database, as_json=False, service=True),
+            workers,
+            host=host,
+            port=port,
+            announce=lambda url: announce(url, setup_code),
+        ):
+            raise typer.Exit(console.REFUSED)
 
 
 @app.command(epilog="Example: tallystick activation verify --data DIR")
@@ -258,3 +274,4 @@ app.add_typer(keys.keys_app, name="keys")
 app.add_typer(webhooks.webhooks_app, name="webhooks")
 app.add_typer(entitlements.entitlement_app, name="entitlement")
 app.add_typer(entitlements.line_app, name="line")
+app.add_typer(remote.app, name="remote")

@@ -558,7 +558,10 @@ class _Visit:
 
     def _keep(self, **changed: object) -> None:
         """Change the field server; what that makes available again is remembered for the credit."""
-        after = replace(self.field_server, **changed)  # type: ignore[arg-type]  # fields of FieldServer
+        before = self.field_server
+        if all(getattr(before, name) == value for name, value in changed.items()):
+            return
+        after = replace(before, **changed)  # type: ignore[arg-type]  # fields of FieldServer
         entries = self.books.change(after, cause=self.message.digest)
         self.credited += [entry for entry in entries if entry.target is Account.AVAILABLE]
 

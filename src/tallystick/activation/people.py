@@ -32,6 +32,7 @@ TOKEN_DAYS_MAX: Final = 366
 COURIER_DAYS_MAX: Final = 31
 COURIER_DEVICES_MAX: Final = 1000
 TRIES_FREE: Final = 5
+ADDRESS_TRIES_FREE: Final = 20  # many people may share one
 TRY_SECONDS_MAX: Final = 900
 SECRET_BYTES: Final = 24
 SALT_BYTES: Final = 16
@@ -148,9 +149,10 @@ class Tries:
 
     def wait_seconds(self, now: int) -> int:
         """How long the next try has to wait: nothing for the first few, then doubling, at most a quarter of an hour."""
-        if self.count < TRIES_FREE:
+        free = ADDRESS_TRIES_FREE if self.key.startswith("address:") else TRIES_FREE
+        if self.count < free:
             return 0
-        pause = min(TRY_SECONDS_MAX, 1 << min(self.count - TRIES_FREE + 1, 20))
+        pause = min(TRY_SECONDS_MAX, 1 << min(self.count - free + 1, 20))
         return max(0, self.last_at + pause - now)
 
 

@@ -14,7 +14,7 @@ from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
 
 
-class PermissionError(Error):  # noqa: A001 - in this program it is the only one
+class NotAllowedError(Error):
     """The caller may not do this (``not-allowed``)."""
 
 
@@ -119,19 +119,19 @@ class Caller:
         return permission in self.permissions
 
     def check(self, permission: Permission) -> None:
-        """Raises ``PermissionError`` unless the table allows it."""
+        """Raises ``NotAllowedError`` unless the table allows it."""
         if permission not in self.permissions:
             seen = f"{self.role.value}{', read only' if self.is_read_only else ''}"
-            raise PermissionError("not-allowed", expected=f"somebody who may {permission.value}", seen=seen)
+            raise NotAllowedError("not-allowed", expected=f"somebody who may {permission.value}", seen=seen)
 
 
 def check_gives(caller: Caller, role: Role, account: str | None) -> None:
-    """Raises ``PermissionError`` unless ``caller`` may give ``role`` in ``account`` to somebody."""
+    """Raises ``NotAllowedError`` unless ``caller`` may give ``role`` in ``account`` to somebody."""
     caller.check(Permission.PEOPLE)
     if role not in GIVES.get(caller.role, frozenset()) or not caller.scope.covers(account):
-        raise PermissionError("not-allowed", expected="a role that your own role may give", seen=role.value)
+        raise NotAllowedError("not-allowed", expected="a role that your own role may give", seen=role.value)
     if (role in VENDOR_ROLES) != (account is None):
-        raise PermissionError(
+        raise NotAllowedError(
             "role-wrong",
             expected="an account for a customer's role or a courier, and none for a vendor's",
             seen=f"{role.value} {'without an account' if account is None else 'with an account'}",

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import signal
 import socket
+import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Final
 
 import uvicorn
 from fastapi import FastAPI
 
+from tallystick.activation import workers
 from tallystick.activation.api import Desk, create_api
 from tallystick.activation.app import Activation
 from tallystick.activation.batching import Batcher
@@ -68,22 +71,59 @@ def make_site(activation: Activation, batcher: Batcher, *, office: Office) -> Fa
     return site
 
 
+def make_setup_code(activation: Activation) -> str | None:
+    """The code for the first-run page, while nobody can sign in."""
+    return new_setup_code(make_office(activation, _batcher(activation, lambda _: None)))
+
+
 def serve(activation: Activation, *, host: str, port: int, announce: Callable[[str, str | None], None]) -> None:
     """Serve until a signal. Raises ``Error``.
 
     ``announce`` gets the URL once it listens, and the set-up code of the first-run page while nobody can sign in.
     """
     listener = _listen(host, port)
+    setup_code = make_setup_code(activation)
+    _serve(activation, listener, announce=lambda: announce(_url(listener), setup_code))
 
+
+def serve_with_workers(
+    opened: Callable[[], AbstractContextManager[Activation]],
+    count: int,
+    *,
+    host: str,
+    port: int,
+    announce: Callable[[str], None],
+) -> bool:
+    """The same with several processes. ``opened`` is called in each of them. Whether it ended as it was asked to.
+
+    The set-up code is the caller's to make: one for all.
+    """
+
+    def work(listener: socket.socket, ready: Callable[[], None], gone: threading.Event) -> None:
+        with opened() as activation:
+            _serve(activation, listener, announce=ready, gone=gone)
+
+    try:
+        holder = workers.reserve(_family(host, port), host, port)
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise _taken(host, port, error) from error
+    with holder:
+        return workers.run(count, holder, work, announce=lambda: announce(_url(holder)), backlog=_BACKLOG)
+
+
+def _serve(
+    activation: Activation,
+    listener: socket.socket,
+    *,
+    announce: Callable[[], None],
+    gone: threading.Event | None = None,
+) -> None:
     def on_broken(_: InvariantError) -> None:
         chores.stop()
         process.should_exit = True
 
-    batcher = Batcher(
-        activation.store, activation.signer, activation.settings.policy, clock=activation.now, on_broken=on_broken
-    )
+    batcher = _batcher(activation, on_broken)
     office = make_office(activation, batcher)
-    setup_code = new_setup_code(office)
     config = uvicorn.Config(
         make_site(activation, batcher, office=office),
         log_config=None,
@@ -92,7 +132,7 @@ def serve(activation: Activation, *, host: str, port: int, announce: Callable[[s
         lifespan="off",
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    process = _Process(config, announce=lambda: announce(_url(listener), setup_code))
+    process = _Process(config, announce=announce, gone=gone)
     chores = Chores(_chores(activation), on_broken=batcher.stop_for)
     # uvicorn raises the signals that it caught once more when it has stopped; that is not to end us a second time.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -128,12 +168,24 @@ def _operations(activation: Activation, batcher: Batcher, office: Office) -> Ope
     )
 
 
-class _Process(uvicorn.Server):
-    """uvicorn, which says when it listens."""
+def _batcher(activation: Activation, on_broken: Callable[[InvariantError], None]) -> Batcher:
+    return Batcher(
+        activation.store, activation.signer, activation.settings.policy, clock=activation.now, on_broken=on_broken
+    )
 
-    def __init__(self, config: uvicorn.Config, *, announce: Callable[[], None]) -> None:
+
+class _Process(uvicorn.Server):
+    """uvicorn, which says when it listens, and stops when ``gone`` is set."""
+
+    def __init__(
+        self, config: uvicorn.Config, *, announce: Callable[[], None], gone: threading.Event | None = None
+    ) -> None:
         super().__init__(config)
         self._announce = announce
+        self._gone = gone
+
+    async def on_tick(self, counter: int) -> bool:
+        return await super().on_tick(counter) or (self._gone is not None and self._gone.is_set())
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -161,10 +213,17 @@ def _chores(activation: Activation) -> list[Chore]:
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        return socket.create_server((host, port), family=_family(host, port), backlog=_BACKLOG)
     except (OSError, OverflowError, UnicodeError) as error:
-        raise ServiceError("address-taken", expected=f"to listen at {host} port {port}", seen=str(error)) from error
+        raise _taken(host, port, error) from error
+
+
+def _family(host: str, port: int) -> socket.AddressFamily:
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+
+
+def _taken(host: str, port: int, error: Exception) -> ServiceError:
+    return ServiceError("address-taken", expected=f"to listen at {host} port {port}", seen=str(error))
 
 
 def _url(listener: socket.socket) -> str:

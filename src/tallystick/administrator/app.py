@@ -13,16 +13,18 @@ from typing import Final
 import platformdirs
 
 from tallystick.administrator.courier import Courier, at_once
-from tallystick.administrator.database import open_database
+from tallystick.administrator.database import Database, open_database
 from tallystick.administrator.inventory import Inventory
 from tallystick.administrator.mailbag import Mailbag
 from tallystick.administrator.network import RealNetwork
+from tallystick.administrator.operations import Operations
 from tallystick.administrator.ports import Route
 from tallystick.administrator.workflows import Workflows
 from tallystick.domain.ids import DeviceId
 
 HOME_VARIABLE: Final = "TALLYSTICK_HOME"
 ROUTE_VARIABLE: Final = "TALLYSTICK_ROUTE"
+PROXY_SETTING: Final = "proxy"
 
 
 class SystemClock:
@@ -42,6 +44,7 @@ class Administrator:
     network: RealNetwork
     courier: Courier
     workflows: Workflows
+    operations: Operations
     clock: SystemClock
 
     def look(self) -> tuple[dict[DeviceId, bool], bool]:
@@ -70,9 +73,19 @@ def home_directory() -> Path:
 def open_administrator(*, forced: Route | None = None, directory: Path | None = None) -> Iterator[Administrator]:
     """One run. Raises ``Error`` (``database-unavailable``, ``database-newer``, ``disk-failed``, ``disk-full``)."""
     database = open_database(directory or home_directory())
-    network, clock = RealNetwork(), SystemClock()
     try:
-        inventory, mailbag = Inventory(database), Mailbag(database)
+        with administrator_on(database, forced=forced) as administrator:
+            yield administrator
+    finally:
+        database.close()
+
+
+@contextmanager
+def administrator_on(database: Database, *, forced: Route | None = None) -> Iterator[Administrator]:
+    """One run on a database that stays open: what is found out about the route holds for it and no longer."""
+    inventory, mailbag, clock = Inventory(database), Mailbag(database), SystemClock()
+    network = RealNetwork(proxy=inventory.setting(PROXY_SETTING))
+    try:
         courier = Courier(network, inventory, forced=forced)
         yield Administrator(
             inventory=inventory,
@@ -80,8 +93,8 @@ def open_administrator(*, forced: Route | None = None, directory: Path | None = 
             network=network,
             courier=courier,
             workflows=Workflows(inventory=inventory, mailbag=mailbag, network=network, courier=courier, clock=clock),
+            operations=Operations(database),
             clock=clock,
         )
     finally:
         network.close()
-        database.close()

@@ -7,7 +7,6 @@ part": the wish is written, and nothing of it is lost, but it is not in force, o
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,9 +14,19 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from tallystick.administrator import console, enrolment, planning, views
-from tallystick.administrator.app import ROUTE_VARIABLE, Administrator, open_administrator
-from tallystick.administrator.console import count_text
+from tallystick.administrator import console, enrolment, foresight, planning, views
+from tallystick.administrator.app import Administrator, open_administrator
+from tallystick.administrator.commands import fieldservers, pages
+from tallystick.administrator.console import (
+    AsJson,
+    DryRun,
+    Everyone,
+    Forced,
+    Lines,
+    Server,
+    Servers,
+    count_text,
+)
 from tallystick.administrator.files import Import, write_durably, write_export
 from tallystick.administrator.goals import (
     Goal,
@@ -28,7 +37,7 @@ from tallystick.administrator.goals import (
     ReturnOneCarry,
     Sync,
 )
-from tallystick.administrator.ports import PortError, Route
+from tallystick.administrator.ports import PortError
 from tallystick.administrator.standing import Phase
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
@@ -61,96 +70,14 @@ app = typer.Typer(
 entitlement_app = typer.Typer(help="What was bought: entitlements and their lines.", no_args_is_help=True)
 app.add_typer(entitlement_app, name="entitlement", epilog="Example: tallystick admin entitlement list")
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Forced = Annotated[
-    Route | None,
-    typer.Option("--route", envvar=ROUTE_VARIABLE, help="Do not look for the route: take this one."),
-]
-Server = Annotated[str, typer.Argument(help="Name, device id (or its beginning) or address.", metavar="SERVER")]
-Servers = Annotated[
-    list[str] | None, typer.Argument(help="Names, device ids (or their beginning) or addresses.", metavar="[SERVER]...")
-]
-Everyone = Annotated[bool, typer.Option("--all", help="All field servers in the list.")]
-Lines = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--line", help="The end state of a line: its id, activation ID or product, and a quantity.", metavar="LINE=QTY"
-    ),
-]
-
 
 # The list of field servers
 
-
-@app.command(epilog="Example: tallystick admin add https://10.0.0.7:8443 --password-file roof.txt")
-def add(
-    url: Annotated[str, typer.Argument(help="Where the field server answers, over HTTPS.")],
-    password_file: Annotated[
-        Path | None, typer.Option(help="The file that `fieldserver init` wrote; without it you are asked.")
-    ] = None,
-    fingerprint: Annotated[
-        str | None, typer.Option(help="Pin only a certificate with this fingerprint (SHA256:...).")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Add a field server: show the fingerprint of its certificate, and pin it.
-
-    The password is sent only to the certificate that is pinned. Adding it again renews address and password; a changed
-    certificate is refused.
-    """
-    address = planning.normal_address(url)
-    password = _password(password_file)
-    with open_administrator() as administrator:
-        enrolled = enrolment.add_field_server(
-            administrator.network,
-            administrator.inventory,
-            address=address,
-            password=password,
-            fingerprint=fingerprint,
-            now=administrator.clock.now(),
-        )
-    identity = enrolled.identity
-    value = {
-        "name": identity.name,
-        "device_id": identity.device_id,
-        "kind": identity.kind,
-        "address": address,
-        "fingerprint": enrolled.fingerprint,
-        "added": enrolled.is_new,
-    }
-    if as_json:
-        console.show_json(value)
-        return
-    is_new = "Added" if enrolled.is_new else "Renewed"
-    console.show_text(f"{is_new} {identity.name} ({identity.kind}), {identity.device_id}")
-    console.show_text(f"Certificate {enrolled.fingerprint}, pinned. Compare it with what the field server shows.")
-
-
-def _password(path: Path | None) -> str:
-    if path is not None:
-        try:
-            return path.read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise Error("usage", expected=f"a password in {path}", seen=str(error)) from None
-    if sys.stdin.isatty():
-        return str(typer.prompt("Password of the field server", hide_input=True)).strip()
-    raise Error("usage", expected="--password-file, or a terminal to ask at", seen="neither")
-
-
-@app.command(epilog="Example: tallystick admin remove roof")
-def remove(
-    server: Server,
-    force: Annotated[bool, typer.Option("--force", help="Also when something is open on it.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Take a field server off the list. Its licenses are not touched."""
-    with open_administrator() as administrator:
-        record = planning.find_field_server(administrator.inventory.field_servers(), server)
-        step = administrator.workflows.next_step(record.device_id)
-        if step.phase in {Phase.DELIVER, Phase.PROVE, Phase.ASK} and not force:
-            raise Error("usage", expected="nothing open on it, or --force", seen=step.text)
-        administrator.inventory.remove_field_server(record.device_id)
-    _tell(as_json, {"name": record.name, "device_id": record.device_id, "removed": True}, f"Removed {record.name}")
+app.command(epilog="Example: tallystick admin add https://10.0.0.7:8443 --password-file roof.txt")(fieldservers.add)
+app.command(epilog="Example: tallystick admin remove roof")(fieldservers.remove)
+app.command(epilog='Example: tallystick admin site "North building" roof cellar')(fieldservers.site)
+app.command(epilog="Example: tallystick admin report -o north.pdf --site North")(fieldservers.report)
+app.command(epilog="Example: tallystick admin web")(pages.web)
 
 
 @app.command(epilog="Example: tallystick admin servers --json")
@@ -214,7 +141,7 @@ def route(as_json: AsJson = False, forced: Forced = None) -> None:
     """Find the route to the activation server: online, semi-online or offline, and why."""
     with open_administrator(forced=forced) as administrator:
         found = administrator.courier.find_route(administrator.inventory.field_servers())
-    _tell(as_json, views.show_route(found), f"{found.route}: {found.why}")
+    console.tell(views.show_route(found), f"{found.route}: {found.why}", as_json=as_json)
 
 
 @app.command(epilog="Example: tallystick admin status")
@@ -336,10 +263,10 @@ def assign(
         "next_step": "tallystick admin activate",
     }
     text = ", ".join(f"{names[one.device_id]}: {one.line_id}={one.quantity}" for one in assignments)
-    _tell(
-        as_json,
+    console.tell(
         value,
         f"Planned {text}. Next: tallystick admin activate {' '.join(names[r.device_id] for r in chosen)}",
+        as_json=as_json,
     )
 
 
@@ -356,10 +283,10 @@ def unassign(
         found = planning.choose_line(line, administrator.inventory.lines(), chosen)
         for record in chosen:
             administrator.inventory.unplan(record.device_id, [found.line_id])
-    _tell(
-        as_json,
+    console.tell(
         {"line": found.line_id, "field_servers": [record.name for record in chosen]},
         f"{found.line_id} is no longer planned on {', '.join(record.name for record in chosen)}",
+        as_json=as_json,
     )
 
 
@@ -371,27 +298,33 @@ def activate(
     server: Servers = None,
     everyone: Everyone = False,
     line: Lines = None,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
     forced: Forced = None,
 ) -> None:
     """Put licenses into force: what is planned, or with --line these end states (which are planned, too)."""
     with open_administrator(forced=forced) as administrator:
         chosen = planning.choose_field_servers(administrator.inventory, server, is_everyone=everyone)
-        plan = (
-            planning.assign(administrator.inventory, line, chosen, now=administrator.clock.now())
-            if line
-            else administrator.inventory.assignments()
-        )
+        plan = administrator.inventory.assignments()
+        if line:
+            now = None if dry_run else administrator.clock.now()
+            plan = planning.assign(administrator.inventory, line, chosen, now=now)
         goals = planning.activation_goals(plan, chosen, is_everyone=everyone)
-        _operate(administrator, goals, as_json=as_json)
+        _operate(administrator, goals, as_json=as_json, dry_run=dry_run)
 
 
 @app.command(epilog="Example: tallystick admin refresh --all")
-def refresh(server: Servers = None, everyone: Everyone = False, as_json: AsJson = False, forced: Forced = None) -> None:
+def refresh(
+    server: Servers = None,
+    everyone: Everyone = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    forced: Forced = None,
+) -> None:
     """Fetch the latest terms of licenses already there ("reclaim"): extended dates, raised quantities."""
     with open_administrator(forced=forced) as administrator:
         chosen = planning.choose_field_servers(administrator.inventory, server, is_everyone=everyone)
-        _operate(administrator, {record.device_id: Refresh() for record in chosen}, as_json=as_json)
+        _operate(administrator, {record.device_id: Refresh() for record in chosen}, as_json=as_json, dry_run=dry_run)
 
 
 @app.command("return", epilog="Example: tallystick admin return roof cellar")
@@ -402,6 +335,7 @@ def return_(
     one_carry: Annotated[
         bool, typer.Option("--one-carry", help="Give up first, then carry the proof once; nothing can be refused then.")
     ] = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
     forced: Forced = None,
 ) -> None:
@@ -417,7 +351,7 @@ def return_(
             goal = Return(
                 wants=tuple((planning.choose_line(text, lines, chosen).line_id, count) for text, count in pairs)
             )
-        _operate(administrator, {record.device_id: goal for record in chosen}, as_json=as_json)
+        _operate(administrator, {record.device_id: goal for record in chosen}, as_json=as_json, dry_run=dry_run)
 
 
 @app.command(epilog="Example: tallystick admin sync")
@@ -463,10 +397,10 @@ def export(
         "issuers": sorted({message.issuer for message in waiting}),
         "next_step": next_step,
     }
-    _tell(
-        as_json,
+    console.tell(
         value,
         f"{count_text(len(waiting), 'message')} of {count_text(len(devices), 'field server')}. {next_step}",
+        as_json=as_json,
     )
 
 
@@ -552,8 +486,13 @@ def receipts(
 # Shared
 
 
-def _operate(administrator: Administrator, goals: Mapping[DeviceId, Goal], *, as_json: bool) -> None:
+def _operate(
+    administrator: Administrator, goals: Mapping[DeviceId, Goal], *, as_json: bool, dry_run: bool = False
+) -> None:
     """Run goals, show what came of them, and exit with the code that says so."""
+    if dry_run:
+        _foresee(administrator, goals, as_json=as_json)
+        return
     names = _only(administrator.inventory.names(), goals)
     with console.told(names, is_quiet=as_json) as progress:
         reports = administrator.workflows.run(goals, progress)
@@ -569,6 +508,19 @@ def _operate(administrator: Administrator, goals: Mapping[DeviceId, Goal], *, as
     else:
         console.show_reports(reports)
     raise typer.Exit(_exit_code(reports))
+
+
+def _foresee(administrator: Administrator, goals: Mapping[DeviceId, Goal], *, as_json: bool) -> None:
+    """Look at the field servers, and show what the goals would do. Nothing else is sent."""
+    administrator.workflows.look(goals)
+    records, lines = administrator.inventory.field_servers(), administrator.inventory.lines()
+    rows = foresight.foresee(goals, records, lines=lines, now=administrator.clock.now())
+    if as_json:
+        console.show_json([views.show_foreseen(row) for row in rows])
+    else:
+        console.show_foreseen(rows)
+    if any(row.effect is foresight.Effect.REFUSED for row in rows):
+        raise typer.Exit(REFUSED)
 
 
 def _name_failures(reports: Sequence[Report]) -> None:
@@ -591,10 +543,3 @@ def _exit_code(reports: Sequence[Report]) -> int:
 
 def _only(names: Mapping[DeviceId, str], goals: Mapping[DeviceId, Goal]) -> dict[DeviceId, str]:
     return {device_id: names[device_id] for device_id in goals if device_id in names}
-
-
-def _tell(as_json: bool, value: Mapping[str, Any], text: str) -> None:
-    if as_json:
-        console.show_json(value)
-    else:
-        console.show_text(text)

@@ -10,21 +10,44 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+import typer
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 
+from tallystick.administrator.app import ROUTE_VARIABLE
+from tallystick.administrator.foresight import Effect, Foreseen
 from tallystick.administrator.goals import Report, Result
 from tallystick.administrator.inventory import FieldServerRecord
 from tallystick.administrator.ports import Progress as Told
-from tallystick.administrator.ports import Stage, next_step_of
+from tallystick.administrator.ports import Route, Stage, next_step_of
 from tallystick.administrator.workflows import Silent
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Forced = Annotated[
+    Route | None,
+    typer.Option("--route", envvar=ROUTE_VARIABLE, help="Do not look for the route: take this one."),
+]
+Server = Annotated[str, typer.Argument(help="Name, device id (or its beginning) or address.", metavar="SERVER")]
+Servers = Annotated[
+    list[str] | None, typer.Argument(help="Names, device ids (or their beginning) or addresses.", metavar="[SERVER]...")
+]
+Everyone = Annotated[bool, typer.Option("--all", help="All field servers in the list.")]
+Lines = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--line", help="The end state of a line: its id, activation ID or product, and a quantity.", metavar="LINE=QTY"
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Only show what would be granted, returned or refused, and why.")
+]
 
 PLAIN_WIDTH: Final = 1000
 BARS_MAX: Final = 20
@@ -51,6 +74,41 @@ def console(*, to_error: bool = False) -> Console:
 def show_json(value: object) -> None:
     """One JSON document on standard output."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def show_json_line(value: object) -> None:
+    """One JSON document on one line, for programs that read while this one runs."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+def tell(value: Mapping[str, Any], text: str, *, as_json: bool) -> None:
+    """The value as JSON, or the text."""
+    if as_json:
+        show_json(value)
+    else:
+        show_text(text)
+
+
+def show_foreseen(rows: Sequence[Foreseen]) -> None:
+    """A dry run; what would be refused is on standard error, with its reason and what to do."""
+    cells_ = [
+        [
+            row.name,
+            row.product,
+            row.line_id or "",
+            f"{row.before} -> {row.after}" if row.line_id else "",
+            str(row.effect),
+        ]
+        for row in rows
+    ]
+    show_table(["name", "product", "line", "quantity", "effect"], cells_)
+    out = console(to_error=True)
+    for row in rows:
+        if row.why:
+            code = f" ({row.code})" if row.code else ""
+            out.print(escape(f"{row.name}{' ' + row.line_id if row.line_id else ''}: {row.effect}{code}: {row.why}"))
+        if row.effect is Effect.REFUSED and row.next_step:
+            out.print(f"  Next: {escape(row.next_step)}")
 
 
 def show_text(text: str) -> None:

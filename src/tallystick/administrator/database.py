@@ -19,7 +19,7 @@ from typing import Final
 from tallystick.errors import Error
 
 FILE_NAME: Final = "administrator.sqlite3"
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 _WAIT_SECONDS: Final = 30.0
 _WAL_ATTEMPTS: Final = 100
 _WAL_PAUSE_SECONDS: Final = 0.05
@@ -56,6 +56,20 @@ CREATE TABLE receipts (
   credits BLOB NOT NULL, compact TEXT NOT NULL, kept_at INTEGER NOT NULL
 ) STRICT;
 """
+# What each version added to the one before it.
+_UPGRADES: Final = {
+    2: """
+ALTER TABLE field_servers ADD COLUMN site TEXT NOT NULL DEFAULT '';
+CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE operations (
+  operation INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, begun_at INTEGER NOT NULL, ended_at INTEGER
+) STRICT;
+CREATE TABLE visits (
+  operation INTEGER NOT NULL REFERENCES operations ON DELETE CASCADE, place INTEGER NOT NULL, device_id TEXT NOT NULL,
+  name TEXT NOT NULL, goal BLOB NOT NULL, report BLOB, PRIMARY KEY (operation, device_id)
+) STRICT;
+""",
+}
 
 
 class Database:
@@ -125,10 +139,13 @@ def _make_schema(connection: sqlite3.Connection) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > SCHEMA_VERSION:
         raise Error("database-newer", expected=f"a database of version {SCHEMA_VERSION}", seen=f"version {version}")
-    if version == 0:
-        for statement in _SCHEMA.split(";"):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+    if version == SCHEMA_VERSION:
+        return
+    steps = [] if version else [_SCHEMA]
+    steps += [upgrade for number, upgrade in sorted(_UPGRADES.items()) if number > version]
+    for statement in ";".join(steps).split(";"):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
 
 def _turn_wal_on(connection: sqlite3.Connection) -> None:

@@ -66,9 +66,13 @@ class Imported:
 
 def write_export(path: Path, waiting: Sequence[Outbound], *, names: dict[DeviceId, str]) -> None:
     """Write messages to a tally file, under its name only when they are on the disk. Raises ``Error``."""
+    write_durably(path, export_bytes(waiting, names=names))
+
+
+def export_bytes(waiting: Sequence[Outbound], *, names: dict[DeviceId, str]) -> bytes:
+    """The tally file itself."""
     comment = _header(waiting, names)
-    data = b"".join(tallyfile.format_file([message.compact for message in waiting], comment=comment))
-    write_durably(path, data)
+    return b"".join(tallyfile.format_file([message.compact for message in waiting], comment=comment))
 
 
 def write_durably(path: Path, data: bytes) -> None:

@@ -49,6 +49,7 @@ class FieldServerRecord:
     seen_at: int | None = None
     report: LicenseReport | None = None
     trouble: Trouble | None = None
+    site: str = ""
 
     @property
     def address(self) -> str:
@@ -176,6 +177,29 @@ class Inventory:
             sql.execute(
                 "UPDATE field_servers SET trouble = ? WHERE device_id = ?", (msgspec.json.encode(trouble), device_id)
             )
+
+    def set_site(self, device_ids: Sequence[DeviceId], site: str) -> None:
+        """Put field servers into the group ``site``; empty: into none."""
+        with self._database.write() as sql:
+            sql.executemany(
+                "UPDATE field_servers SET site = ? WHERE device_id = ?", [(site, device) for device in device_ids]
+            )
+
+    # Settings
+
+    def setting(self, name: str) -> str:
+        """What was set, or nothing."""
+        with self._database.read() as sql:
+            row = sql.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
+        return "" if row is None else str(row["value"])
+
+    def set_setting(self, name: str, value: str) -> None:
+        """Remember it; empty: forget it."""
+        with self._database.write() as sql:
+            if value:
+                sql.execute("INSERT OR REPLACE INTO settings (name, value) VALUES (?, ?)", (name, value))
+            else:
+                sql.execute("DELETE FROM settings WHERE name = ?", (name,))
 
     # Activation servers and keys
 
@@ -329,6 +353,7 @@ def _record(row: sqlite3.Row) -> FieldServerRecord:
         seen_at=row["seen_at"],
         report=None if row["report"] is None else msgspec.json.decode(row["report"], type=LicenseReport),
         trouble=None if row["trouble"] is None else msgspec.json.decode(row["trouble"], type=Trouble),
+        site=row["site"],
     )
 
 

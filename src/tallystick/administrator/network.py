@@ -5,7 +5,7 @@ password, or anything else, is sent; when it fails, the certificate that the add
 ``certificate-changed`` names both fingerprints. The pin decides, not the name in the certificate and not its dates: a
 technician's clock may be wrong. No proxy stands between this computer and a field server.
 
-Towards an activation server: the operating system's trust, and proxies from the environment. Every answer has a limit
+Towards an activation server: the operating system's trust, and the proxy that was set, else those of the environment. Every answer has a limit
 in bytes and a deadline. Whatever goes wrong leaves as a ``PortError``.
 """
 
@@ -63,8 +63,9 @@ ValueT = TypeVar("ValueT")
 class RealNetwork:
     """Implements ``ports.Network``."""
 
-    def __init__(self, *, trust_environment: bool = True) -> None:
+    def __init__(self, *, trust_environment: bool = True, proxy: str = "") -> None:
         self._trust_environment = trust_environment
+        self._proxy = proxy or None
         self._kept: list[httpx2.Client] = []
 
     def close(self) -> None:
@@ -106,6 +107,7 @@ class RealNetwork:
             client = httpx2.Client(
                 base_url=url,
                 trust_env=self._trust_environment,
+                proxy=self._proxy,
                 limits=httpx2.Limits(
                     max_connections=FIELD_SERVERS_AT_ONCE_MAX, max_keepalive_connections=FIELD_SERVERS_AT_ONCE_MAX
                 ),

@@ -42,9 +42,9 @@ def choose_field_servers(
 
 
 def assign(
-    inventory: Inventory, pairs: Sequence[str], chosen: Sequence[FieldServerRecord], *, now: int
+    inventory: Inventory, pairs: Sequence[str], chosen: Sequence[FieldServerRecord], *, now: int | None
 ) -> list[Assignment]:
-    """Check every ``LINE=QTY`` for every field server, then plan all of it, or nothing."""
+    """Check every ``LINE=QTY`` for every field server, then plan all of it, or nothing. ``now`` None: only check."""
     lines, plan, names = inventory.lines(), inventory.assignments(), inventory.names()
     assignments: list[Assignment] = []
     for text in pairs:
@@ -54,7 +54,8 @@ def assign(
     keys = {(one.device_id, one.line_id) for one in assignments}
     if len(keys) != len(assignments):
         raise Error("line-twice", expected="each line once", seen=f"one of {len(pairs)} lines twice")
-    inventory.plan(assignments, now=now)
+    if now is not None:
+        inventory.plan(assignments, now=now)
     return assignments
 
 

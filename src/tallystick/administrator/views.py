@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from tallystick.administrator.files import BadImport, Imported
+from tallystick.administrator.foresight import Foreseen
 from tallystick.administrator.goals import Report
 from tallystick.administrator.inventory import Assignment, FieldServerRecord, Inventory, KnownEntitlement
 from tallystick.administrator.mailbag import Mailbag, Receipt
@@ -31,6 +32,22 @@ def show_report(report: Report, record: FieldServerRecord | None) -> View:
             for reason in report.reasons
         ],
         "licenses": show_licenses(record),
+    }
+
+
+def show_foreseen(row: Foreseen) -> View:
+    """A row of a dry run."""
+    return {
+        "name": row.name,
+        "device_id": row.device_id,
+        "line": row.line_id,
+        "product": row.product,
+        "before": row.before,
+        "after": row.after,
+        "effect": str(row.effect),
+        "code": row.code,
+        "why": row.why,
+        "next_step": row.next_step,
     }
 
 
@@ -58,6 +75,7 @@ def show_field_server(record: FieldServerRecord, *, is_reached: bool, next_step:
         "name": record.name,
         "device_id": record.device_id,
         "kind": record.kind,
+        "site": record.site,
         "address": record.address,
         "reachable": is_reached,
         "licenses": show_licenses(record),

@@ -11,7 +11,6 @@ One visit to one field server, whatever the goal and whatever the route:
 Settling is: outbox up, replies down, until the outbox is empty and nothing waits, or no courier can go on. An envelope
 is in the mailbag before it is passed on, so a visit that dies at any point is taken up by the next one. Visits are
 apart from each other: one that fails stops no other.
-
 Leaves to others: who carries (``courier``), what a person typed (``planning``), what is shown (``standing``, ``cli``).
 """
 
@@ -100,13 +99,19 @@ class Workflows:
         self.clock = clock
         self._at_once_max = at_once_max
 
-    def run(self, goals: Mapping[DeviceId, Goal], progress: Progress | None = None) -> list[Report]:
+    def run(
+        self,
+        goals: Mapping[DeviceId, Goal],
+        progress: Progress | None = None,
+        *,
+        stop: threading.Event | None = None,
+        on_report: Callable[[Report], object] = id,
+    ) -> list[Report]:
         """Work on many field servers at once; a report for each, in the order of ``goals``.
 
-        A KeyboardInterrupt lets every visit end its step; the reports then say which were interrupted.
+        A KeyboardInterrupt, or ``stop`` set, lets every visit end its step; the reports then say which were interrupted.
         """
-        progress = progress or Silent()
-        stop = threading.Event()
+        progress, stop = progress or Silent(), stop or threading.Event()
         records = {record.device_id: record for record in self.inventory.field_servers()}
         chosen = [(records[device_id], goal) for device_id, goal in goals.items() if device_id in records]
         if any(isinstance(goal, Sync) for _, goal in chosen):
@@ -116,6 +121,7 @@ class Workflows:
             try:
                 for record, goal in chosen:
                     reports[record.device_id] = self._visit(record, goal, progress, stop)
+                    on_report(reports[record.device_id])
             except KeyboardInterrupt:
                 stop.set()
             return [reports.get(record.device_id) or _interrupted(record) for record, _ in chosen]
@@ -124,12 +130,12 @@ class Workflows:
             try:
                 for record, goal in chosen:
                     futures.append(pool.submit(self._visit, record, goal, progress, stop))
-                _collect(futures, reports)
+                _collect(futures, reports, on_report)
             except KeyboardInterrupt:
                 stop.set()
                 for future in futures:
                     future.cancel()
-                _collect([future for future in futures if not future.cancelled()], reports)
+                _collect([future for future in futures if not future.cancelled()], reports, on_report)
         return [reports.get(record.device_id) or _interrupted(record) for record, _ in chosen]
 
     def carry_up(self, device_ids: Iterable[DeviceId] | None = None) -> list[Unread]:
@@ -155,8 +161,7 @@ class Workflows:
     ) -> list[Unread]:
         """Messages up, replies for the field servers in ``names`` (None: all) into the bag. Raises ``PortError``."""
         carried = self.courier.exchange(issuer, waiting)
-        names = self.inventory.names() if names is None else names
-        self.mailbag.keep_replies(carried.replies, now=self.clock.now(), names=names)
+        self.mailbag.keep_replies(carried.replies, now=self.clock.now(), names=names or self.inventory.names())
         for unread in carried.unread:
             self.mailbag.note_unread(unread.digest, code=unread.code, detail=unread.detail)
         return list(carried.unread)
@@ -240,10 +245,13 @@ class Workflows:
         return report
 
 
-def _collect(futures: Sequence[Future[Report]], reports: dict[DeviceId, Report]) -> None:
-    for future in as_completed(futures):
-        report = future.result()
-        reports[report.device_id] = report
+def _collect(
+    futures: Sequence[Future[Report]], reports: dict[DeviceId, Report], on_report: Callable[[Report], object]
+) -> None:
+    for report in (future.result() for future in as_completed(futures)):
+        if report.device_id not in reports:
+            reports[report.device_id] = report
+            on_report(report)
 
 
 def _interrupted(record: FieldServerRecord) -> Report:

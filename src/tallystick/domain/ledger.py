@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 from tallystick.domain.ids import DeviceId, LineId
@@ -46,9 +46,8 @@ class Entry:
 
     def chained(self, before: str) -> str:
         """The chain value that this entry must have after ``before``."""
-        fields = (self.line_id, self.number, self.source, self.target, self.quantity, self.device_id or "", self.cause)
-        text = "\x1f".join((before, *map(str, fields), str(self.booked_at)))
-        return hashlib.sha256(text.encode()).hexdigest()
+        moved = (self.line_id, self.number, self.source, self.target, self.quantity)
+        return _chain(before, (*moved, self.device_id or "", self.cause, self.booked_at))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,19 +87,20 @@ def apply_booking(
     """Move ``quantity`` (at least one) and return the new balances and the entry that says so."""
     if quantity < 1 or source is target:
         raise InvariantError("a quantity of at least one between two accounts", f"{quantity} {source} {target}")
+    number = balances.entries + 1
+    fields = (line_id, number, source, target, quantity, device_id or "", cause, booked_at)
     entry = Entry(
         line_id=line_id,
-        number=balances.entries + 1,
+        number=number,
         source=source,
         target=target,
         quantity=quantity,
         device_id=device_id,
         cause=cause,
         booked_at=booked_at,
-        chain="",
+        chain=_chain(balances.chain, fields),
     )
-    entry = replace(entry, chain=entry.chained(balances.chain))
-    return apply_entry(balances, entry), entry
+    return _moved(balances, entry), entry
 
 
 def apply_entry(balances: Balances, entry: Entry) -> Balances:
@@ -110,13 +110,7 @@ def apply_entry(balances: Balances, entry: Entry) -> Balances:
             f"entry {balances.entries + 1} of line {entry.line_id}, chained to the one before",
             f"entry {entry.number} with chain {entry.chain[:12]}",
         )
-    amounts = {account: getattr(balances, account) for account in Account}
-    # The counter account runs the other way: rights that leave it were bought, rights that enter it were taken back.
-    amounts[entry.source] += entry.quantity if entry.source is Account.BOUGHT else -entry.quantity
-    amounts[entry.target] += -entry.quantity if entry.target is Account.BOUGHT else entry.quantity
-    after = Balances(**amounts, entries=entry.number, chain=entry.chain)
-    after.check_conserved()
-    return after
+    return _moved(balances, entry)
 
 
 def recompute(entries: Iterable[Entry]) -> Balances:
@@ -125,3 +119,21 @@ def recompute(entries: Iterable[Entry]) -> Balances:
     for entry in entries:
         balances = apply_entry(balances, entry)
     return balances
+
+
+def _moved(balances: Balances, entry: Entry) -> Balances:
+    amounts = {account: getattr(balances, account) for account in _ACCOUNTS}
+    # The counter account runs the other way: rights that leave it were bought, rights that enter it were taken back.
+    amounts[entry.source] += entry.quantity if entry.source is Account.BOUGHT else -entry.quantity
+    amounts[entry.target] += -entry.quantity if entry.target is Account.BOUGHT else entry.quantity
+    after = Balances(**amounts, entries=entry.number, chain=entry.chain)
+    after.check_conserved()
+    return after
+
+
+def _chain(before: str, fields: Iterable[object]) -> str:
+    text = "\x1f".join((before, *map(str, fields)))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+_ACCOUNTS = tuple(Account)

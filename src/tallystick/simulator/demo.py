@@ -52,6 +52,7 @@ class Stage:
     lines: dict[str, str] = field(default_factory=dict)
     passwords: dict[str, str] = field(default_factory=dict)
     entitlement_id: str = ""
+    setup_code: str = ""  # of the portal's first-run page
 
     def run(self, *words: str, laptop: str = "office", expect: Sequence[int] = (_DONE,)) -> Any:
         """Run one ``tallystick`` command with ``--json`` and return what it says. Raises ``DemoError``."""
@@ -95,7 +96,9 @@ class Stage:
             raise DemoError("demo-failed", expected="a pipe", seen="none")
         first = process.stdout.readline()
         self.check(bool(first.strip()), f"{name} to start", f"nothing; see {self.directory / f'{name}.log'}")
-        self.addresses[name] = json.loads(first)["url"]
+        said = json.loads(first)
+        self.addresses[name] = said["url"]
+        self.setup_code = said.get("setup_code", self.setup_code)
 
     def stop(self, name: str) -> None:
         """End one process and wait for it."""
@@ -351,6 +354,8 @@ def _leave_running(stage: Stage) -> None:
     stage.tell(f"Still running, with all data in {stage.directory}:")
     for name, process in stage.processes.items():
         stage.tell(f"  {name:<11} {stage.addresses[name]}  (process {process.pid})")
+    portal = f"{stage.addresses['activation']}/set-up"
+    stage.tell(f"  The portal: {portal}  (set-up code {stage.setup_code})")
     stage.tell(f"  Device Administrator: TALLYSTICK_HOME={stage.directory / 'laptop-office'} tallystick admin servers")
     pids = " ".join(str(process.pid) for process in stage.processes.values())
     stage.tell(f"  To end it: kill {pids}")

@@ -1,5 +1,7 @@
 """The management API, noun by noun, over HTTP on real storage."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from support.activation import DAY
@@ -52,9 +54,11 @@ def test_a_token_is_shown_once_and_stored_as_a_digest(site, admin):
     )
     assert made.status_code == again.status_code == 201
     assert again.json() == {**made.json(), "token": None}
-    kept = site.activation.data / "tallystick.sqlite"
-    site.activation.close()
-    assert made.json()["token"].encode() not in kept.read_bytes()
+    with site.activation.store.engine.connect() as connection:
+        kept = [
+            str(row) for table in ("tokens", "repeats") for row in connection.exec_driver_sql(f"SELECT * FROM {table}")
+        ]
+    assert not [row for row in kept if made.json()["token"] in row]
 
 
 def test_the_same_creation_with_the_same_key_is_done_once(admin, bought):
@@ -286,3 +290,45 @@ def test_the_trail_is_written_with_what_it_tells_or_not_at_all(admin, bought):
 def test_names_that_deceive_are_refused(admin):
     for name in ("a\u202eb", "a\x00b", " ", "x" * 200, "<script>" * 30, "a/b"):
         problem(admin.post("/v1/accounts", json={"account": name}), "json-malformed")
+
+
+def test_two_who_send_the_same_creation_at_once_make_one(site, bought):
+    token = site.token(ADMIN)
+    body = {"account": "Harbour", "products": [{"product": "mqtt", "quantity": 3}]}
+
+    def create(_):
+        client = site.client_with(token)
+        return client.post("/v1/entitlements", json=body, headers={"Idempotency-Key": "order-4711"}).json()
+
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(create, range(4)))
+    assert len({item["entitlement_id"] for item in made}) == 1
+
+
+def test_two_who_save_the_same_line_at_once_do_not_overwrite_each_other(site, admin, bought):
+    token = site.token(ADMIN)
+    path = f"/v1/lines/{bought.lines[0].line_id}"
+    version = admin.get(path).headers["etag"]
+
+    def save(quantity):
+        return (
+            site.client_with(token).patch(path, json={"quantity": quantity}, headers={"If-Match": version}).status_code
+        )
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = sorted(pool.map(save, (11, 12, 13, 14)))
+    assert answers == [200, 412, 412, 412]
+
+
+def test_of_two_last_administrators_who_remove_each_other_one_stays(site, admin):
+    people = [site.person("ana@example.com"), site.person("bo@example.com")]
+    token = site.token(ADMIN)
+    versions = {who.person_id: admin.get(f"/v1/people/{who.person_id}").headers["etag"] for who in people}
+
+    def remove(who):
+        headers = {"If-Match": versions[who.person_id]}
+        client = site.client_with(token)
+        return client.patch(f"/v1/people/{who.person_id}", json={"is_active": False}, headers=headers).status_code
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(remove, people)) == [200, 409]

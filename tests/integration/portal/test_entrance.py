@@ -6,7 +6,7 @@ import pytest
 from support.browser import Reader, words
 from support.site import PASSWORD
 from tallystick.activation.office import signin
-from tallystick.activation.people import SESSION_IDLE_SECONDS, SESSION_SECONDS, TRIES_FREE
+from tallystick.activation.people import ADDRESS_TRIES_FREE, SESSION_IDLE_SECONDS, SESSION_SECONDS, TRIES_FREE
 from tallystick.activation.permissions import Role
 
 
@@ -55,17 +55,25 @@ def test_the_session_cookie_is_for_our_own_pages_over_https_and_for_no_script(si
 def test_wrong_passwords_are_answered_alike_and_slowed_down(site, reader):
     site.person("ana@example.com")
     said = set()
-    for number in range(TRIES_FREE):
-        email = "ana@example.com" if number % 2 else "nobody@example.com"
-        answer = reader.send("/sign-in", email=email, password="not the password")
-        assert answer.status_code == 401
-        said.add(words(answer.text))
+    for _ in range(TRIES_FREE):
+        for email in ("ana@example.com", "nobody@example.com"):
+            answer = reader.send("/sign-in", email=email, password="not the password")
+            assert answer.status_code == 401
+            said.add(words(answer.text))
     assert len(said) == 1
-    paused = reader.send("/sign-in", email="ana@example.com", password=PASSWORD)
-    assert paused.status_code == 429
-    assert int(paused.headers["retry-after"]) >= 1
+    for email in ("ana@example.com", "nobody@example.com"):
+        paused = reader.send("/sign-in", email=email, password=PASSWORD)
+        assert paused.status_code == 429
+        assert int(paused.headers["retry-after"]) >= 1
     site.now += 1000
     assert reader.send("/sign-in", email="ana@example.com", password=PASSWORD).url.path == "/"
+
+
+def test_an_address_that_tries_many_names_is_slowed_down(site, reader):
+    site.person("ana@example.com")
+    for number in range(ADDRESS_TRIES_FREE):
+        assert reader.send("/sign-in", email=f"name{number}@example.com", password="guess").status_code == 401
+    assert reader.send("/sign-in", email="ana@example.com", password=PASSWORD).status_code == 429
 
 
 def test_the_second_factor_is_asked_for_and_each_code_works_once(site):

@@ -38,6 +38,7 @@ _EXIT_CODES: Final = {
     "date-wrong": USAGE,
     "database-unavailable": UNREACHABLE,
     "too-busy": UNREACHABLE,
+    "unreachable": UNREACHABLE,
 }
 _PIPE_COLUMNS: Final = 120
 _SHORT_CELL: Final = 24

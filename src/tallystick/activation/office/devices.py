@@ -127,12 +127,15 @@ def _message_event(message: TakenMessage) -> EventDocument:
         "relinquish": "Gave everything up",
     }
     refused = answer.outcome is Outcome.REFUSED
+    next_step = problem_for(answer.code).next_step if refused and answer.code else ""
     return EventDocument(
         at=message.taken_at,
         kind="message",
         title=f"{titles.get(message.purpose, message.purpose)}: {answer.outcome.value}",
-        detail=answer.detail if refused else f"message {message.sequence} of epoch {message.epoch}",
-        next_step=problem_for(answer.code).next_step if refused and answer.code else "",
+        detail=answer.detail.removesuffix(next_step).strip()
+        if refused
+        else f"message {message.sequence} of epoch {message.epoch}",
+        next_step=next_step,
         digest=message.digest,
         is_alarming=refused,
     )

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, QueuePool, Table, create_engine, event, make_url, text
+from sqlalchemy import URL, BigInteger, Connection, Engine, QueuePool, Table, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from tallystick.activation.storage.batches import Batches, PostgresBatches, SqliteBatches
+from tallystick.activation.storage.tables import METADATA
 from tallystick.errors import Error, InvariantError
 
 BUSY_SECONDS: Final = 5.0
@@ -234,10 +235,13 @@ class PostgresDialect:
 
     def number_on(self, connection: Connection) -> None:
         """See ``Dialect``."""
-        for table, column in (("incidents", "id"), ("outbox", "id"), ("trail", "number")):
+        for table in METADATA.tables.values():
+            column = table.autoincrement_column
+            if column is None or not isinstance(column.type, BigInteger):
+                continue
             connection.exec_driver_sql(
-                f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'), "  # noqa: S608 - constants
-                f"(SELECT coalesce(max({column}), 0) + 1 FROM {table}), false)"
+                f"SELECT setval(pg_get_serial_sequence('{table.name}', '{column.name}'), coalesce(max({column.name}), 0) + 1, "  # noqa: S608 - constants
+                f"false) FROM {table.name} HAVING pg_get_serial_sequence('{table.name}', '{column.name}') IS NOT NULL"
             )
 
     def is_conflict(self, error: Exception) -> bool:

@@ -40,8 +40,17 @@
         if (!response.ok || response.redirected) return;
         const page = new DOMParser().parseFromString(await response.text(), "text/html");
         const fresh = page.getElementById(part.id);
+        if (fresh && !fresh.dataset.live) { location.reload(); return; } // it has ended
         if (fresh && fresh.innerHTML !== part.innerHTML) part.replaceChildren(...fresh.childNodes);
       } catch { /* the next try may go better */ }
     }, seconds * 1000);
+  }
+
+  // One box ticks all boxes of a list.
+  for (const all of document.querySelectorAll("[data-tick-all]")) {
+    const boxes = () => all.form.querySelectorAll(`input[type=checkbox][name="${all.dataset.tickAll}"]:not(:disabled)`);
+    all.hidden = false;
+    if (all.closest("label")) all.closest("label").hidden = false;
+    all.addEventListener("change", () => { for (const box of boxes()) box.checked = all.checked; });
   }
 })();

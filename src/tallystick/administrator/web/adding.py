@@ -1,0 +1,94 @@
+"""The page Add: one field server, or many from a CSV file; fingerprints are shown and pinned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from starlette.responses import Response
+
+from tallystick.administrator.enrolling import (
+    Candidate,
+    Met,
+    Result,
+    meet,
+    parse_candidates,
+    pin,
+)
+from tallystick.administrator.planning import normal_address
+from tallystick.administrator.web.desk import Ask
+from tallystick.errors import Error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meeting:
+    """Candidates whose certificates were looked at; nothing was sent to them."""
+
+    met: tuple[Met, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Added:
+    """What came of adding them."""
+
+    results: tuple[Result, ...]
+
+
+def add_page(ask: Ask) -> Response:
+    """The forms."""
+    return ask.page("add.html")
+
+
+def add(ask: Ask) -> Response:
+    """Look at the certificates first, or add all in one step."""
+    candidates = _candidates(ask)
+    met = meet(ask.administrator.network, ask.administrator.inventory, candidates)
+    if ask.text("do") == "pin":
+        return _pin(ask, met)
+    return ask.go(f"/add/{ask.desk.kept.keep(Meeting(met=tuple(met)))}")
+
+
+def meeting_page(ask: Ask) -> Response:
+    """The fingerprints, to be compared."""
+    meeting: Meeting = ask.desk.kept.find(Meeting, ask.number())
+    return ask.page("add_fingerprints.html", meeting=meeting, number=ask.number())
+
+
+def pin_met(ask: Ask) -> Response:
+    """Pin what was shown, of those that are ticked."""
+    meeting: Meeting = ask.desk.kept.find(Meeting, ask.number())
+    ticked = set(ask.texts("address"))
+    met = [one for one in meeting.met if one.candidate.address in ticked and one.shown is not None]
+    if not met:
+        raise Error("usage", expected="at least one field server ticked", seen="none")
+    ask.desk.kept.forget(ask.number())
+    return _pin(ask, met)
+
+
+def added_page(ask: Ask) -> Response:
+    """What came of it."""
+    added: Added = ask.desk.kept.find(Added, ask.number())
+    return ask.page("added.html", results=added.results)
+
+
+def _pin(ask: Ask, met: Sequence[Met]) -> Response:
+    results = pin(ask.administrator.network, ask.administrator.inventory, met, now=ask.now)
+    ask.desk.jobs.look()
+    return ask.go(f"/added/{ask.desk.kept.keep(Added(results=tuple(results)))}")
+
+
+def _candidates(ask: Ask) -> list[Candidate]:
+    files = ask.files("csv")
+    if files:
+        data = files[0].file.read()
+        return parse_candidates(data)
+    if ask.text("address"):
+        return [
+            Candidate(
+                address=normal_address(ask.text("address")),
+                password=ask.text("password"),
+                site=ask.text("site", 80),
+                fingerprint=ask.text("fingerprint", 100),
+            )
+        ]
+    raise Error("usage", expected="an address, or a CSV file", seen="neither")

@@ -1,0 +1,218 @@
+"""Puts the pages together: routes, the gate, the forms; and serves them on the loopback interface."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from tallystick.administrator.database import Database
+from tallystick.administrator.ports import Route as CarryRoute
+from tallystick.administrator.web import (
+    adding,
+    carry,
+    fieldservers,
+    operations,
+    plan,
+    reporting,
+    routing,
+)
+from tallystick.administrator.web.desk import Ask, Desk, Handler, in_pages, problem_of
+from tallystick.administrator.web.gate import ENTER_PATH, Gate, csrf_of
+from tallystick.errors import Error
+from tallystick.pages import PAGE_HEADERS, STATIC_HEADERS, STATICS, make_environment
+from tallystick.protocol.problems import BY_CODE
+
+_FIELDS_MAX: Final = 20_000
+_FILES_MAX: Final = 1_000
+_TOKEN_BYTES: Final = 32
+
+_PAGES: Final[tuple[tuple[str, Handler], ...]] = (
+    ("/", fieldservers.list_page),
+    ("/servers/{device_id}", fieldservers.one_page),
+    ("/add", adding.add_page),
+    ("/add/{number:int}", adding.meeting_page),
+    ("/added/{number:int}", adding.added_page),
+    ("/plan", plan.plan_page),
+    ("/drafts/{number:int}", operations.draft_page),
+    ("/operations", operations.operations_page),
+    ("/operations/{number:int}", operations.operation_page),
+    ("/carry", carry.carry_page),
+    ("/carry/taken/{number:int}", carry.taken_page),
+    ("/route", routing.route_page),
+    ("/report", reporting.report_page),
+    ("/report.csv", reporting.report_as_csv),
+    ("/report.pdf", reporting.report_as_pdf),
+    ("/report.zip", reporting.report_as_folder),
+)
+_FORMS: Final[tuple[tuple[str, Handler], ...]] = (
+    ("/look", fieldservers.look),
+    ("/sites", fieldservers.set_site),
+    ("/servers/{device_id}/site", fieldservers.set_one_site),
+    ("/servers/{device_id}/password", fieldservers.renew),
+    ("/servers/{device_id}/remove", fieldservers.remove),
+    ("/add", adding.add),
+    ("/add/{number:int}", adding.pin_met),
+    ("/plan/assign", plan.assign),
+    ("/plan/entitlement", plan.add_entitlement),
+    ("/drafts", operations.draft),
+    ("/drafts/{number:int}", operations.change_draft),
+    ("/drafts/{number:int}/begin", operations.begin),
+    ("/operations/{number:int}/cancel", operations.cancel),
+    ("/operations/{number:int}/go-on", operations.go_on),
+    ("/carry/download", carry.download),
+    ("/carry/stick", carry.to_stick),
+    ("/carry/from-stick", carry.from_stick),
+    ("/carry/take", carry.take),
+    ("/carry/now", carry.carry_now),
+    ("/route/force", routing.force),
+    ("/route/proxy", routing.set_proxy),
+    ("/route/activation", routing.add_activation),
+    ("/route/look", routing.look),
+)
+
+
+class Pages:
+    """The application. ``on_entered`` is called when a link was used up."""
+
+    def __init__(self, desk: Desk, gate: Gate, *, on_entered: Callable[[], None] = lambda: None) -> None:
+        self.desk = desk
+        self.gate = gate
+        self._on_entered = on_entered
+
+    def make_app(self) -> Starlette:
+        """All routes."""
+        routes = [
+            Route(ENTER_PATH, self.enter, methods=["GET"]),
+            Route("/static/{name}", self.static, methods=["GET"]),
+            *(Route(path, self._guarded(handler), methods=["GET"]) for path, handler in _PAGES),
+            *(Route(path, self._guarded(handler), methods=["POST"]) for path, handler in _FORMS),
+        ]
+        handlers: Any = {HTTPException: self._no_page}
+        return Starlette(routes=routes, exception_handlers=handlers)
+
+    async def enter(self, request: Request) -> Response:
+        """A link becomes a session."""
+        try:
+            self.gate.check_host(request)
+        except Error as error:
+            return self._stranger(error)
+        session = self.gate.enter(request.query_params.get("token", ""))
+        if session is None and self.gate.session_of(request) is None:
+            return self._stranger(_LINK_USED)
+        response = RedirectResponse("/", status_code=303, headers=dict(PAGE_HEADERS))
+        if session is not None:
+            response.set_cookie(self.gate.cookie, session, httponly=True, samesite="strict", path="/")
+            self._on_entered()
+        return response
+
+    async def static(self, request: Request) -> Response:
+        """A file of the shared looks."""
+        file = STATICS.files().get(request.path_params["name"])
+        if file is None:
+            return Response(status_code=404, headers=dict(PAGE_HEADERS))
+        return Response(file.content, media_type=file.media_type, headers=dict(STATIC_HEADERS))
+
+    def _guarded(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+        async def handle(request: Request) -> Response:
+            try:
+                self.gate.check_host(request)
+            except Error as error:
+                return self._stranger(error)
+            session = self.gate.session_of(request)
+            if session is None:
+                return self._stranger(_NO_SESSION)
+            form = FormData()
+            if request.method == "POST":
+                form = await request.form(max_fields=_FIELDS_MAX, max_files=_FILES_MAX)
+            try:
+                return await run_in_threadpool(self._answer, handler, request, session, form)
+            finally:
+                await form.close()
+
+        return handle
+
+    def _answer(self, handler: Handler, request: Request, session: str, form: FormData) -> Response:
+        with self.desk.opened() as administrator:
+            ask = Ask(desk=self.desk, request=request, administrator=administrator, csrf=csrf_of(session), form=form)
+            try:
+                if request.method == "POST":
+                    given = form.get("csrf")
+                    self.gate.check_own(request, session=session, given=given if isinstance(given, str) else "")
+                return handler(ask)
+            except Error as error:
+                row = BY_CODE.get(error.code)
+                status = row.status if row else 422
+                return ask.page("problem.html", status=status, problem=problem_of(error))
+
+    def _stranger(self, error: Error) -> Response:
+        text = self.desk.environment.get_template("own/stranger.html").render(problem=problem_of(error))
+        return Response(text, status_code=403, media_type="text/html", headers=dict(PAGE_HEADERS))
+
+    async def _no_page(self, request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        if status == 404 and self.gate.session_of(request) is not None:
+            return RedirectResponse("/", status_code=303, headers=dict(PAGE_HEADERS))
+        return Response(status_code=status, headers=dict(PAGE_HEADERS))
+
+
+_LINK_USED: Final = Error(
+    "usage",
+    expected="a link that was not used yet",
+    seen="one that was; the window in which `tallystick admin web` runs shows a new one",
+)
+_NO_SESSION: Final = Error(
+    "usage",
+    expected="the browser that opened the link",
+    seen="another one; the window in which `tallystick admin web` runs shows a link for it",
+)
+
+
+def make_desk(database: Database, *, forced: CarryRoute | None = None) -> Desk:
+    """The pages' own state on a database."""
+    environment = make_environment("tallystick.administrator.web", static_prefix="/static")
+    environment.filters["in_pages"] = in_pages
+    return Desk(database=database, environment=environment, forced=forced)
+
+
+def make_gate(port: int) -> Gate:
+    """A gate whose tokens nobody guesses."""
+    return Gate(port=port, make_token=lambda: secrets.token_urlsafe(_TOKEN_BYTES))
+
+
+def serve(database: Database, *, port: int, forced: CarryRoute | None, on_link: Callable[[str, bool], None]) -> None:
+    """Serve until somebody stops it. ``on_link`` gets every link; True with the first.
+
+    Raises ``Error`` (``address-taken``).
+    """
+    with contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise Error("address-taken", expected=f"port {port} of this computer to be free", seen=str(error)) from None
+        base = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        gate, desk = make_gate(listener.getsockname()[1]), make_desk(database, forced=forced)
+        pages = Pages(desk, gate, on_entered=lambda: on_link(base + gate.make_link(), False))
+        config = uvicorn.Config(
+            pages.make_app(), log_level="warning", access_log=False, server_header=False, lifespan="off",
+            timeout_graceful_shutdown=5,
+        )  # fmt: skip
+        listener.listen(128)
+        desk.jobs.look()
+        on_link(base + gate.make_link(), True)
+        try:
+            uvicorn.Server(config).run(sockets=[listener])
+        finally:
+            desk.jobs.close()

@@ -1,0 +1,168 @@
+"""The page What to carry: what waits, one file out, one box for whatever comes back, what is open and how old."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from starlette.responses import Response
+
+from tallystick.administrator.files import BadImport, Import, Imported, export_bytes, write_durably
+from tallystick.administrator.goals import Sync
+from tallystick.administrator.mailbag import Outbound
+from tallystick.administrator.standing import Phase
+from tallystick.administrator.sticks import Stick, find_sticks
+from tallystick.administrator.web.desk import Ask
+from tallystick.administrator.web.fieldservers import rows_of
+from tallystick.administrator.web.operations import progress_of
+from tallystick.errors import Error
+from tallystick.pages import PAGE_HEADERS
+from tallystick.protocol.tallyfile import MEDIA_TYPE
+
+FILE_NAME: Final = "requests-to-carry.tally"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What came back. ``operation``: the delivery of it, where there is something to deliver."""
+
+    result: Imported
+    bad: tuple[BadImport, ...]
+    files: tuple[str, ...]
+    operation: int | None
+    note: str = ""
+
+
+def carry_page(ask: Ask) -> Response:
+    """Everything about carrying."""
+    mailbag, names = ask.administrator.mailbag, ask.administrator.inventory.names()
+    up, down = mailbag.outbound(), mailbag.inbound()
+    open_rows = [row for row in rows_of(ask) if row.step.phase in {Phase.PROVE, Phase.ASK, Phase.DELIVER}]
+    open_rows.sort(key=lambda row: row.step.since_at or 0)
+    return ask.page(
+        "carry.html", up=up, down=down, names=names, up_devices=len({one.device_id for one in up}),
+        down_devices=len({one.device_id for one in down}), oldest=min((one.gathered_at for one in up), default=0),
+        issuers=sorted({one.issuer for one in up}), sticks=[_on_stick(stick) for stick in find_sticks()],
+        open_rows=open_rows, seen=ask.desk.jobs.seen, exported=sum(one.exported_at is not None for one in up),
+    )  # fmt: skip
+
+
+def download(ask: Ask) -> Response:
+    """One file with all that waits."""
+    up = _waiting(ask)
+    data = export_bytes(up, names=ask.administrator.inventory.names())
+    ask.administrator.mailbag.note_exported([one.digest for one in up], now=ask.now)
+    headers = {**PAGE_HEADERS, "Content-Disposition": f'attachment; filename="{FILE_NAME}"'}
+    return Response(data, media_type=MEDIA_TYPE, headers=headers)
+
+
+def to_stick(ask: Ask) -> Response:
+    """The same onto a stick that is there now."""
+    stick, up = _stick(ask), _waiting(ask)
+    write_durably(stick.path / FILE_NAME, export_bytes(up, names=ask.administrator.inventory.names()))
+    ask.administrator.mailbag.note_exported([one.digest for one in up], now=ask.now)
+    result = f"{len(up)} messages are on {stick.name} as {FILE_NAME}. Remove the stick safely before pulling it out."
+    return ask.go(f"/carry/taken/{ask.desk.kept.keep(_told(result))}")
+
+
+def from_stick(ask: Ask) -> Response:
+    """All files on a stick that are not our own."""
+    return _take(ask, _on_stick(_stick(ask)).paths)
+
+
+def take(ask: Ask) -> Response:
+    """Whatever was put into the box, and its delivery to field servers that can be reached."""
+    files = ask.files("files")
+    if not files:
+        raise Error("usage", expected="at least one file in the box", seen="none")
+    with tempfile.TemporaryDirectory() as directory:
+        paths = []
+        for number, file in enumerate(files):
+            folder = Path(directory) / str(number)
+            folder.mkdir()
+            path = folder / (Path(file.filename or "file").name[:200] or "file")
+            with path.open("wb") as out:
+                while chunk := file.file.read(1 << 20):
+                    out.write(chunk)
+            paths.append(path)
+        return _take(ask, paths)
+
+
+def taken_page(ask: Ask) -> Response:
+    """What came back, how its delivery goes, and what to carry next."""
+    taken: Taken = ask.desk.kept.find(Taken, ask.number())
+    mailbag = ask.administrator.mailbag
+    progress = None if taken.operation is None else progress_of(ask, taken.operation)
+    return ask.page(
+        "taken.html", taken=taken, progress=progress, up=len(mailbag.outbound()), down=len(mailbag.inbound()),
+        sticks=find_sticks(),
+    )  # fmt: skip
+
+
+def carry_now(ask: Ask) -> Response:
+    """Carry what waits by the route that there is, in both directions."""
+    every = ask.administrator.inventory.field_servers()
+    if not every:
+        raise Error("not-found", expected="a field server in the list", seen="none so far")
+    return ask.go(f"/operations/{ask.desk.jobs.begin({record.device_id: Sync() for record in every})}")
+
+
+def _take(ask: Ask, paths: list[Path]) -> Response:
+    administrator = ask.administrator
+    reading = Import(
+        inventory=administrator.inventory, mailbag=administrator.mailbag, courier=administrator.courier, now=ask.now
+    )
+    for path in paths:
+        reading.read(path)
+    waiting = {reply.device_id for reply in administrator.mailbag.inbound()}
+    goals = {device_id: Sync() for device_id in sorted(reading.device_ids & waiting)}
+    operation, note = None, ""
+    if goals:
+        try:
+            operation = ask.desk.jobs.begin(goals)
+        except Error as error:  # it is in the bag: deliver it when the other operation has ended
+            note = f"Delivery waits: {error.seen}. Then press “Carry what waits”."
+    taken = Taken(
+        result=reading.result, bad=tuple(reading.bad_lines), files=tuple(path.name for path in paths),
+        operation=operation, note=note,
+    )  # fmt: skip
+    return ask.go(f"/carry/taken/{ask.desk.kept.keep(taken)}")
+
+
+def _told(note: str) -> Taken:
+    return Taken(result=Imported(), bad=(), files=(), operation=None, note=note)
+
+
+def _waiting(ask: Ask) -> list[Outbound]:
+    up = ask.administrator.mailbag.outbound()
+    if not up:
+        raise Error("no-messages", expected="a message that waits", seen="none; “Carry what waits” gathers them")
+    return up
+
+
+def _stick(ask: Ask) -> Stick:
+    wanted = ask.text("stick")
+    found = next((stick for stick in find_sticks() if str(stick.path) == wanted), None)
+    if found is None:
+        raise Error(
+            "not-found", expected="a stick that is plugged in", seen=f"{wanted[:80]} is gone; nothing was written"
+        )
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnStick:
+    """A stick and the files on it that may be for us."""
+
+    stick: Stick
+    paths: list[Path]
+
+
+def _on_stick(stick: Stick) -> OnStick:
+    try:
+        paths = sorted(path for path in stick.path.glob("*.tally") if path.name != FILE_NAME and path.is_file())
+    except OSError:
+        paths = []
+    return OnStick(stick=stick, paths=paths)

@@ -1,0 +1,251 @@
+"""Dry run, doing, progress and summary: every operation is shown before it is begun, and begun by one click."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from starlette.responses import Response
+
+from tallystick.administrator import planning
+from tallystick.administrator.foresight import Effect, Foreseen, foresee
+from tallystick.administrator.goals import Goal, Refresh, Report, Return, ReturnOneCarry, Sync
+from tallystick.administrator.inventory import FieldServerRecord
+from tallystick.administrator.operations import Operation
+from tallystick.administrator.ports import Stage
+from tallystick.administrator.web.desk import Ask
+from tallystick.administrator.web.fieldservers import chosen_of
+from tallystick.domain.ids import DeviceId, LineId
+from tallystick.errors import Error, InvariantError
+from tallystick.protocol.messages import QUANTITY_MAX
+
+KINDS: Final = {
+    "activate": "Activate what is planned",
+    "return": "Return licenses",
+    "one-carry": "Return in one carry",
+    "refresh": "Refresh",
+    "sync": "Carry what waits",
+}
+_STAGES: Final = list(Stage)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What would be done. ``ends``: of a return, the lines and what is left of them; None: everything."""
+
+    kind: str
+    device_ids: tuple[DeviceId, ...]
+    ends: dict[LineId, int] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldLine:
+    """A line that some of the chosen field servers hold."""
+
+    line_id: LineId
+    product: str
+    most: int
+    end: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alike:
+    """Field servers that ended in the same way."""
+
+    report: Report
+    names: tuple[tuple[str, DeviceId], ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """An operation as the page shows it."""
+
+    operation: Operation
+    is_running: bool
+    is_stopping: bool
+    stages: dict[DeviceId, Stage]
+    problem: str = ""
+    good: list[Report] = field(default_factory=list)
+    bad: list[Alike] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        """What it is called."""
+        return KINDS.get(self.operation.kind, self.operation.kind)
+
+    @property
+    def ended(self) -> int:
+        """How many have a report."""
+        return sum(visit.report is not None for visit in self.operation.visits)
+
+    def stage_text(self, device_id: DeviceId) -> str:
+        """How far one is."""
+        stage = self.stages.get(device_id)
+        if stage is None:
+            return "its turn comes" if self.is_running else "not begun"
+        return str(stage)
+
+    def stage_number(self, device_id: DeviceId) -> int:
+        """The same for a bar."""
+        stage = self.stages.get(device_id)
+        return 0 if stage is None else _STAGES.index(stage) + 1
+
+
+def draft(ask: Ask) -> Response:
+    """What a person asked for on the ticked field servers."""
+    kind = ask.text("do")
+    if kind not in KINDS:
+        raise Error("usage", expected=f"one of: {', '.join(KINDS)}", seen=kind[:40] or "none")
+    chosen = chosen_of(ask)
+    made = Draft(kind=kind, device_ids=tuple(record.device_id for record in chosen))
+    goals_of(ask, made, chosen)  # a plan that is missing is said at once
+    return ask.go(f"/drafts/{ask.desk.kept.keep(made)}")
+
+
+def draft_page(ask: Ask) -> Response:
+    """The dry run."""
+    made: Draft = ask.desk.kept.find(Draft, ask.number())
+    records = ask.administrator.inventory.field_servers()
+    chosen = [record for record in records if record.device_id in set(made.device_ids)]
+    goals = goals_of(ask, made, chosen)
+    rows = foresee(goals, records, lines=ask.administrator.inventory.lines(), now=ask.now)
+    return ask.page(
+        "draft.html", draft=made, title=KINDS[made.kind], rows=rows, number=ask.number(),
+        counts_by=_counts(rows), chosen=chosen, held=_held_lines(chosen, made.ends) if made.kind == "return" else [],
+        refused=len({row.device_id for row in rows if row.effect is Effect.REFUSED}),
+    )  # fmt: skip
+
+
+def change_draft(ask: Ask) -> Response:
+    """A return of chosen lines, down to chosen quantities."""
+    made: Draft = ask.desk.kept.find(Draft, ask.number())
+    ends: dict[LineId, int] = {}
+    for key in ask.form:
+        value = ask.text(key, 20)
+        if key.startswith("end-") and value:
+            if not value.isascii() or not value.isdigit() or int(value) > QUANTITY_MAX:
+                raise Error("quantity-wrong", expected=f"a quantity up to {QUANTITY_MAX}", seen=repr(value))
+            ends[LineId(key.removeprefix("end-"))] = int(value)
+    return ask.go(f"/drafts/{ask.desk.kept.keep(replace(made, ends=ends or None))}")
+
+
+def begin(ask: Ask) -> Response:
+    """Do it."""
+    made: Draft = ask.desk.kept.find(Draft, ask.number())
+    wanted = set(made.device_ids)
+    chosen = [record for record in ask.administrator.inventory.field_servers() if record.device_id in wanted]
+    number = ask.desk.jobs.begin(goals_of(ask, made, chosen))
+    ask.desk.kept.forget(ask.number())
+    return ask.go(f"/operations/{number}")
+
+
+def goals_of(ask: Ask, made: Draft, chosen: Sequence[FieldServerRecord]) -> dict[DeviceId, Goal]:
+    """The goals of a draft. Raises ``Error``."""
+    match made.kind:
+        case "activate":
+            return planning.activation_goals(ask.administrator.inventory.assignments(), chosen, is_everyone=True)
+        case "return" if made.ends is None:
+            return {record.device_id: Return() for record in chosen}
+        case "return":
+            return _partial_returns(made.ends or {}, chosen)
+        case "one-carry":
+            return {record.device_id: ReturnOneCarry() for record in chosen}
+        case "refresh":
+            return {record.device_id: Refresh() for record in chosen}
+        case "sync":
+            return {record.device_id: Sync() for record in chosen}
+        case kind:
+            raise InvariantError("a kind of operation", kind)
+
+
+def operation_page(ask: Ask) -> Response:
+    """Progress while it runs, the summary afterwards."""
+    return ask.page("operation.html", progress=progress_of(ask, ask.number()), **_carry_counts(ask))
+
+
+def operations_page(ask: Ask) -> Response:
+    """The newest operations."""
+    return ask.page("operations.html", rows=ask.administrator.operations.newest(), kinds=KINDS)
+
+
+def cancel(ask: Ask) -> Response:
+    """Let every visit end its step."""
+    ask.desk.jobs.cancel(ask.number())
+    return ask.go(f"/operations/{ask.number()}")
+
+
+def go_on(ask: Ask) -> Response:
+    """Take it up where it was."""
+    operation = _find(ask, ask.number())
+    if operation.open_goals:
+        ask.desk.jobs.go_on(operation)
+    else:
+        ask.administrator.operations.end(operation.number, now=ask.now)
+    return ask.go(f"/operations/{operation.number}")
+
+
+def progress_of(ask: Ask, number: int) -> Progress:
+    """An operation as it is now."""
+    running = ask.desk.jobs.running(number)  # first: what ends meanwhile is then shown once more as running
+    operation = _find(ask, number)
+    progress = Progress(
+        operation=operation,
+        is_running=running is not None,
+        is_stopping=running is not None and running.stop.is_set(),
+        stages={} if running is None else dict(running.stages),
+        problem=ask.desk.jobs.problems.get(number, ""),
+    )
+    alike: dict[tuple[object, ...], list[Report]] = {}
+    for visit in operation.visits:
+        report = visit.report
+        if report is None:
+            continue
+        if report.is_finished:
+            progress.good.append(report)
+        else:
+            key = (report.result, report.code, report.detail, report.next_step, report.reasons)
+            alike.setdefault(key, []).append(report)
+    progress.bad = [
+        Alike(report=reports[0], names=tuple((one.name, one.device_id) for one in reports))
+        for reports in alike.values()
+    ]
+    return progress
+
+
+def _carry_counts(ask: Ask) -> dict[str, int]:
+    mailbag = ask.administrator.mailbag
+    return {"up": len(mailbag.outbound()), "down": len(mailbag.inbound())}
+
+
+def _find(ask: Ask, number: int) -> Operation:
+    operation = ask.administrator.operations.operation(number)
+    if operation is None:
+        raise Error("not-found", expected="an operation", seen=f"none with number {number}")
+    return operation
+
+
+def _partial_returns(ends: dict[LineId, int], chosen: Sequence[FieldServerRecord]) -> dict[DeviceId, Goal]:
+    """Each field server gives back what it has above the end state; one that has no more is left out."""
+    goals: dict[DeviceId, Goal] = {}
+    for record in chosen:
+        wants = tuple((line, end) for line, end in ends.items() if record.held.get(line, 0) > end)
+        if wants:
+            goals[record.device_id] = Return(wants=wants)
+    if not goals:
+        raise Error("nothing-held", expected="a field server that holds more than is to be left", seen="none of them")
+    return goals
+
+
+def _held_lines(chosen: Sequence[FieldServerRecord], ends: dict[LineId, int] | None) -> list[HeldLine]:
+    found: dict[LineId, HeldLine] = {}
+    for record in chosen:
+        for license_ in () if record.report is None else record.report.licenses:
+            most = max(license_.quantity, found[license_.line].most if license_.line in found else 0)
+            end = None if ends is None else ends.get(license_.line)
+            found[license_.line] = HeldLine(line_id=license_.line, product=license_.product, most=most, end=end)
+    return list(found.values())
+
+
+def _counts(rows: Sequence[Foreseen]) -> dict[str, int]:
+    return {str(effect): sum(row.effect is effect for row in rows) for effect in Effect}

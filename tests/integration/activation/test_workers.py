@@ -1,0 +1,103 @@
+"""Several processes at one address: they share the work, end together, and outlive a worker but not their watcher."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+TALLYSTICK = [sys.executable, "-m", "tallystick", "activation"]
+SECONDS = 30
+
+
+@pytest.fixture
+def data(tmp_path):
+    directory = tmp_path / "data"
+    subprocess.run([*TALLYSTICK, "init", "--data", directory], check=True, capture_output=True)
+    return directory
+
+
+@pytest.fixture
+def served(data):
+    process = subprocess.Popen(
+        [*TALLYSTICK, "serve", "--data", data, "--port", "0", "--workers", "2", "--json"],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    url = json.loads(process.stdout.readline())["url"]
+    yield process, url
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def workers_of(process):
+    return {int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text("ascii").split()}
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("ascii").rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def is_healthy(url):
+    try:
+        with urllib.request.urlopen(f"{url}/healthz", timeout=SECONDS) as reply:
+            return json.load(reply)["status"] == "ok"
+    except (OSError, ValueError):
+        return False
+
+
+def test_two_workers_serve_and_end_together_at_a_signal(served):
+    process, url = served
+    pids = workers_of(process)
+    assert len(pids) == 2
+    assert all(is_healthy(url) for _ in range(10))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(SECONDS) == 0
+    wait_until(lambda: not any(is_running(pid) for pid in pids))
+
+
+def test_a_worker_that_died_is_started_again(served):
+    process, url = served
+    before = workers_of(process)
+    os.kill(min(before), signal.SIGKILL)
+    wait_until(lambda: len(workers_of(process)) == 2 and workers_of(process) != before)
+    wait_until(lambda: all(is_healthy(url) for _ in range(10)))
+
+
+def test_workers_do_not_outlive_the_process_that_watches_them(served):
+    process, _ = served
+    pids = workers_of(process)
+    process.kill()
+    wait_until(lambda: not any(is_running(pid) for pid in pids))
+
+
+def test_a_taken_port_is_told_once(data):
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [*TALLYSTICK, "serve", "--data", data, "--port", str(port), "--workers", "2"],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+    assert (done.returncode, done.stderr.count("address-taken")) == (1, 1)

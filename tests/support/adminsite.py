@@ -1,0 +1,115 @@
+"""A site for Device Administrator's pages: a crowd of field servers, an activation server, the pages, all real processes."""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+COMMAND = [sys.executable, "-m", "tallystick"]
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+class Site:
+    def __init__(self, directory, count, stack, *, names=None):
+        self.directory, self.stack = directory, stack
+        self.home = directory / "home"
+        self.sticks = directory / "STICK"
+        self.sticks.mkdir()
+        options = {"count": count, "seed": directory.name} | ({"names": names} if names else {})
+        self.crowd = self.started(sys.executable, "-m", "tallystick.simulator.crowd", json.dumps(options))
+        self.members = json.loads(self.crowd.stdout.readline())
+
+    @property
+    def environment(self):
+        own = {
+            "TALLYSTICK_HOME": str(self.home),
+            "TALLYSTICK_STICKS": str(self.sticks),
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+        }
+        return {**os.environ, **own}
+
+    def started(self, *words):
+        process = subprocess.Popen(
+            list(map(str, words)), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=self.environment
+        )
+        self.stack.callback(self.end, process)
+        return process
+
+    def end(self, process):
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        process.stdout.close()
+
+    def run(self, *words, expect=0):
+        done = subprocess.run(
+            [*COMMAND, *map(str, words)], capture_output=True, text=True, env=self.environment, check=False
+        )
+        assert done.returncode == expect, (words, done.returncode, done.stdout, done.stderr)
+        return json.loads(done.stdout) if "--json" in words else done.stdout
+
+    def admin(self, *words, expect=0):
+        return self.run("admin", *words, expect=expect)
+
+    # The activation server
+
+    def sell(self, *products):
+        """An activation server that nobody reaches yet, and an entitlement; its certificate file."""
+        data = self.activation
+        if not data.exists():
+            self.run("activation", "init", "--data", data, "--issuer", "Example Controls")
+            self.run("activation", "catalog", "load", EXAMPLES / "catalog.yaml", "--data", data)
+        words = [word for product in products for word in ("--product", product)]
+        bought = self.run("activation", "entitlement", "create", "--data", data, "--account", "acme", *words, "--json")
+        certificate = self.directory / f"{bought['entitlement_id'][:8]}.tally"
+        self.run(
+            "activation", "entitlement", "certificate", bought["entitlement_id"], "--data", data, "-o", certificate
+        )
+        return bought, certificate
+
+    @property
+    def activation(self):
+        return self.directory / "activation"
+
+    def serve_activation(self):
+        process = self.started(*COMMAND, "activation", "serve", "--data", self.activation, "--port", 0, "--json")
+        return json.loads(process.stdout.readline())["url"]
+
+    def upload(self, file, reply):
+        self.run("activation", "message", file, "-o", reply, "--data", self.activation, expect=0)
+
+    def lines(self):
+        rows = self.run("activation", "lines", "--data", self.activation, "--json")
+        return {row["product"]: row for row in rows}
+
+    # Field servers
+
+    def csv(self, sites=("North", "South"), path=None):
+        path = path or self.directory / "site.csv"
+        rows = ["name,address,password,site"]
+        for number, (name, address) in enumerate(zip(self.members["names"], self.members["addresses"], strict=True)):
+            rows.append(f"{name},{address},{self.members['password']},{sites[number % len(sites)]}")
+        path.write_text("\n".join(rows), "utf-8")
+        return path
+
+    # The pages
+
+    def web(self, *words):
+        """The pages; the link that opens them."""
+        self.pages = self.started(*COMMAND, "admin", "web", "--no-open", "--json", *words)
+        return json.loads(self.pages.stdout.readline())["url"]
+
+
+@contextlib.contextmanager
+def site_at(directory, count, *, names=None):
+    with contextlib.ExitStack() as stack:
+        yield Site(directory, count, stack, names=names)
+    shutil.rmtree(directory / "home", ignore_errors=True)

@@ -1,0 +1,99 @@
+"""What a dry run says is what then happens; and what would be refused is refused for the reason that was foreseen."""
+
+from tallystick.administrator.enrolling import parse_candidates
+from tallystick.administrator.foresight import Effect, foresee
+from tallystick.administrator.goals import Activate, Refresh, Report, Result, Return, ReturnOneCarry
+from tallystick.administrator.inventory import Assignment
+from tallystick.administrator.operations import Operations
+from tallystick.administrator.sitereport import make_report, report_csv
+
+
+def wants(line, *pairs):
+    return {
+        server.id: Activate(
+            wants=(
+                Assignment(
+                    device_id=server.id, line_id=line.line_id, activation_id=str(line.activation_id), quantity=quantity
+                ),
+            )
+        )
+        for server, quantity in pairs
+    }
+
+
+def seen(site, goals):
+    site.workflows().look()
+    records, lines = site.inventory.field_servers(), site.inventory.lines()
+    return foresee(goals, records, lines=lines, now=site.now)
+
+
+def test_the_last_license_is_foreseen_for_one_of_two_and_so_it_happens(site):
+    line = site.bench.buy(1)
+    site.know(line)
+    roof, cellar = site.add("roof"), site.add("cellar")
+    goals = wants(line, (roof, 1), (cellar, 1))
+    first, second = seen(site, goals)
+    assert (first.effect, first.before, first.after) == (Effect.GRANTED, 0, 1)
+    assert (second.effect, second.code) == (Effect.REFUSED, "not-enough")
+    reports = site.workflows().run(goals)
+    assert sorted(report.result for report in reports) == ["done", "refused"]
+
+
+def test_a_kind_that_it_does_not_apply_to_is_foreseen(site):
+    line = site.bench.buy(3, sku="logs")
+    site.know(line)
+    (row,) = seen(site, wants(line, (site.add("cellar", kind="AS-B"), 1)))
+    assert (row.effect, row.code) == (Effect.REFUSED, "kind-mismatch")
+
+
+def test_a_return_of_all_and_one_that_raises_are_foreseen(site):
+    line = site.bench.buy(3)
+    site.know(line)
+    roof = site.add("roof")
+    site.workflows().run(wants(line, (roof, 2)))
+    (row,) = seen(site, {roof.id: Return()})
+    assert (row.effect, row.before, row.after) == (Effect.RETURNED, 2, 0)
+    (row,) = seen(site, {roof.id: Return(wants=((line.line_id, 3),))})
+    assert (row.effect, row.code) == (Effect.REFUSED, "return-raises")
+    (row,) = seen(site, {roof.id: ReturnOneCarry()})
+    assert row.effect in {Effect.RETURNED, Effect.REFUSED}
+    (row,) = seen(site, {roof.id: Refresh()})
+    assert row.effect is Effect.ASKED
+
+
+def test_one_that_cannot_be_reached_is_foreseen_as_such(site):
+    roof = site.add("roof")
+    site.cut.add("roof")
+    (row,) = seen(site, {roof.id: Return()})
+    assert (row.effect, row.code) == (Effect.REFUSED, "unreachable")
+    assert row.next_step
+
+
+def test_an_operation_that_died_is_known_with_what_is_left(site):
+    line = site.bench.buy(3)
+    site.know(line)
+    roof, cellar = site.add("roof"), site.add("cellar")
+    operations, goals = Operations(site.database), wants(line, (roof, 1), (cellar, 1))
+    number = operations.begin(goals, names=site.inventory.names(), now=site.now)
+    operations.keep(number, Report(device_id=roof.id, name="roof", result=Result.DONE))
+    assert operations.unended() == [number]
+    found = operations.operation(number)
+    assert found.kind == "activate"
+    assert found.open_goals == {cellar.id: goals[cellar.id]}
+    operations.end(number, now=site.now)
+    assert operations.unended() == []
+
+
+def test_a_csv_file_with_semicolons_a_mark_and_other_columns_is_read():
+    (one,) = parse_candidates("\ufeffAddress;Site;Password\r\n10.0.0.7:8443;Süd;p\r\n".encode())
+    assert (one.address, one.site, one.password) == ("https://10.0.0.7:8443", "Süd", "p")
+    (one,) = parse_candidates(b"roof,10.0.0.7,p,North\n")
+    assert (one.name, one.address, one.site) == ("roof", "https://10.0.0.7", "North")
+
+
+def test_no_cell_of_the_csv_report_is_a_formula(site):
+    site.add("=HYPERLINK(1)")
+    site.workflows().look()
+    report = make_report(site.inventory, site.mailbag, site.workflows().standings(), site="", now=site.now)
+    assert b"'=HYPERLINK(1)" in report_csv(report)
+    assert b"\n=" not in report_csv(report)

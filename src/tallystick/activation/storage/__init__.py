@@ -3,6 +3,7 @@
 from tallystick.activation.storage.copying import copy_database
 from tallystick.activation.storage.dialects import DatabaseError
 from tallystick.activation.storage.events import Delivery, EventTables, PlacedEvent, Webhook
+from tallystick.activation.storage.pruning import Pruned, prune
 from tallystick.activation.storage.schema import migrate
 from tallystick.activation.storage.store import SqlStore, migrate_database, open_store
 from tallystick.activation.storage.transaction import SqlTransaction
@@ -12,6 +13,7 @@ __all__ = [
     "Delivery",
     "EventTables",
     "PlacedEvent",
+    "Pruned",
     "SqlStore",
     "SqlTransaction",
     "Webhook",
@@ -19,4 +21,5 @@ __all__ = [
     "migrate",
     "migrate_database",
     "open_store",
+    "prune",
 ]

@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "activation/service.py": {"fastapi", "uvicorn"},
     "activation/hardware.py": {"pkcs11"},
     "activation/metrics.py": {"prometheus_client"},
+    "activation/operations.py": {"fastapi", "starlette"},
     "activation/cli.py": COMMAND_LINE,
     "activation/commands/": COMMAND_LINE,
     "fieldserver/": WIRE,

@@ -72,6 +72,10 @@ ci: system-packages lint docs-check audit  ## everything, with PostgreSQL, Chrom
 bench: .venv/.dev  ## how fast it is, beside limits measured in the same run (ROWS='B1 B3', BENCH_SCALE=0.05)
 	@PYTHONPATH=tests $(BIN)/python -m benchmarks $(ROWS)
 
+.PHONY: bench-site
+bench-site: .venv/.dev  ## one return of a thousand field servers, beside the same HTTPS calls (BENCH_SITE_COUNT=1000)
+	@$(BIN)/python -m benchmarks.site
+
 .PHONY: format
 format: .venv/.dev  ## format the code, and fix what ruff can fix by itself
 	$(BIN)/ruff format .

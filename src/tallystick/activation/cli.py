@@ -13,11 +13,12 @@ from typing import Annotated, Final
 
 import typer
 
-from tallystick.activation.commands import console, devices, entitlements, keys, messages, remote
+from tallystick.activation.commands import console, devices, entitlements, keys, messages, remote, webhooks
 from tallystick.activation.commands.console import AsJson, Data, Database
 from tallystick.errors import Error
 
 DEFAULT_PORT: Final = 8470
+PRUNE_DAYS_MIN: Final = 30
 
 app = typer.Typer(
     name="activation",
@@ -126,15 +127,10 @@ def serve(
     as_json: AsJson = False,
 ) -> None:
     """Serve the HTTP API until SIGTERM or Ctrl-C. Prints its address when it listens."""
-    import logging
+    from tallystick.activation import logs, service
 
-    from tallystick.activation import service
-
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # what strangers send to a port is no news
     with console.opened(data, database, as_json=as_json, service=True) as activation:
+        logs.set_up(activation.settings.log)
         keyset = activation.signer.keyset
 
         def announce(url: str, setup_code: str | None) -> None:
@@ -256,6 +252,31 @@ def copy_database(
         )
 
 
+@app.command(epilog="Example: tallystick activation prune --older-than 730 --data DIR")
+def prune(
+    data: Data,
+    older_than: Annotated[
+        int, typer.Option("--older-than", metavar="DAYS", min=PRUNE_DAYS_MIN, help="How long a reply can be repeated.")
+    ],
+    database: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete stored replies that nobody needs any more. The ledger stays whole; see docs/operations/retention.md."""
+    from tallystick.activation.storage import prune as prune_store
+
+    with console.opened(data, database, as_json=as_json) as activation:
+        before = activation.now() - older_than * 86_400
+        pruned = prune_store(activation.store, before=before, advance=lambda _: None)
+        if as_json:
+            view = {"messages": pruned.messages, "messages_kept": pruned.messages_kept}
+            console.print_json(view | {"grants": pruned.grants, "grants_kept": pruned.grants_kept})
+            return
+        console.say(f"{pruned.messages} stored replies and {pruned.grants} grant digests are deleted.")
+        console.say(
+            f"{pruned.messages_kept} replies and {pruned.grants_kept} grant digests stay, and the whole ledger."
+        )
+
+
 _EXAMPLE: Final = "Example: tallystick activation"
 app.command("message", epilog=f"{_EXAMPLE} message request.tally -o reply.tally --data DIR")(messages.message)
 app.command("lines", epilog=f"{_EXAMPLE} lines --data DIR")(entitlements.lines)
@@ -272,9 +293,11 @@ app.command("declare-lost", epilog=f"{_EXAMPLE} declare-lost plant-room --reason
     devices.declare_lost
 )
 app.command("release", epilog=f"{_EXAMPLE} release plant-room --data DIR")(devices.release)
+app.command("events", epilog=f"{_EXAMPLE} events --after 1200 --data DIR")(webhooks.events)
 app.command("enrol", epilog=f"{_EXAMPLE} enrol DEVICE_ID --account Harbour --data DIR")(devices.enrol)
 app.add_typer(catalog_app, name="catalog")
 app.add_typer(keys.keys_app, name="keys")
+app.add_typer(webhooks.webhooks_app, name="webhooks")
 app.add_typer(entitlements.entitlement_app, name="entitlement")
 app.add_typer(entitlements.line_app, name="line")
 app.add_typer(remote.app, name="remote")

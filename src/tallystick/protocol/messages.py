@@ -25,7 +25,7 @@ GRANT: Final = "tally-grant+jwt"
 REFUSAL: Final = "tally-refusal+jwt"
 CREDIT: Final = "tally-credit+jwt"
 KEYS: Final = "tally-keys+jwt"
-ROOT: Final = "tally-root+jwt"  # only inside of keysets
+ROOT: Final = "tally-root+jwt"  # travels only inside of keysets
 ENTITLEMENT: Final = "tally-entitlement+jwt"
 
 QUANTITY_MAX: Final = 1_000_000_000

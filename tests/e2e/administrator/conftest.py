@@ -75,7 +75,10 @@ class Person:
         self.page.goto(self.base + path)
 
     def says(self, text, seconds=60):
-        self.page.get_by_text(text).first.wait_for(timeout=seconds * 1000)
+        try:
+            self.page.get_by_text(text).first.wait_for(timeout=seconds * 1000)
+        except Exception:
+            pytest.fail(f"{self.page.url} does not say {text!r}, but: {self.page.locator('main').inner_text()[:2000]}")
 
     def carried(self):
         """How many actions since the last carry."""

@@ -9,6 +9,7 @@ import os
 import pytest
 
 from support.chaos import Chaos
+from support.postgres import Cluster
 
 SEED = int(os.environ.get("TALLYSTICK_CHAOS_SEED", "1"))
 
@@ -50,3 +51,16 @@ def test_a_hundred_field_servers_lose_nothing_whoever_is_killed(play):
     count = int(os.environ.get("TALLYSTICK_CHAOS_FIELD_SERVERS", "100"))
     seconds = float(os.environ.get("TALLYSTICK_CHAOS_SECONDS", "90"))
     play_through(play(seed=SEED, field_servers=count, with_restore=True), seconds)
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+def test_on_postgresql_nothing_is_lost_either_also_when_the_database_is_killed_and_put_back(play):
+    cluster = Cluster()
+    try:
+        seconds = float(os.environ.get("TALLYSTICK_CHAOS_SECONDS", "20"))
+        chaos = play(seed=SEED + 2, field_servers=12, with_restore=True, database=cluster)
+        play_through(chaos, seconds)
+        chaos.close()
+    finally:
+        cluster.remove()

@@ -177,7 +177,7 @@ def test_whatever_write_of_a_command_finds_no_room_nothing_is_half_done(site, tm
     activation.starve(None)
     server.starve(None)
     process = technician.launch("return", "roof", preexec_fn=lambda: limit_files(limit))
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=180)
     assert process.returncode in {0, 1, 4}
     assert TRACEBACK not in errors.decode()
     assert "invariant" not in errors.decode()
@@ -218,7 +218,7 @@ def test_an_init_that_is_killed_or_finds_no_room_can_be_run_again(tmp_path, part
         if size is None:
             time.sleep(dice.uniform(0.2, 0.9))
             process.kill()
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=180)
         told = errors.decode()
         assert process.returncode == -9 or TRACEBACK not in told, told
         if process.returncode == 1:
@@ -236,7 +236,7 @@ def test_two_inits_at_once_make_one_party_and_the_other_says_so(tmp_path):
             subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=surroundings())
             for _ in range(2)
         ]
-        ends = [(process.communicate(timeout=60)[1].decode(), process.returncode) for process in both]
+        ends = [(process.communicate(timeout=180)[1].decode(), process.returncode) for process in both]
         assert sorted(code for _, code in ends) == [0, 1], ends
         assert "already-initialised" in next(told for told, code in ends if code)
 
@@ -255,7 +255,7 @@ def test_the_same_file_uploaded_twice_at_once_is_taken_once_and_answered_with_th
         subprocess.Popen([*words, str(reply)], stdout=subprocess.DEVNULL, env=surroundings()) for reply in replies
     ]
     status, _, answered = activation.call("POST", "/v1/messages", up.read_bytes())
-    assert [process.wait(60) for process in running] == [0, 0, 0]
+    assert [process.wait(180) for process in running] == [0, 0, 0]
     assert status == 200
     assert len({tuple(lines_of(reply.read_bytes())) for reply in replies}) == 1
     assert lines_of(answered) == lines_of(replies[0].read_bytes())[1:]
@@ -269,7 +269,7 @@ def test_the_same_file_uploaded_twice_at_once_is_taken_once_and_answered_with_th
     status, _, body = server.call("POST", "/v1/inbox", replies[2].read_bytes())
     assert status == 200, body
     for process in running:
-        process.communicate(timeout=60)
+        process.communicate(timeout=180)
         assert process.returncode == 0
     assert server.held() == {site.line: 7}
     technician("sync")

@@ -140,6 +140,8 @@ class Chaos:
 
     def close(self) -> None:
         """End what is left, each by its own id."""
+        if self._log.closed:
+            return
         self.is_over.set()
         for process in list(self.running.values()):
             with contextlib.suppress(OSError):
@@ -436,6 +438,8 @@ class Killer:
             self._release: 1,
             self._audit: 5,
         }
+        if self.chaos.cluster is not None:
+            events[self._kill_cluster] = 2
         while time.monotonic() - begun < seconds and not self.chaos.is_over.is_set():
             time.sleep(self.dice.uniform(0.05, 0.5))
             self._mend(time.monotonic())
@@ -511,6 +515,11 @@ class Killer:
     def _serve(self) -> None:
         self.chaos.activation.start()
         self.is_served = True
+
+    def _kill_cluster(self) -> None:
+        self._tell("kill the database")
+        self.chaos.cluster.kill()
+        self.chaos.cluster.start()
 
     # Clocks, disks, the network
 

@@ -29,7 +29,7 @@ COMMAND = [sys.executable, "-m", "tallystick"]
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CLOCK = Path(__file__).parent / "clock"
 ISSUER = "Example Controls"
-START_SECONDS = 60
+START_SECONDS = 120
 TRACEBACK = "Traceback (most recent call last)"
 # What the system gives to whoever asks for any port lies above; so nobody takes a port while its owner is down.
 _PORTS = (10_240, 32_000)
@@ -60,7 +60,7 @@ def surroundings(clock: Path | None = None, home: Path | None = None, **more: st
     return found | more
 
 
-def run(*words: object, expect: int | tuple[int, ...] = 0, seconds: float = 120, **options: Any) -> Any:
+def run(*words: object, expect: int | tuple[int, ...] = 0, seconds: float = 240, **options: Any) -> Any:
     """One command to its end; what it prints, as JSON where ``--json`` is among the words."""
     done = subprocess.run(
         [*COMMAND, *map(str, words)],

@@ -81,6 +81,20 @@ class Cluster:
         self.sql(f"CREATE DATABASE {name}", database="postgres")
         return self.url(name)
 
+    def copy_database(self, url: str) -> str:
+        """A copy of a database that nobody is connected to; its URL."""
+        copy = self.new_database()
+        self.put_back(url, copy)
+        return copy
+
+    def put_back(self, source: str, target: str) -> None:
+        """Make ``target`` what ``source`` is. Nobody may be connected to either, so whoever is, is not any more."""
+        names = [url.rpartition("?")[0].rpartition("/")[2] for url in (source, target)]
+        for name in names:
+            self.end_connections(name)
+        self.sql(f"DROP DATABASE {names[1]} WITH (FORCE)", database="postgres")
+        self.sql(f"CREATE DATABASE {names[1]} TEMPLATE {names[0]}", database="postgres")
+
     def url(self, database: str) -> str:
         return f"postgresql+psycopg://tally@/{database}?host={self.home}"
 

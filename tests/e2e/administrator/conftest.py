@@ -77,7 +77,7 @@ class Person:
     def says(self, text, seconds=60):
         try:
             self.page.get_by_text(text).first.wait_for(timeout=seconds * 1000)
-        except Exception:
+        except PlaywrightError:
             pytest.fail(f"{self.page.url} does not say {text!r}, but: {self.page.locator('main').inner_text()[:2000]}")
 
     def carried(self):

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Error as PlaywrightError
 
 from support.adminsite import site_at
 
@@ -77,7 +78,7 @@ class Person:
     def says(self, text, seconds=60):
         try:
             self.page.get_by_text(text).first.wait_for(timeout=seconds * 1000)
-        except Exception:
+        except PlaywrightError:
             pytest.fail(f"{self.page.url} does not say {text!r}, but: {self.page.locator('main').inner_text()[:2000]}")
 
     def carried(self):

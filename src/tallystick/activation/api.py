@@ -39,6 +39,7 @@ from tallystick.domain.ids import parse_entitlement_id
 from tallystick.errors import Error
 from tallystick.protocol import messages, tallyfile
 from tallystick.protocol.problems import WireError, problem_document
+from tallystick.protocol.structs import know
 from tallystick.protocol.tallyfile import BadLine, GoodLine, LineParser
 
 BODY_IDLE_SECONDS: Final = 60.0
@@ -444,3 +445,6 @@ _TALLY_RESPONSE: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {tallyfile.MEDIA_TYPE: {"schema": {"type": "string"}}, "application/json": {}}},
     "default": {"description": "A problem, with its code and next step", "content": {PROBLEM_TYPE: {}}},
 }
+
+
+know(Lookup)

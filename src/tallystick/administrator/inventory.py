@@ -25,6 +25,7 @@ from tallystick.protocol.envelope import PublicKey, Unverified, Verified, open_e
 from tallystick.protocol.keys import Keyset, KeysetClaims
 from tallystick.protocol.messages import EntitlementCertificate, EntitlementLine
 from tallystick.protocol.problems import WireError
+from tallystick.protocol.structs import know
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -403,3 +404,6 @@ def _parse_keyset(compact: str, root: str) -> Keyset:
 @lru_cache(maxsize=256)
 def _parse_certificate(compact: str) -> EntitlementCertificate:
     return messages.convert_claims(open_envelope(compact.encode()).payload, EntitlementCertificate)
+
+
+know(Trouble)

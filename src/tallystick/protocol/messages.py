@@ -18,6 +18,7 @@ from tallystick.domain.rules import LINES_MAX, RESERVED_LINES_MAX
 from tallystick.domain.verdict import License
 from tallystick.protocol.envelope import INTEGER_MAX, Verified, encode_base64url, encode_json, parse_json, printable
 from tallystick.protocol.problems import WireError
+from tallystick.protocol.structs import know
 
 REQUEST: Final = "tally-request+jwt"
 GRANT: Final = "tally-grant+jwt"
@@ -326,3 +327,21 @@ def _convert(verified: Verified, kind: type[ClaimsT]) -> ClaimsT:
 def _check_kind(verified: Verified, *kinds: str) -> None:
     if verified.typ not in kinds:
         raise WireError("kind-unexpected", expected=" or ".join(kinds), seen=verified.typ[:40])
+
+
+know(
+    Claims,
+    AppliedGrant,
+    Facts,
+    LineWant,
+    Request,
+    LicenseClaim,
+    Grant,
+    LineReason,
+    Refusal,
+    LineCredit,
+    EntryClaim,
+    Credit,
+    EntitlementLine,
+    EntitlementCertificate,
+)

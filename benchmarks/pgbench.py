@@ -62,8 +62,9 @@ INSERT INTO products VALUES ('bench', 'Bench', '["AS-P"]', '{{"bench":1}}', true
 INSERT INTO entitlements VALUES ('EN-bench', 'bench', 0);
 INSERT INTO lines SELECT lpad(n::text, 8, '0'), 'EN-bench', n, 'bench', 'bench', 'secret', NULL, false, false, false,
 2000000000, 1000000000, 1000000000, 0, 0, 0, 1, 'chain' FROM generate_series(1, {LINES}) n;
-INSERT INTO field_servers SELECT lpad(n::text, 43, 'd'), 'key', 'bench', 'AS-P', 'host-' || n, 'bench ' || n, '1', 'active',
-1, 1, 1, 1, 1, '[]', NULL, NULL, NULL, 0, 0 FROM generate_series(1, {DEVICES}) n;
+INSERT INTO field_servers (device_id, public_key, account, kind, host_id, name, software, status, epoch, spoken_epoch,
+sequence, number, proven, outstanding, first_seen_at, last_seen_at) SELECT lpad(n::text, 43, 'd'), 'key', 'bench', 'AS-P', 'host-' || n, 'bench ' || n, '1', 'active',
+1, 1, 1, 1, 1, '[]', 0, 0 FROM generate_series(1, {DEVICES}) n;
 ANALYZE;
 """
 

@@ -249,8 +249,9 @@ def grow(bench: Bench, site: Site, count: int) -> None:
     line = site.lines[0].line_id
     device = "rpad('h' || n, 43, 'h')"
     statements = (
-        f"""INSERT INTO field_servers SELECT {device}, 'key', 'bench', 'AS-P', 'host-h' || n, 'h ' || n, '1', 'active', 1, 1, 10,
-        10, 10, '[[1,10,{{"{line}":1}}]]', NULL, NULL, NULL, 0, 0 FROM generate_series(1, {count}) n""",
+        f"""INSERT INTO field_servers (device_id, public_key, account, kind, host_id, name, software, status, epoch, spoken_epoch,
+sequence, number, proven, outstanding, first_seen_at, last_seen_at) SELECT {device}, 'key', 'bench', 'AS-P', 'host-h' || n, 'h ' || n, '1', 'active', 1, 1, 10,
+        10, 10, '[[1,10,{{"{line}":1}}]]', 0, 0 FROM generate_series(1, {count}) n""",
         f"""INSERT INTO grants SELECT {device}, g, 'bench', 1, substr(md5(n || '-' || g) || md5(n || '+' || g), 1, 43), 0, NULL
         FROM generate_series(1, {count}) n, generate_series(1, 10) g""",
         f"""INSERT INTO messages SELECT substr(md5(n || ' ' || g) || md5(n || '.' || g), 1, 43), {device}, 'bench', 1, g,

@@ -42,6 +42,7 @@ from tallystick.protocol.tallyfile import BadLine, GoodLine, LineParser
 
 BODY_IDLE_SECONDS: Final = 60.0
 JSON_BYTES_MAX: Final = 64 * 1024
+EMPTY_BYTES_MAX: Final = 4 * 1024 * 1024  # of comments, blank lines, or one line without an end
 SPOOL_MEMORY_BYTES: Final = 1024 * 1024
 PROBLEM_TYPE: Final = "application/problem+json"
 _INLINE_LINES_MAX: Final = 4  # so few are verified faster than handed to a thread
@@ -157,8 +158,14 @@ class _Exchange:
 
     async def _chunks(self) -> AsyncIterator[list[GoodLine | BadLine]]:
         parser, reader = LineParser(), ChunkReader()
+        empty_bytes = 0
         async for piece in _pieces(self._request):
+            empty_bytes += len(piece)
+            if empty_bytes > EMPTY_BYTES_MAX:
+                seen = f"{EMPTY_BYTES_MAX} bytes in a row without one"
+                raise WireError("not-text", expected="one envelope a line", seen=seen)
             for line in parser.feed(piece):
+                empty_bytes = 0
                 full = reader.add(line)
                 if full is not None:
                     yield full
@@ -204,13 +211,13 @@ class _ShortExchange:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] != _MESSAGES_PATH or not _is_short(scope):
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, _impatient(send))
             return
         try:
             body = await _read_short(receive)
             chunk = list(tallyfile.parse_chunks([body]))
             if len(chunk) > _INLINE_LINES_MAX:
-                await self._app(scope, _again(body, receive), send)
+                await self._app(scope, _again(body, receive), _impatient(send))
                 return
             if not chunk:
                 raise WireError("no-messages", expected="a tally file with at least one message", seen="no line")
@@ -265,6 +272,19 @@ def _again(body: bytes, receive: Receive) -> Receive:
         return await receive()
 
     return receive_again
+
+
+def _impatient(send: Send) -> Send:
+    """Give up a client that reads nothing for as long as one that sends nothing is waited for."""
+
+    async def send_in_time(event: Message) -> None:
+        try:
+            async with asyncio.timeout(BODY_IDLE_SECONDS):
+                await send(event)
+        except TimeoutError:
+            raise ClientDisconnect from None
+
+    return send_in_time
 
 
 def _too_slow() -> Error:

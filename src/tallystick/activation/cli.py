@@ -18,6 +18,7 @@ from tallystick.activation.commands.console import AsJson, Data, Database
 from tallystick.errors import Error
 
 DEFAULT_PORT: Final = 8470
+PRUNE_DAYS_MIN: Final = 30
 
 app = typer.Typer(
     name="activation",
@@ -253,6 +254,31 @@ def copy_database(
         )
         console.say(
             f"Next: in {data}/settings.toml set database to the new one, and start serve. Keep the old one away."
+        )
+
+
+@app.command(epilog="Example: tallystick activation prune --older-than 730 --data DIR")
+def prune(
+    data: Data,
+    older_than: Annotated[
+        int, typer.Option("--older-than", metavar="DAYS", min=PRUNE_DAYS_MIN, help="How long a reply can be repeated.")
+    ],
+    database: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete stored replies that nobody needs any more. The ledger stays whole; see docs/operations/retention.md."""
+    from tallystick.activation.storage import prune as prune_store
+
+    with console.opened(data, database, as_json=as_json) as activation:
+        before = activation.now() - older_than * 86_400
+        pruned = prune_store(activation.store, before=before, advance=lambda _: None)
+        if as_json:
+            view = {"messages": pruned.messages, "messages_kept": pruned.messages_kept}
+            console.print_json(view | {"grants": pruned.grants, "grants_kept": pruned.grants_kept})
+            return
+        console.say(f"{pruned.messages} stored replies and {pruned.grants} grant digests are deleted.")
+        console.say(
+            f"{pruned.messages_kept} replies and {pruned.grants_kept} grant digests stay, and the whole ledger."
         )
 
 

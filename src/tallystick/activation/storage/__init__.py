@@ -2,16 +2,19 @@
 
 from tallystick.activation.storage.copying import copy_database
 from tallystick.activation.storage.dialects import DatabaseError
+from tallystick.activation.storage.pruning import Pruned, prune
 from tallystick.activation.storage.schema import migrate
 from tallystick.activation.storage.store import SqlStore, migrate_database, open_store
 from tallystick.activation.storage.transaction import SqlTransaction
 
 __all__ = [
     "DatabaseError",
+    "Pruned",
     "SqlStore",
     "SqlTransaction",
     "copy_database",
     "migrate",
     "migrate_database",
     "open_store",
+    "prune",
 ]

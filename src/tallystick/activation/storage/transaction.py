@@ -68,6 +68,11 @@ class SqlTransaction:
         """What exists for a caller."""
         return ScopedTables(self._connection, scope)
 
+    @property
+    def connection(self) -> Connection:
+        """For the other modules of ``storage``."""
+        return self._connection
+
     # On the way to a reply
 
     def load_field_servers_for_update(self, ids: Collection[DeviceId]) -> dict[DeviceId, FieldServer]:

@@ -13,12 +13,12 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 class Site:
-    def __init__(self, directory, count, stack, *, names=None):
+    def __init__(self, directory, count, stack, *, delay_seconds=0.0):
         self.directory, self.stack = directory, stack
         self.home = directory / "home"
         self.sticks = directory / "STICK"
         self.sticks.mkdir()
-        options = {"count": count, "seed": directory.name} | ({"names": names} if names else {})
+        options = {"count": count, "seed": directory.name, "delay_seconds": delay_seconds}
         self.crowd = self.started(sys.executable, "-m", "tallystick.simulator.crowd", json.dumps(options))
         self.members = json.loads(self.crowd.stdout.readline())
 
@@ -109,7 +109,7 @@ class Site:
 
 
 @contextlib.contextmanager
-def site_at(directory, count, *, names=None):
+def site_at(directory, count, *, delay_seconds=0.0):
     with contextlib.ExitStack() as stack:
-        yield Site(directory, count, stack, names=names)
+        yield Site(directory, count, stack, delay_seconds=delay_seconds)
     shutil.rmtree(directory / "home", ignore_errors=True)

@@ -41,6 +41,7 @@ from tallystick.administrator.app import open_administrator
 from tallystick.simulator.invariants import Violation
 
 WAVE = 8
+LOSS = 0.06
 DAY = 86_400
 KINDS = ("AS-P", "AS-B", "Edge Server")
 COMMAND_SECONDS = 240
@@ -58,7 +59,7 @@ class Chaos:
         self.with_restore = with_restore
         self.cluster = database
         self.activation = Activation(directory / "activation", database=database and database.new_database())
-        self.tap = Tap(self.activation.port, seed=seed, loss=0.06)
+        self.tap = Tap(self.activation.port, seed=seed)
         self.field_servers: list[FieldServer] = []
         self.technicians: dict[str, Technician] = {}
         self.count = field_servers
@@ -163,6 +164,7 @@ class Chaos:
 
     def work(self, seconds: float) -> None:
         """Technicians and the killer, at once."""
+        self.tap.loss = LOSS
         targets: list[tuple[str, Callable[[], None]]] = [
             ("online", lambda: self._technician("online", self.field_servers)),
             ("relay", lambda: self._technician("relay", self.field_servers[1:])),

@@ -52,7 +52,7 @@ def surroundings(clock: Path | None = None, home: Path | None = None, **more: st
         if name.lower() not in {"http_proxy", "https_proxy", "all_proxy"}
         and not name.startswith(("TALLYSTICK_", "COV_"))
     }
-    found |= {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    found |= {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "PYTHONFAULTHANDLER": "1"}
     if clock is not None:
         found |= {"TALLYSTICK_TEST_CLOCK": str(clock), "PYTHONPATH": str(CLOCK)}
     if home is not None:

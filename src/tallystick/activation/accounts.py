@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from tallystick.activation import events
 from tallystick.activation.bookkeeping import Books
-from tallystick.activation.ports import FieldServer, Signer, Status, Transaction
+from tallystick.activation.ports import Changes, FieldServer, Signer, Status, Transaction
 from tallystick.activation.returns import RefusedError
 from tallystick.domain.entitlement import Entitlement, Line
 from tallystick.domain.ids import SECRET_BYTES, DeviceId, LineId, new_entitlement_id, new_line_id
@@ -102,6 +103,7 @@ def create_entitlement(
     entitlement = Entitlement(entitlement_id=entitlement_id, account=account, created_at=now, lines=tuple(lines))
     make_certificate(entitlement, signer, now=now)  # refuses what would not fit into one
     transaction.save_entitlement(entitlement, entries)
+    transaction.save(Changes(events=[events.entitlement_created(entitlement, by=by, now=now)]))
     return entitlement
 
 

@@ -31,6 +31,7 @@ from tallystick.activation import accounts, bundles
 from tallystick.activation.batching import Batcher
 from tallystick.activation.bundles import ChunkReader
 from tallystick.activation.files import FileError
+from tallystick.activation.metrics import Metrics
 from tallystick.activation.ports import Signer
 from tallystick.activation.storage import SqlStore
 from tallystick.domain.entitlement import Entitlement, Line
@@ -38,6 +39,7 @@ from tallystick.domain.ids import parse_entitlement_id
 from tallystick.errors import Error
 from tallystick.protocol import messages, tallyfile
 from tallystick.protocol.problems import WireError, problem_document
+from tallystick.protocol.structs import know
 from tallystick.protocol.tallyfile import BadLine, GoodLine, LineParser
 
 BODY_IDLE_SECONDS: Final = 60.0
@@ -62,6 +64,7 @@ class Desk:
     signer: Signer
     batcher: Batcher
     clock: Callable[[], int]
+    metrics: Metrics | None = None
 
 
 class Lookup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -184,6 +187,9 @@ class _Exchange:
         batch = bundles.messages_of(lines)
         answers = await self._desk.batcher.submit_soon(batch) if batch else []
         results = bundles.results_of(lines, answers)
+        if self._desk.metrics is not None:
+            for result in results:
+                self._desk.metrics.count_message(result.answer.outcome.value, result.answer.code)
         if self._as_json:
             for result in results:
                 self._write((b"," if self._results else b"[") + bundles.json_row(result))
@@ -439,3 +445,6 @@ _TALLY_RESPONSE: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {tallyfile.MEDIA_TYPE: {"schema": {"type": "string"}}, "application/json": {}}},
     "default": {"description": "A problem, with its code and next step", "content": {PROBLEM_TYPE: {}}},
 }
+
+
+know(Lookup)

@@ -16,6 +16,8 @@ from typing import Final, TypeVar
 
 from tallystick.activation import accounts, custody, issuing, returns, signing
 from tallystick.activation import settings as settings_
+from tallystick.activation.digests import Digest, send_mail
+from tallystick.activation.dispatch import Dispatcher
 from tallystick.activation.files import file_fault, locked, save_file
 from tallystick.activation.issuing import Message
 from tallystick.activation.ports import Answer, Policy
@@ -83,6 +85,26 @@ class Activation:
         if not self.store.read(lambda transaction: transaction.load_due_quarantines(now)):
             return []
         return self.store.transact(lambda transaction: returns.settle_quarantines(transaction, self.signer, now=now))
+
+    def dispatcher(self) -> Dispatcher:
+        """What takes events to webhooks."""
+        return Dispatcher(
+            store=self.store,
+            settings=self.settings.webhooks,
+            kept_days=self.settings.events_kept_days,
+            clock=self.now,
+            random_bytes=self.random_bytes,
+        )
+
+    def digest(self) -> Digest:
+        """What tells people by mail."""
+        return Digest(
+            store=self.store,
+            settings=self.settings.mail,
+            issuer=self.settings.issuer,
+            clock=self.now,
+            send=send_mail,
+        )
 
     def close(self) -> None:
         """Close the database."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
+from tallystick.activation import events
 from tallystick.activation.ports import (
     Changes,
     FieldServer,
@@ -42,10 +43,14 @@ class Books:
         self.changes = Changes()
         self.field_servers: dict[DeviceId, FieldServer] = {}
         self.lines: dict[LineId, Line] = {}
+        self._field_servers_before: dict[DeviceId, FieldServer] = {}
+        self._lines_before: dict[LineId, Line] = {}
 
     def load(self, devices: Collection[DeviceId]) -> None:
         """Lock field servers."""
-        self.field_servers |= self.transaction.load_field_servers_for_update(devices)
+        found = self.transaction.load_field_servers_for_update(devices)
+        self.field_servers |= found
+        self._field_servers_before |= found
 
     def load_lines(self, lines: Collection[LineId] = ()) -> None:
         """Lock ``lines`` and every line that a loaded field server has a reservation on. Call it once, after ``load``."""
@@ -53,7 +58,9 @@ class Books:
         for field_server in self.field_servers.values():
             for outstanding in field_server.outstanding:
                 wanted |= outstanding.quantities.keys()
-        self.lines |= self.transaction.load_lines_for_update(wanted)
+        found = self.transaction.load_lines_for_update(wanted)
+        self.lines |= found
+        self._lines_before |= found
 
     def change(self, after: FieldServer, *, cause: str) -> list[Entry]:
         """Keep ``after`` and book the difference in what the lines keep for it."""
@@ -91,6 +98,7 @@ class Books:
 
     def keep_line(self, line: Line) -> None:
         """A line with other terms or balances."""
+        self._lines_before.setdefault(line.line_id, self.lines.get(line.line_id, line))
         self.lines[line.line_id] = line
         self.changes.lines[line.line_id] = line
 
@@ -148,7 +156,14 @@ class Books:
         self.changes.incidents.append(incident)
 
     def save(self) -> None:
-        """Write everything that was changed."""
+        """Write everything that was changed, and what is told about it."""
+        self.changes.events += events.events_of(
+            self.changes,
+            field_servers_before=self._field_servers_before,
+            lines_before=self._lines_before,
+            lines=self.lines,
+            now=self.now,
+        )
         self.transaction.save(self.changes)
 
     def _license(self, device_id: DeviceId, line_id: LineId, quantity: int) -> LicenseClaim:

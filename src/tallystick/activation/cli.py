@@ -13,7 +13,7 @@ from typing import Annotated, Final
 
 import typer
 
-from tallystick.activation.commands import console, devices, entitlements, keys, messages, remote
+from tallystick.activation.commands import console, devices, entitlements, keys, messages, remote, webhooks
 from tallystick.activation.commands.console import AsJson, Data, Database
 from tallystick.errors import Error
 
@@ -127,15 +127,10 @@ def serve(
     as_json: AsJson = False,
 ) -> None:
     """Serve the HTTP API until SIGTERM or Ctrl-C. Prints its address when it listens."""
-    import logging
+    from tallystick.activation import logs, service
 
-    from tallystick.activation import service
-
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # what strangers send to a port is no news
     with console.opened(data, database, as_json=as_json, service=True) as activation:
+        logs.set_up(activation.settings.log)
         keyset = activation.signer.keyset
 
         def announce(url: str, setup_code: str | None) -> None:
@@ -298,9 +293,11 @@ app.command("declare-lost", epilog=f"{_EXAMPLE} declare-lost plant-room --reason
     devices.declare_lost
 )
 app.command("release", epilog=f"{_EXAMPLE} release plant-room --data DIR")(devices.release)
+app.command("events", epilog=f"{_EXAMPLE} events --after 1200 --data DIR")(webhooks.events)
 app.command("enrol", epilog=f"{_EXAMPLE} enrol DEVICE_ID --account Harbour --data DIR")(devices.enrol)
 app.add_typer(catalog_app, name="catalog")
 app.add_typer(keys.keys_app, name="keys")
+app.add_typer(webhooks.webhooks_app, name="webhooks")
 app.add_typer(entitlements.entitlement_app, name="entitlement")
 app.add_typer(entitlements.line_app, name="line")
 app.add_typer(remote.app, name="remote")

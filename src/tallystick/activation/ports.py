@@ -171,6 +171,37 @@ class LostDeclaration:
     undone_at: int | None = None
 
 
+class EventKind(StrEnum):
+    """What is told to others. A kind never changes its meaning; docs/operations/webhooks.md describes each."""
+
+    ENTITLEMENT_CREATED = "entitlement.created"
+    LINE_CHANGED = "line.changed"
+    ENROLLED = "field_server.enrolled"
+    ACTIVATION_GRANTED = "activation.granted"
+    RETURN_OPENED = "return.opened"
+    RETURN_CREDITED = "return.credited"
+    REFUSED = "message.refused"
+    INCIDENT = "incident.noted"
+    DECLARED_LOST = "field_server.declared_lost"
+    LOST_UNDONE = "field_server.lost_undone"
+    LOST_SETTLED = "field_server.lost_settled"
+    HELD = "field_server.held"
+    RELEASED = "field_server.released"
+    RESTORED = "activation_server.restored"
+    LINES_FROZEN = "lines.frozen"
+    FREEZE_LIFTED = "lines.freeze_lifted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened, for people's programs. ``data`` is JSON; ``account`` None: of no account."""
+
+    kind: EventKind
+    at: int
+    account: str | None
+    data: Mapping[str, object]
+
+
 @dataclass(slots=True, kw_only=True)
 class Changes:
     """Everything that one unit of work writes, in one go."""
@@ -183,6 +214,7 @@ class Changes:
     grants: list[IssuedGrant] = field(default_factory=list)
     incidents: list[Incident] = field(default_factory=list)
     declarations: list[LostDeclaration] = field(default_factory=list)  # by (device_id, at); a later one replaces
+    events: list[Event] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

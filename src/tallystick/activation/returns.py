@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from tallystick.activation import events
 from tallystick.activation.bookkeeping import Books
 from tallystick.activation.issuing import jump
 from tallystick.activation.ports import FieldServer, LostDeclaration, Policy, Signer, Status, Transaction
@@ -180,6 +181,7 @@ def announce_restore(transaction: Transaction, signer: Signer, *, now: int) -> t
             known = books.field_servers[server.device_id]
             books.change(jump(known, now=now), cause="restore")
             field_servers += known.status is not Status.LISTED
+    books.changes.events.append(events.restore_announced(lines=lines, field_servers=field_servers, now=now))
     books.save()
     return lines, field_servers
 
@@ -192,7 +194,8 @@ def lift_freeze(transaction: Transaction, signer: Signer, lines: Sequence[LineId
     while lines is None and (page := transaction.find_lines(after=after)):
         after = page[-1].line_id
         chosen += [line.line_id for line in page]
-    lifted = [line for line in transaction.load_lines_for_update(chosen).values() if line.frozen]
+    books.load_lines(chosen)
+    lifted = [line for line in books.lines.values() if line.frozen]
     for line in lifted:
         books.keep_line(replace(line, frozen=False))
     books.save()

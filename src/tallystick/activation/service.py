@@ -21,13 +21,18 @@ from tallystick.activation.app import Activation
 from tallystick.activation.batching import Batcher
 from tallystick.activation.chores import Chore, Chores
 from tallystick.activation.management import add_management
+from tallystick.activation.metrics import Metrics
 from tallystick.activation.office import Office
 from tallystick.activation.office.signin import new_setup_code
+from tallystick.activation.operations import Operations, add_operations, look
 from tallystick.activation.portal import add_portal
 from tallystick.errors import Error, InvariantError
 
 SETTLE_SECONDS: Final = 60.0
 KEYS_SECONDS: Final = 2.0
+EVENTS_SECONDS: Final = 1.0
+MAIL_SECONDS: Final = 30.0
+PRUNE_SECONDS: Final = 3600.0
 CHORES_GRACE_SECONDS: Final = 15.0
 GRACE_SECONDS: Final = 10
 _BACKLOG: Final = 2048
@@ -51,8 +56,16 @@ def make_office(activation: Activation, batcher: Batcher) -> Office:
 
 def make_site(activation: Activation, batcher: Batcher, *, office: Office) -> FastAPI:
     """Everything that is served: the API of the protocol, the management API, the pages."""
-    desk = Desk(store=activation.store, signer=activation.signer, batcher=batcher, clock=office.clock)
+    operations = _operations(activation, batcher, office)
+    desk = Desk(
+        store=activation.store,
+        signer=activation.signer,
+        batcher=batcher,
+        clock=office.clock,
+        metrics=operations.metrics,
+    )
     site = create_api(desk)
+    add_operations(site, operations)
     add_management(site, office)
     add_portal(site, office)
     return site
@@ -137,6 +150,24 @@ def _serve(
         raise batcher.broken
 
 
+def _operations(activation: Activation, batcher: Batcher, office: Office) -> Operations:
+    store, signer = activation.store, activation.signer
+
+    def check() -> None:
+        if batcher.broken is not None:
+            raise batcher.broken
+
+    return Operations(
+        office=office,
+        dispatcher=activation.dispatcher(),
+        metrics=Metrics(lambda: look(store, signer)),
+        token=activation.settings.operations_token,
+        logs_requests=activation.settings.log.requests,
+        random_bytes=activation.random_bytes,
+        check=check,
+    )
+
+
 def _batcher(activation: Activation, on_broken: Callable[[InvariantError], None]) -> Batcher:
     return Batcher(
         activation.store, activation.signer, activation.settings.policy, clock=activation.now, on_broken=on_broken
@@ -163,10 +194,21 @@ class _Process(uvicorn.Server):
 
 
 def _chores(activation: Activation) -> list[Chore]:
-    return [
+    dispatcher, digest = activation.dispatcher(), activation.digest()
+
+    def tell() -> None:
+        dispatcher.place_all()
+        digest.run_once()
+
+    chores = [
+        Chore(name="sending events", seconds=EVENTS_SECONDS, work=dispatcher.run_once),
+        Chore(name="forgetting old events", seconds=PRUNE_SECONDS, work=dispatcher.prune),
         Chore(name="settling quarantines", seconds=SETTLE_SECONDS, work=activation.settle),
         Chore(name="looking for new keys", seconds=KEYS_SECONDS, work=activation.signer.refresh),
     ]
+    if activation.settings.mail.host is not None:
+        chores.append(Chore(name="telling people by mail", seconds=MAIL_SECONDS, work=tell))
+    return chores
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -99,6 +99,8 @@ TABLE: Final = (
     _row("log.format", "text", "text", "text, or json: one object a line.", choices=("text", "json")),
     _row("log.level", "text", "warning", "How much is told.", choices=("debug", "info", "warning", "error")),
     _row("log.requests", "flag", default=False, help_="Whether every request gets a line (level info)."),
+    _row("operations.token", "text", None, "What opens /metrics and /v1/events, as Bearer.", is_secret=True),
+    _row("operations.token_file", "text", None, "A file that holds it."),
     _row("events.kept_days", "number", 90, "How long events and deliveries are kept.", low=1, high=36_500),
     _row(
         "webhooks.allow_private",
@@ -180,6 +182,7 @@ class Settings:
     webhooks: WebhookSettings = field(default_factory=WebhookSettings)
     mail: MailSettings = field(default_factory=MailSettings)
     events_kept_days: int = 90
+    operations_token: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +252,7 @@ def parse_settings(document: Mapping[str, Any], environment: Mapping[str, str] |
             )
         ),
         events_kept_days=found["events.kept_days"],
+        operations_token=found["operations.token"] or _secret_in("operations.token_file", found),
     )
 
 

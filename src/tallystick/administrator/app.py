@@ -18,12 +18,18 @@ from tallystick.administrator.inventory import Inventory
 from tallystick.administrator.mailbag import Mailbag
 from tallystick.administrator.network import RealNetwork
 from tallystick.administrator.operations import Operations
+from tallystick.administrator.passwords import KEY_BYTES, Sealer, key_from_file, key_from_passphrase
 from tallystick.administrator.ports import Route
 from tallystick.administrator.workflows import Workflows
 from tallystick.domain.ids import DeviceId
+from tallystick.errors import Error
 
 HOME_VARIABLE: Final = "TALLYSTICK_HOME"
 ROUTE_VARIABLE: Final = "TALLYSTICK_ROUTE"
+PASSPHRASE_VARIABLE: Final = "TALLYSTICK_PASSPHRASE"  # noqa: S105 - the name of a variable
+KEY_FILE_VARIABLE: Final = "TALLYSTICK_KEY_FILE"
+KEY_FILE_NAME: Final = "passwords.key"
+KEYRING_SERVICE: Final = "tallystick field server passwords"
 PROXY_SETTING: Final = "proxy"
 
 
@@ -69,21 +75,74 @@ def home_directory() -> Path:
     return Path(chosen).expanduser() if chosen else Path(platformdirs.user_data_path("tallystick", appauthor=False))
 
 
+def open_sealer(directory: Path) -> Sealer:
+    """The key that seals passwords; see ``passwords`` for where it is. Raises ``Error`` (``usage``, ``disk-failed``)."""
+    passphrase, named = os.environ.get(PASSPHRASE_VARIABLE), os.environ.get(KEY_FILE_VARIABLE)
+    own = directory / KEY_FILE_NAME
+    try:
+        if passphrase:
+            return Sealer(key=key_from_passphrase(passphrase), random=os.urandom, where="a passphrase")
+        if named:
+            return Sealer(key=key_from_file(Path(named).expanduser().read_bytes()), random=os.urandom, where=named)
+        if not own.exists():
+            kept = _key_in_keyring(str(directory.resolve()))
+            if kept is not None:
+                return Sealer(key=kept, random=os.urandom, where="the operating system's keyring")
+            _make_key_file(own)
+        return Sealer(key=key_from_file(own.read_bytes()), random=os.urandom, where=str(own))
+    except OSError as error:
+        raise Error("disk-failed", expected="the key that seals passwords", seen=str(error)) from None
+
+
+def _key_in_keyring(name: str) -> bytes | None:
+    """The key that the keyring keeps, or a new one that it now keeps; None where there is no keyring that does."""
+    import keyring  # noqa: PLC0415 - only where a key is needed and no file has it
+    from keyring.errors import KeyringError  # noqa: PLC0415
+
+    try:
+        found = keyring.get_password(KEYRING_SERVICE, name)
+        if found is None:
+            keyring.set_password(KEYRING_SERVICE, name, os.urandom(KEY_BYTES).hex())
+            found = keyring.get_password(KEYRING_SERVICE, name)  # one that forgets at once is none
+        return None if found is None else key_from_file(bytes.fromhex(found))
+    except (KeyringError, RuntimeError, OSError, ValueError):
+        return None
+
+
+def _make_key_file(path: Path) -> None:
+    """A key of its own for this directory; of two that make one at once, the first is kept."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(os.urandom(KEY_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(beside, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without links
+        beside.replace(path)
+        return
+    beside.unlink()
+
+
 @contextmanager
 def open_administrator(*, forced: Route | None = None, directory: Path | None = None) -> Iterator[Administrator]:
     """One run. Raises ``Error`` (``database-unavailable``, ``database-newer``, ``disk-failed``, ``disk-full``)."""
     database = open_database(directory or home_directory())
     try:
-        with administrator_on(database, forced=forced) as administrator:
+        with administrator_on(database, open_sealer(directory or home_directory()), forced=forced) as administrator:
             yield administrator
     finally:
         database.close()
 
 
 @contextmanager
-def administrator_on(database: Database, *, forced: Route | None = None) -> Iterator[Administrator]:
+def administrator_on(database: Database, sealer: Sealer, *, forced: Route | None = None) -> Iterator[Administrator]:
     """One run on a database that stays open: what is found out about the route holds for it and no longer."""
-    inventory, mailbag, clock = Inventory(database), Mailbag(database), SystemClock()
+    inventory, mailbag, clock = Inventory(database, sealer), Mailbag(database), SystemClock()
     network = RealNetwork(proxy=inventory.setting(PROXY_SETTING))
     try:
         courier = Courier(network, inventory, forced=forced)

@@ -74,6 +74,7 @@ app.add_typer(entitlement_app, name="entitlement", epilog="Example: tallystick a
 # The list of field servers
 
 app.command(epilog="Example: tallystick admin add https://10.0.0.7:8443 --password-file roof.txt")(fieldservers.add)
+app.command(epilog="Example: tallystick admin find")(fieldservers.find)
 app.command(epilog="Example: tallystick admin remove roof")(fieldservers.remove)
 app.command(epilog='Example: tallystick admin site "North building" roof cellar')(fieldservers.site)
 app.command(epilog="Example: tallystick admin report -o north.pdf --site North")(fieldservers.report)

@@ -166,8 +166,13 @@ def _as_our_error() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        text = str(error)
-        code = "disk-full" if "full" in text else "database-unavailable"
-        raise Error(code, expected="Device Administrator's own database to take and give", seen=text) from error
+        match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+            case sqlite3.SQLITE_FULL:
+                code = "disk-full"
+            case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+                code = "disk-failed"  # also what a full disk looks like where SQLite maps memory
+            case _:
+                code = "database-unavailable"
+        raise Error(code, expected="Device Administrator's own database to take and give", seen=str(error)) from error
     except OSError as error:
         raise Error("disk-failed", expected="a data directory that can be written", seen=str(error)) from error

@@ -44,13 +44,13 @@ def add_field_server(
         raise PortError(
             "certificate-changed", expected=fingerprint, seen=f"{shown.fingerprint}; nothing was sent to {address}"
         )
-    for record in inventory.field_servers():
-        if record.address == address and record.contact.fingerprint != shown.fingerprint:
-            raise PortError(
-                "certificate-changed",
-                expected=f"{record.contact.fingerprint}, pinned for {record.name}",
-                seen=f"{shown.fingerprint}; nothing was sent to it",
-            )
+    pinned = inventory.pinned_at(address)
+    if pinned is not None and pinned != shown.fingerprint:
+        raise PortError(
+            "certificate-changed",
+            expected=f"{pinned}, pinned for {address}",
+            seen=f"{shown.fingerprint}; nothing was sent to it",
+        )
     contact = Contact(address=address, certificate=shown.certificate, fingerprint=shown.fingerprint, password=password)
     with network.field_server(contact) as port:
         identity = port.identity()

@@ -17,6 +17,7 @@ from tallystick.administrator.ports import (
 )
 from tallystick.domain.ids import DeviceId, LineId
 from tallystick.errors import InvariantError
+from tallystick.protocol.structs import know
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,3 +97,6 @@ def wish_of(goal: Goal) -> Wish:
             raise InvariantError("a goal with something to ask for", "sync")
         case _:
             assert_never(goal)
+
+
+know(Report)

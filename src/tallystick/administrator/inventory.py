@@ -2,8 +2,8 @@
 
 Guarantees: a field server's certificate is pinned when it is added and never replaced silently; a root is pinned the
 first time that its issuer is met, and keysets of it only rise; a certificate of an entitlement is taken only if a known
-keyset signed it, and only a newer one replaces it. Passwords are stored as they are, in a file that only its owner can
-read: a keyring is to come. What is on its way is the mailbag's.
+keyset signed it, and only a newer one replaces it. Passwords are sealed (``passwords``).
+What is on its way is the mailbag's.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from functools import lru_cache
 import msgspec
 
 from tallystick.administrator.database import Database
+from tallystick.administrator.passwords import Sealer
 from tallystick.administrator.ports import Contact, Identity, LicenseReport
 from tallystick.domain.ids import DeviceId, EntitlementId, LineId
 from tallystick.errors import Error
@@ -24,6 +25,7 @@ from tallystick.protocol.envelope import PublicKey, Unverified, Verified, open_e
 from tallystick.protocol.keys import Keyset, KeysetClaims
 from tallystick.protocol.messages import EntitlementCertificate, EntitlementLine
 from tallystick.protocol.problems import WireError
+from tallystick.protocol.structs import know
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +105,10 @@ class Assignment:
 class Inventory:
     """The list of what is known, on one database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, sealer: Sealer | None = None) -> None:
+        """``sealer`` None: passwords are stored as they are, for simulations."""
         self._database = database
+        self._sealer = sealer
 
     # Field servers
 
@@ -134,11 +138,14 @@ class Inventory:
                     contact.address,
                     contact.certificate,
                     contact.fingerprint,
-                    contact.password,
+                    self._sealed(contact.password, identity.device_id),
                     now,
                 ),
             )
         return not known
+
+    def _sealed(self, password: str | None, device_id: DeviceId) -> str | None:
+        return password if password is None or self._sealer is None else self._sealer.seal(password, device_id)
 
     def remove_field_server(self, device_id: DeviceId) -> None:
         """Take it off the list, with its plan. What is on its way stays, so that nothing is lost."""
@@ -149,7 +156,7 @@ class Inventory:
         """All, by name."""
         with self._database.read() as sql:
             rows = sql.execute("SELECT * FROM field_servers ORDER BY name, device_id").fetchall()
-        return [_record(row) for row in rows]
+        return [_record(row, self._sealer) for row in rows]
 
     def names(self) -> dict[DeviceId, str]:
         """Their names, and nothing else."""
@@ -157,11 +164,17 @@ class Inventory:
             rows = sql.execute("SELECT device_id, name FROM field_servers").fetchall()
         return {DeviceId(row["device_id"]): row["name"] for row in rows}
 
+    def pinned_at(self, address: str) -> str | None:
+        """The fingerprint that is pinned for an address."""
+        with self._database.read() as sql:
+            row = sql.execute("SELECT fingerprint FROM field_servers WHERE address = ?", (address,)).fetchone()
+        return None if row is None else str(row["fingerprint"])
+
     def field_server(self, device_id: DeviceId) -> FieldServerRecord | None:
         """One by its device id."""
         with self._database.read() as sql:
             row = sql.execute("SELECT * FROM field_servers WHERE device_id = ?", (device_id,)).fetchone()
-        return None if row is None else _record(row)
+        return None if row is None else _record(row, self._sealer)
 
     def keep_report(self, report: LicenseReport, *, now: int) -> None:
         """What a field server said, for when it is out of reach. Trouble is over."""
@@ -337,7 +350,10 @@ class Inventory:
         ]
 
 
-def _record(row: sqlite3.Row) -> FieldServerRecord:
+def _record(row: sqlite3.Row, sealer: Sealer | None) -> FieldServerRecord:
+    password = row["password"]
+    if password is not None and sealer is not None:
+        password = sealer.open(password, row["device_id"])
     return FieldServerRecord(
         device_id=DeviceId(row["device_id"]),
         name=row["name"],
@@ -347,7 +363,7 @@ def _record(row: sqlite3.Row) -> FieldServerRecord:
             address=row["address"],
             certificate=row["certificate"],
             fingerprint=row["fingerprint"],
-            password=row["password"],
+            password=password,
         ),
         added_at=row["added_at"],
         seen_at=row["seen_at"],
@@ -388,3 +404,6 @@ def _parse_keyset(compact: str, root: str) -> Keyset:
 @lru_cache(maxsize=256)
 def _parse_certificate(compact: str) -> EntitlementCertificate:
     return messages.convert_claims(open_envelope(compact.encode()).payload, EntitlementCertificate)
+
+
+know(Trouble)

@@ -17,6 +17,7 @@ from typing import Final, Protocol
 from tallystick.domain.ids import DeviceId, Digest, EntitlementId, LineId
 from tallystick.errors import Error
 from tallystick.protocol.problems import BY_CODE
+from tallystick.protocol.structs import know
 
 FIELD_SERVERS_AT_ONCE_MAX: Final = 64
 
@@ -352,3 +353,6 @@ class RouteReport:
     why: str
     activation: tuple[Probe, ...] = ()
     field_servers: tuple[Probe, ...] = ()
+
+
+know(Identity, LicenseReport, WrittenRequest, Delivery, LineReason)

@@ -36,6 +36,7 @@ from tallystick.fieldserver.views import View
 from tallystick.protocol import tallyfile
 from tallystick.protocol.messages import LICENSES_MAX, QUANTITY_MAX, Claims, convert_claims
 from tallystick.protocol.problems import problem_document
+from tallystick.protocol.structs import know
 
 INBOX_BYTES_MAX: Final = 16 * 1024 * 1024
 INBOX_LINES_MAX: Final = 20_000
@@ -343,3 +344,6 @@ def _problem(error: Error) -> Response:
 def _json(value: dict[str, Any], status: int, media_type: str) -> Response:
     body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
     return Response(body, status_code=status, media_type=media_type, headers={"Cache-Control": "no-store"})
+
+
+know(WantBody, WishBody)

@@ -89,6 +89,9 @@ def run(
         str | None,
         typer.Option("--activation", metavar="URL", help="The activation server, where there is an own route to it."),
     ] = None,
+    announce: Annotated[
+        bool, typer.Option("--announce", help="Say by multicast DNS that it is here: tallystick admin find.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the agent with its HTTPS API until SIGTERM or Ctrl-C. Prints its address when it listens."""
@@ -96,10 +99,16 @@ def run(
 
     from tallystick.fieldserver.process import become
 
-    for package in ("starlette", "uvicorn", *(() if activation is None else ("httpx2",))):
+    wanted = (
+        "starlette",
+        "uvicorn",
+        *(() if activation is None else ("httpx2",)),
+        *(("zeroconf",) if announce else ()),
+    )
+    for package in wanted:
         if find_spec(package) is None:
             raise ModuleNotFoundError(f"No module named {package!r}", name=package)
-    become(data=data, host=host, port=port, activation=activation, as_json=as_json)
+    become(data=data, host=host, port=port, activation=activation, is_announced=announce, as_json=as_json)
 
 
 @app.command(epilog="Example: tallystick fieldserver status --data /var/lib/tallystick")

@@ -28,6 +28,7 @@ from tallystick.protocol.envelope import INTEGER_MAX, open_envelope
 from tallystick.protocol.keys import Keyset
 from tallystick.protocol.messages import REASONS_MAX, Claims, Code, Hash, LineText, Moment, Number, Prose, Purpose
 from tallystick.protocol.problems import WireError
+from tallystick.protocol.structs import know
 
 VERSION: Final = 1
 
@@ -181,3 +182,6 @@ def _parse_outcome(record: OutcomeRecord) -> Outcome:
         ),
         noted_at=record.at,
     )
+
+
+know(AppliedRecord, ReasonRecord, OutcomeRecord, StateRecord)

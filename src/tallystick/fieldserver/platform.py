@@ -19,7 +19,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -31,6 +31,7 @@ from tallystick.fieldserver.vault import SLOTS, refuse_disk
 from tallystick.protocol.envelope import PrivateKey, encode_json
 from tallystick.protocol.messages import Claims, Facts, Text, convert_claims
 from tallystick.protocol.problems import WireError
+from tallystick.protocol.structs import know
 
 WALL_CLOCK: Final = time.time
 MONOTONIC: Final = time.monotonic
@@ -210,7 +211,7 @@ def stamp_of(directory: Path) -> tuple[tuple[int, int, int], ...] | None:
 
 def write_file(path: Path, data: bytes) -> None:
     """Write a file durably and as one: it is there whole, or as it was. Raises ``Error`` (``disk-...``)."""
-    draft = path.with_name(f".{path.name}.new")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.new")  # two commands may write the same file at once
     try:
         file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
@@ -223,6 +224,8 @@ def write_file(path: Path, data: bytes) -> None:
         draft.replace(path)
         sync_directory(path.parent)
     except OSError as error:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
         refuse_disk(error, f"to write {path.name}")
 
 
@@ -277,3 +280,6 @@ def _try_flock(file: int) -> bool:
             return False
         refuse_disk(error, "a disk that can lock files")
     return True
+
+
+know(Settings)

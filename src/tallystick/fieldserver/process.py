@@ -20,9 +20,12 @@ _REFUSED: Final = 1
 _ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "2"}
 
 
-def become(*, data: Path, host: str, port: int, activation: str | None, as_json: bool) -> Never:
+def become(
+    *, data: Path, host: str, port: int, activation: str | None, as_json: bool, is_announced: bool = False
+) -> Never:
     """Replace this process with the agent."""
     options = {"data": str(data), "host": host, "port": port, "activation": activation, "json": as_json}
+    options["announce"] = is_announced
     sys.stdout.flush()
     sys.stderr.flush()
     # -P: the directory that this was started in is no place to import from.
@@ -45,6 +48,7 @@ def main(options: dict[str, Any]) -> int:
             port=options["port"],
             activation=options["activation"],
             announce=announce,
+            is_announced=bool(options.get("announce")),
         )
     except Error as error:
         if options["json"]:

@@ -130,8 +130,17 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def serve(directory: Path, *, host: str, port: int, activation: str | None, announce: Callable[[str], None]) -> None:
-    """Run until a signal says stop. ``announce`` is called with the URL once it listens.
+def serve(
+    directory: Path,
+    *,
+    host: str,
+    port: int,
+    activation: str | None,
+    announce: Callable[[str], None],
+    is_announced: bool = False,
+) -> None:
+    """Run until a signal says stop. ``announce`` is called with the URL once it listens, and with ``is_announced``
+    the network is told by multicast DNS.
 
     Raises ``Error``: those of the vault, and ``address-taken``.
     """
@@ -165,12 +174,33 @@ def serve(directory: Path, *, host: str, port: int, activation: str | None, anno
         written=(lambda: None) if route is None else route.wake,
     )
     listener = _listen(host, port)
+    end_announcement = _announce(home, fingerprint_of(certificate), host, listener) if is_announced else lambda: None
     try:
         _run(api, directory, listener, started=lambda: _start(announce, host, listener, agent, route, stopped))
     finally:
         stopped.set()
+        end_announcement()
         if route is not None:
             route.stop()
+
+
+def _announce(home: platform.Home, fingerprint: str, host: str, listener: socket.socket) -> Callable[[], None]:
+    """What ends it. A field server without a network to say it on runs all the same."""
+    from tallystick.fieldserver.announce import announce  # noqa: PLC0415 - only where it is asked for
+
+    facts = home.device.facts
+    try:
+        return announce(
+            device_id=home.device.device_id,
+            name=facts.name,
+            kind=facts.kind,
+            fingerprint=fingerprint,
+            host=host,
+            port=int(listener.getsockname()[1]),
+        )
+    except OSError as error:
+        logging.getLogger(__name__).warning("Not announced: %s", error)
+        return lambda: None
 
 
 def _run(api: Api, directory: Path, listener: socket.socket, *, started: Callable[[], None]) -> None:

@@ -18,6 +18,7 @@ from tallystick.protocol import envelope, messages
 from tallystick.protocol.envelope import PrivateKey, PublicKey, Unverified, Verified
 from tallystick.protocol.messages import KEYS, ROOT, Claims, Compact, Hash, Moment, Number, Text
 from tallystick.protocol.problems import WireError
+from tallystick.protocol.structs import know
 
 KEYS_MAX: Final = 32
 HANDOVERS_MAX: Final = 16
@@ -229,3 +230,6 @@ def _parse_handovers(claims: KeysetClaims, root: PublicKey) -> tuple[Handover, .
 
 def _root_differs(expected: PublicKey, seen: PublicKey) -> WireError:
     return WireError("root-differs", expected=f"root {expected.thumbprint[:12]}", seen=f"root {seen.thumbprint[:12]}")
+
+
+know(Jwk, SigningKey, RootClaims, KeysetClaims)

@@ -18,13 +18,14 @@ from tallystick.domain.rules import LINES_MAX, RESERVED_LINES_MAX
 from tallystick.domain.verdict import License
 from tallystick.protocol.envelope import INTEGER_MAX, Verified, encode_base64url, encode_json, parse_json, printable
 from tallystick.protocol.problems import WireError
+from tallystick.protocol.structs import know
 
 REQUEST: Final = "tally-request+jwt"
 GRANT: Final = "tally-grant+jwt"
 REFUSAL: Final = "tally-refusal+jwt"
 CREDIT: Final = "tally-credit+jwt"
 KEYS: Final = "tally-keys+jwt"
-ROOT: Final = "tally-root+jwt"  # only inside of keysets
+ROOT: Final = "tally-root+jwt"  # travels only inside of keysets
 ENTITLEMENT: Final = "tally-entitlement+jwt"
 
 QUANTITY_MAX: Final = 1_000_000_000
@@ -326,3 +327,21 @@ def _convert(verified: Verified, kind: type[ClaimsT]) -> ClaimsT:
 def _check_kind(verified: Verified, *kinds: str) -> None:
     if verified.typ not in kinds:
         raise WireError("kind-unexpected", expected=" or ".join(kinds), seen=verified.typ[:40])
+
+
+know(
+    Claims,
+    AppliedGrant,
+    Facts,
+    LineWant,
+    Request,
+    LicenseClaim,
+    Grant,
+    LineReason,
+    Refusal,
+    LineCredit,
+    EntryClaim,
+    Credit,
+    EntitlementLine,
+    EntitlementCertificate,
+)

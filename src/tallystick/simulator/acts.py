@@ -141,10 +141,7 @@ def _hand_over(world: World, step: Step, dice: Dice) -> str:
     if copy is None:
         return "nobody is there"
     own = [compact for compact in world.down if _subject(compact) == copy.device.device_id]
-    if dice.chance(850) and own:
-        chosen = _some(own, dice)
-    else:
-        chosen = _some(world.down, dice)
+    chosen = _some(own, dice) if dice.chance(850) and own else _some(world.down, dice)
     if dice.chance(50) and world.up:
         chosen.append(dice.pick(world.up))
     if not chosen:
@@ -339,7 +336,7 @@ def _terms(world: World, step: Step, dice: Dice) -> str:
     line_id = dice.pick(world.activation.lines).line_id
     expiries = (None, world.activation.clock.at + 30 * DAY)
 
-    def change(suspended: bool, expires_at: int | None) -> Callable[..., None]:
+    def change(expires_at: int | None, *, suspended: bool) -> Callable[..., None]:
         def work(transaction: object) -> None:
             tables = transaction.tables  # type: ignore[attr-defined]  # a memory transaction
             tables.lines[line_id] = replace(tables.lines[line_id], suspended=suspended, expires_at=expires_at)
@@ -347,7 +344,7 @@ def _terms(world: World, step: Step, dice: Dice) -> str:
         return work
 
     suspended = dice.chance(400)
-    world.transact(change(suspended, dice.pick(expiries)), step)
+    world.transact(change(dice.pick(expiries), suspended=suspended), step)
     return f"line {line_id} is {'suspended' if suspended else 'open'}"
 
 
@@ -356,7 +353,7 @@ def _backup(world: World, _step: Step, _dice: Dice) -> str:
     return "the activation server is backed up"
 
 
-def _restore(world: World, step: Step, dice: Dice) -> str:
+def _restore(world: World, _step: Step, dice: Dice) -> str:
     if not world.backups or world.activation.clock.at <= world.restored_at:
         return "no backup, or a clock from before the last restore"
     world.restored_at = world.activation.clock.at
@@ -421,6 +418,8 @@ def _forge(world: World, step: Step, dice: Dice) -> str:
     if copy is None:
         return "nobody to cheat"
     stranger = Issuer("stranger", issuer=dice.pick((world.activation.signer.issuer, "Somebody Else")))
+    for _ in range(dice.below(4)):
+        stranger.rotate()
     thief = PrivateKey(seeded("thief"))
     if dice.chance(500) and world.down:
         victim = open_envelope(dice.pick(world.down).encode())
@@ -430,7 +429,7 @@ def _forge(world: World, step: Step, dice: Dice) -> str:
         forged = stranger.sign(victim.typ, encode_json(claims))
         if dice.chance(300):
             forged = _with_signature_of(victim.compact, forged)
-        world.hand_over(copy, "\n".join((stranger.keyset.compact, forged)).encode())
+        world.hand_over(copy, f"{stranger.keyset.compact}\n{forged}".encode())
         return f"a stranger hands {copy.name} {describe(forged)}"
     if world.up:
         victim = open_envelope(dice.pick(world.up).encode())
@@ -483,7 +482,9 @@ def describe(compact: str) -> str:
             return f"{claims['purpose']} {claims['epoch']}.{claims['sequence']} at {applied}"
         case messages.GRANT:
             held = ", ".join(f"{item['quantity']} of {item['line']}" for item in claims["licenses"]) or "nothing"
-            return f"grant {claims['epoch']}.{claims['number']} of {held}" + (" to confirm" if claims["confirm"] else "")
+            return f"grant {claims['epoch']}.{claims['number']} of {held}" + (
+                " to confirm" if claims["confirm"] else ""
+            )
         case messages.REFUSAL:
             return f"refusal {claims['code']} seen {claims['seen']}"
         case messages.CREDIT:

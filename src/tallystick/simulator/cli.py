@@ -55,7 +55,7 @@ def demo(
 
 
 @app.command()
-def simulate(
+def simulate(  # noqa: PLR0917 - options of a command line
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Run this seed alone, and tell its story.")] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Run so many seeds.")] = 200,
     first: Annotated[int, typer.Option("--first", min=0, help="The first of them.")] = 0,
@@ -76,7 +76,7 @@ def simulate(
         int | None, typer.Option("--max-states", min=1, help="With --exhaustive: stop after so many states.")
     ] = None,
     max_seconds: Annotated[
-        float | None, typer.Option("--max-seconds", min=1, help="With --exhaustive: stop after so long.")
+        float | None, typer.Option("--max-seconds", min=1, help="With --exhaustive: stop after so much processor time.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

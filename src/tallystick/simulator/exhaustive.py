@@ -14,6 +14,8 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+import typer
+
 from tallystick.errors import Error
 from tallystick.simulator.halves import Bench, Half, SmallWorld
 from tallystick.simulator.invariants import Violation
@@ -26,13 +28,18 @@ WORLDS: Final = {
     world.name: world
     for world in (
         SmallWorld(name="standard", says="any number of wishes, a change by a person"),
+        SmallWorld(name="small", says="one message waiting, one reply on its way", unanswered=1, replies=1),
         SmallWorld(
-            name="small", says="one message waiting, one reply on its way", unanswered=1, replies=1
-        ),
-        SmallWorld(
-            name="rollback", says="three wishes each, one disk put back", wishes=3, rollbacks=1, changes=0
+            name="rollback", says="three wishes each, one disk put back", bought=1, wishes=3, rollbacks=1, changes=0
         ),
         SmallWorld(name="lost", says="three wishes each, declared lost while alive", wishes=3, lost=1, changes=0),
+        SmallWorld(
+            name="restored",
+            says="three wishes, a change by a person, the activation server put back to a backup",
+            wishes=3,
+            restores=1,
+            is_alone=True,
+        ),
     )
 }
 
@@ -129,9 +136,12 @@ def explore(
     """Visit every pair of halves up to a depth. Stops early at a violation or a limit."""
     remember_signatures()
     started = time.monotonic()
+    busy_from = time.process_time()
     found = Found(world=world)
     halves = _Halves(Bench(world))
-    calm = _Halves(Bench(replace(world, rollbacks=0, lost=0))) if world.rollbacks or world.lost else halves
+    # What happens to one of the two only makes them different; the other one lives in a calm world.
+    is_one_sided = world.rollbacks or world.lost
+    calm = _Halves(Bench(replace(world, rollbacks=0, lost=0))) if is_one_sided else halves
     first = halves.number(halves.bench.start(), -1, "start")
     other = first if calm is halves else calm.number(calm.bench.start(), -1, "start")
     frontier = [(first << _PAIR_BITS) | other]
@@ -146,7 +156,9 @@ def explore(
                         f"{world.name}: {len(seen)} states, {found.transitions} transitions, depth {found.depth}, "
                         f"{len(halves.found)} halves, {found.seconds:.0f} s"
                     )
-                    if (states_max and len(seen) >= states_max) or (seconds_max and found.seconds > seconds_max):
+                    if (states_max and len(seen) >= states_max) or (
+                        seconds_max and time.process_time() - busy_from > seconds_max
+                    ):
                         raise _Enough
                 found.transitions += _expand(pair, halves, calm, seen, fresh)
             frontier = fresh
@@ -164,13 +176,19 @@ def explore(
     return found
 
 
-class _Enough(Exception):  # noqa: N818 - a limit, not an error
+class _Enough(Exception):
     """A limit was reached."""
 
 
 def _expand(pair: int, halves: _Halves, calm: _Halves, seen: set[int], fresh: list[int]) -> int:
     """Everything that may come after a pair; how many transitions that were."""
     left, right = pair >> _PAIR_BITS, pair & ((1 << _PAIR_BITS) - 1)
+    if halves.bench.world.is_alone:
+        after_alone = halves.successors(left, halves.bench.world.bought - halves.reserved[left])
+        codes = {number << _PAIR_BITS for number in after_alone} - seen
+        seen |= codes
+        fresh += sorted(codes)
+        return len(after_alone)
     available = halves.bench.world.bought - halves.reserved[left] - calm.reserved[right]
     is_symmetric = calm is halves
     after_left = halves.successors(left, available)
@@ -204,12 +222,12 @@ def run(
     chosen = list(WORLDS) if names == "all" else names.split(",")
     if names == "list" or not set(chosen) <= WORLDS.keys():
         for world in WORLDS.values():
-            print(f"{world.name:10} {world.says}")
+            typer.echo(f"{world.name:10} {world.says}")
         return 0 if names == "list" else 2
     results = _explore_all(chosen, depth, states_max, seconds_max, workers, progress)
     progress.end()
     for found in results:
-        print(json.dumps(found.as_dict()) if as_json else "\n".join(_lines(found)))
+        typer.echo(json.dumps(found.as_dict()) if as_json else "\n".join(_lines(found)))
     return 1 if any(found.violation for found in results) else 0
 
 
@@ -224,9 +242,7 @@ def _explore_all(
     limits = {"depth": depth, "states_max": states_max, "seconds_max": seconds_max}
     if len(chosen) == 1 or workers == 1:
         return [
-            explore(
-                WORLDS[name], depth=depth, states_max=states_max, seconds_max=seconds_max, progress=progress
-            )
+            explore(WORLDS[name], depth=depth, states_max=states_max, seconds_max=seconds_max, progress=progress)
             for name in chosen
         ]
     with ProcessPoolExecutor(max_workers=workers) as pool:
@@ -245,11 +261,15 @@ def _explore_named(name: str, limits: dict[str, int | None]) -> Found:
 
 def _lines(found: Found) -> list[str]:
     world = found.world
-    bounds = f"{world.bought} bought, at most {world.unanswered} unanswered messages and {world.replies} replies on the way"
+    bounds = (
+        f"{world.bought} bought, at most {world.unanswered} unanswered messages and {world.replies} replies on the way"
+    )
+    count = f"{found.states} states, {found.transitions} transitions, depth {found.depth}"
+    if found.is_complete:
+        count += ", complete"
     lines = [
-        f"world {world.name}: two field servers, one line, {bounds}; {world.says}",
-        f"  {found.states} states, {found.transitions} transitions, depth {found.depth}"
-        f"{', complete' if found.is_complete else ''}; {found.halves} halves; {found.seconds:.1f} s",
+        f"world {world.name}: {'one field server' if world.is_alone else 'two field servers'}, one line, {bounds}; {world.says}",
+        f"  {count}; {found.halves} halves; {found.seconds:.1f} s",
     ]
     if found.violation:
         lines += [f"  => {found.violation}", "  " + " > ".join(found.path)]

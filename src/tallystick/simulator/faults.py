@@ -42,7 +42,7 @@ STORE_FAULTS: Final = (Fault.COMMIT_LOST, Fault.REPLY_LOST, Fault.COMMIT_AGAIN)
 CARRIAGE_FAULTS: Final = (Fault.CUT, Fault.FLIP, Fault.JUNK)
 
 
-class Crash(BaseException):  # noqa: N818 - not an error of ours, and nobody may catch it by accident
+class Crash(BaseException):
     """A process ended here."""
 
 

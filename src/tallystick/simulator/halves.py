@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from tallystick.activation import issuing, returns
-from tallystick.activation.ports import FieldServer, Policy, Status
+from tallystick.activation.ports import Answer, FieldServer, Outcome, Policy, Status
 from tallystick.domain.catalog import Catalog
 from tallystick.domain.entitlement import Line
 from tallystick.domain.ids import EntitlementId, new_line_id
@@ -37,7 +37,7 @@ from tallystick.fieldserver.state import (
     Wish,
     Written,
 )
-from tallystick.protocol.envelope import PrivateKey, open_envelope
+from tallystick.protocol.envelope import PrivateKey, digest_of, open_envelope
 from tallystick.protocol.messages import Facts
 from tallystick.simulator.invariants import Violation, read_envelope
 from tallystick.simulator.parties import KINDS, PRODUCTS, START, Issuer, seeded
@@ -62,6 +62,8 @@ class SmallWorld:
     changes: int = 1  # grants that a person at the activation server starts
     rollbacks: int = 0
     lost: int = 0  # declared lost while alive, within the waiting period
+    restores: int = 0  # the activation server is put back to a backup, and says so; the freeze is not lifted
+    is_alone: bool = False  # one field server instead of two
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +81,9 @@ class Half:
     rollbacks: int = 0
     was_rolled_back: bool = False
     was_ahead: bool = False  # when it was rolled back, the activation server had heard more
+    was_reuse: bool = False  # and it held more than was kept for it
+    backup: Tables | None = None
+    limit: int | None = None  # what was kept for it when the activation server was put back: it may never hold more
 
 
 class Bench:
@@ -105,9 +110,7 @@ class Bench:
         """A field server that knows its root, and an activation server that does not know it."""
         tables = Tables(catalog=Catalog(kinds=KINDS, products=PRODUCTS), lines={self.line_id: self.line})
         keys = open_envelope(self.signer.keyset.compact.encode())
-        state, _ = engine.receive(
-            State(device_id=self.device_id), keys, device=self.device, now=START, random=_RANDOM
-        )
+        state, _ = engine.receive(State(device_id=self.device_id), keys, device=self.device, now=START, random=_RANDOM)
         world = self.world
         return Half(
             tables=tables,
@@ -149,6 +152,11 @@ class Bench:
                 yield "change", self._tidy(after)
         if half.lost and server is not None and server.status is Status.ACTIVE:
             yield "lost", self._tidy(self._declare_lost(half, available))
+        if self.world.restores and half.limit is None:
+            if half.backup is None:
+                yield "backup", replace(half, backup=half.tables)
+            else:
+                yield "restore", self._tidy(self._restore(half, half.backup))
         if half.rollbacks and half.base is None:
             yield "copy", replace(half, base=half.state)
         if half.rollbacks and half.base is not None and half.base != half.state:
@@ -182,7 +190,17 @@ class Bench:
             available,
             lambda tx: issuing.process([message], tx, signer=self.signer, policy=self.policy, now=START),
         )
-        return replace(half, tables=tables, up=half.up - {compact}, down=half.down | set(answers[0].reply))
+        self._check_order(half, message.request.sequence, message.request.epoch, answers[0])
+        up = half.up if self.world.restores else half.up - {compact}
+        return replace(half, tables=tables, up=up, down=half.down | set(answers[0].reply))
+
+    def _check_order(self, half: Half, sequence: int, epoch: int, answer: Answer) -> None:
+        """A message that a later one has overtaken is never decided; a fence of a later epoch decides nothing."""
+        server = self.server(half)
+        if server is None or answer.digest in half.tables.messages or sequence > server.sequence:
+            return
+        if answer.outcome is not Outcome.REFUSED and epoch >= server.epoch:
+            raise Violation("order", f"message {sequence} was decided after message {server.sequence}")
 
     def _hear(self, half: Half, compact: str) -> Half:
         after, _ = engine.receive(
@@ -211,13 +229,21 @@ class Bench:
         )
         return replace(half, tables=tables, lost=half.lost - 1)
 
+    def _restore(self, half: Half, backup: Tables) -> Half:
+        before = self.reserved(half)
+        half = replace(half, tables=backup, limit=before, backup=None)
+        available = self.world.bought - self.reserved(half)
+        tables, _ = self._run(half, available, lambda tx: returns.announce_restore(tx, self.signer, now=START))
+        return replace(half, tables=tables)
+
     def _roll_back(self, half: Half) -> Half:
         if half.base is None:
             raise Violation("P7", "nothing to put back")
         server = self.server(half)
         was_ahead = server is not None and server.sequence > half.base.sequence and server.status is Status.ACTIVE
         after = replace(half, state=half.base, base=None, rollbacks=half.rollbacks - 1, was_rolled_back=True)
-        return self._wrote(replace(after, was_ahead=was_ahead), half.base)
+        was_reuse = was_ahead and self.held(after) > self.reserved(after)
+        return self._wrote(replace(after, was_ahead=was_ahead, was_reuse=was_reuse), half.base)
 
     def _run(self, half: Half, available: int, work: Any) -> tuple[Tables, Any]:
         """The real unit of work. What is not available and not reserved here belongs to the other field server."""
@@ -233,13 +259,13 @@ class Bench:
         )
         tables = half.tables.copy()
         tables.entries.clear()
-        tables.lines[self.line_id] = replace(self.line, balances=balances)
+        tables.lines[self.line_id] = replace(self.line, balances=balances, frozen=half.limit is not None)
         store = MemoryStore(tables)
         result = store.transact(work)
         after = store.tables.lines[self.line_id].balances
         kept = store.tables.holdings.get((self.device_id, self.line_id))
         booked = (kept.held, kept.returning, kept.quarantined) if kept else (0, 0, 0)
-        if after.available < 0 or after.available + sum(booked) + others != self.world.bought:
+        if (after.available < 0 and half.limit is None) or after.available + sum(booked) + others != self.world.bought:
             raise Violation("P5", f"{booked} kept here, {others} elsewhere and {after.available} available")
         return store.tables, result
 
@@ -253,8 +279,10 @@ class Bench:
         return replace(half, up=up, down=down)
 
     def _is_alive_up(self, half: Half, compact: str, states: list[State]) -> bool:
-        if self.world.rollbacks:
+        if self.world.rollbacks or (self.world.restores and half.limit is None):
             return True
+        if self.world.restores and digest_of(compact) in half.tables.messages:
+            return False
         server = self.server(half)
         if server is None:
             return True
@@ -264,7 +292,8 @@ class Bench:
 
     def key(self, half: Half) -> tuple[object, ...]:
         """Two halves with the same key have the same future."""
-        ranks = _Ranks(is_exact=bool(self.world.rollbacks or self.world.lost))
+        world = self.world
+        ranks = _Ranks(is_exact=bool(world.rollbacks or world.lost or world.restores))
         server = self.server(half)
         parts: list[object] = [
             half.wishes,
@@ -273,9 +302,13 @@ class Bench:
             half.rollbacks,
             half.was_rolled_back,
             half.was_ahead,
+            half.was_reuse,
             half.state.rolled_back_at is not None,
             len(half.tables.incidents),
+            half.limit,
         ]
+        if world.restores:
+            parts += [None if tables is None else _past(tables) for tables in (half.tables, half.backup)]
         if server is not None:
             parts += [server.status, server.recovering]
             ranks.add("e", server.epoch, server.spoken_epoch)
@@ -332,13 +365,21 @@ class Bench:
         kinds = [str(incident.kind) for incident in half.tables.incidents]
         if half.was_rolled_back:
             return
-        if self.held(half) > self.reserved(half):
-            raise Violation("P1", f"{self.held(half)} are held, {self.reserved(half)} are kept for it")
-        if [kind for kind in kinds if kind != "reappeared"] or half.state.rolled_back_at is not None:
+        held = self.held(half)
+        if half.limit is not None and held > half.limit:
+            raise Violation("P1", f"{held} are held, {half.limit} were kept for it before the restore")
+        server = self.server(half)
+        is_heard = half.limit is None or (server is not None and server.recovering is None)
+        if is_heard and held > self.reserved(half):
+            raise Violation("P1", f"{held} are held, {self.reserved(half)} are kept for it")
+        allowed = {"reappeared"} | ({"grant-adopted"} if half.limit is not None else set())
+        if [kind for kind in kinds if kind not in allowed] or half.state.rolled_back_at is not None:
             raise Violation("P7", f"an innocent field server is accused: {kinds}")
 
     def heal(self, half: Half, available: int) -> None:
         """P2 here: everything open is repeated, and it comes to rest; a rollback has a name by then."""
+        server = self.server(half)
+        is_behind = half.was_ahead and server is not None and server.sequence > half.state.sequence
         is_asked = False
         for _ in range(ROUNDS_MAX):
             server = self.server(half)
@@ -376,13 +417,32 @@ class Bench:
         kept = (holding.held, holding.returning, holding.quarantined) if holding else (0, 0, 0)
         if kept != (self.held(half), 0, 0):
             raise Violation("P2", f"{self.held(half)} are held, the books keep {kept}")
-        if half.was_ahead and not half.tables.incidents and half.state.rolled_back_at is None:
+        if is_behind and not half.tables.incidents and half.state.rolled_back_at is None:
             raise Violation("P7", "it was rolled back, has spoken twice, and nobody noticed")
+        if half.was_reuse and not half.tables.incidents:
+            raise Violation("P7", "it was rolled back and used rights again, and there is no incident")
 
 
 def _random(half: Half) -> bytes:
     """After its disk was put back, a field server draws other secrets than the first time."""
     return b"\1" * 32 if half.was_rolled_back else _RANDOM
+
+
+def _past(tables: Tables) -> object:
+    """What a restore makes unknown: messages, grants, and where the field server stood."""
+    return (
+        tuple(sorted(tables.messages)),
+        tuple(sorted((number, grant.digest) for (_, number), grant in tables.grants.items())),
+        tuple(
+            (server.epoch, server.spoken_epoch, server.sequence, server.number, server.proven, server.recovering)
+            for server in tables.field_servers.values()
+        ),
+        tuple(
+            (grant.epoch, grant.number, tuple(grant.quantities.items()))
+            for server in tables.field_servers.values()
+            for grant in server.outstanding
+        ),
+    )
 
 
 class _Ranks:

@@ -127,9 +127,7 @@ def _give_everything_back(world: World) -> None:
     lines = {str(line.line_id): line for line in world.activation.lines}
     for copy in world.living:
         kept = {license_.line_id for license_ in copy.look().licenses}
-        wants = tuple(
-            ReturnWant(line_id=line, quantity=0) for line in sorted(kept) if lines[line].product.returnable
-        )
+        wants = tuple(ReturnWant(line_id=line, quantity=0) for line in sorted(kept) if lines[line].product.returnable)
         if not wants:
             continue
         world.ask(copy, Return(wants=wants))
@@ -144,4 +142,6 @@ def _give_everything_back(world: World) -> None:
         known = world.auditor.lines[line_id]
         free = known.totals["available"]
         if line.product.returnable and free != known.bought:
-            raise Violation("P2", f"everything is returned, but of line {line_id} only {free} of {known.bought} are there")
+            raise Violation(
+                "P2", f"everything is returned, but of line {line_id} only {free} of {known.bought} are there"
+            )

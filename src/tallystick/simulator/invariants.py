@@ -32,7 +32,7 @@ _ACCUSATIONS: Final = frozenset({"rollback", "fork", "epoch-behind"})
 _ACCOUNTS: Final = ("available", "held", "returning", "quarantined", "retired")
 
 
-class Violation(Exception):  # noqa: N818 - it is what was found
+class Violation(Exception):
     """A promise is broken."""
 
     def __init__(self, promise: str, what: str) -> None:
@@ -57,6 +57,7 @@ class _Device:
     status: str = "unknown"
     epoch: int = 1
     sequence: int = 0
+    decided: int = 0  # the highest sequence of a message that was decided
     recovering: bool = False
     proven: Position = (0, 0)
     newest: Position = (0, 0)
@@ -65,6 +66,12 @@ class _Device:
     reserved: dict[str, int] = field(default_factory=dict)
     intended: dict[str, int] = field(default_factory=dict)
     holdings: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+
+    def newest_of(self, epoch: int) -> dict[str, int]:
+        """What it should hold once it has spoken in ``epoch``: older epochs are void."""
+        if self.newest < (max(epoch, self.void_below), 0):
+            return {}
+        return self.grants.get(self.newest, {})
 
     def recompute(self) -> None:
         """The reservation rule, over every grant from the last proven one on."""
@@ -100,6 +107,8 @@ class _Owed:
     first: str | None = None
     answered: bool = False
     second: str | None = None
+    has_caught_up: bool = False  # it first spoke with a sequence that nobody had heard: without reuse, nothing shows
+    is_reuse: bool = False  # it held more than was kept for it: then the activation server must know
 
 
 class Auditor:
@@ -120,6 +129,7 @@ class Auditor:
         self.declared: set[str] = set()
         self.unheard: set[str] = set()
         self.was_restored = False
+        self.is_replay = False  # rows that were judged before, and come in another order now
         self.host_ids_may_clash = False
         self.owed: dict[str, _Owed] = {}
         self.checks = 0
@@ -137,6 +147,7 @@ class Auditor:
     def committed(self, rows: Mapping[str, Sequence[Row]]) -> None:
         """Rows that one transaction wrote, as plain dictionaries."""
         touched: set[str] = set()
+        on_hold = {device for device, known in self.devices.items() if known.status == "hold"}
         for row in rows.get("field_servers", ()):
             self._field_server(row)
             touched.add(row["device"])
@@ -145,7 +156,9 @@ class Auditor:
                 self._grant(row["envelope"])
                 touched.add(row["device"])
         for row in rows.get("messages", ()):
-            self._message(row)
+            refused = self._message(row)
+            if row["device"] in on_hold and refused not in {"on-hold", "restored"}:
+                raise Violation("hold", f"{_short(row['device'])} is on hold, and a message of it was decided")
             touched.add(row["device"])
         for row in rows.get("entries", ()):
             self._entry(row)
@@ -155,14 +168,14 @@ class Auditor:
             touched.add(row["device"])
         for row in rows.get("incidents", ()):
             self._incident(row)
+        for row in rows.get("messages", ()):
+            self._pay(read_envelope(row["compact"])[2])
         for device in touched:
             self._check_reservation(device)
         for row in rows.get("lines", ()):
             self._check_line(row)
 
-    def restored(
-        self, rows: Mapping[str, Sequence[Row]], *, present: Collection[str], void: Mapping[str, int]
-    ) -> None:
+    def restored(self, rows: Mapping[str, Sequence[Row]], *, present: Collection[str], void: Mapping[str, int]) -> None:
         """The activation server was put back to what ``rows`` say. ``present``: devices that are out there."""
         self.lines = {}
         self.devices = {}
@@ -170,7 +183,9 @@ class Auditor:
         for device, epoch in void.items():
             self._device(device).void_below = epoch
         incidents, self.incidents = self.incidents, {}
+        self.is_replay = True
         self.committed(rows)
+        self.is_replay = False
         self.incidents = incidents
         self.unheard = set(present) | set(self.devices)
         self.was_restored = True
@@ -180,6 +195,8 @@ class Auditor:
 
     def _field_server(self, row: Row) -> None:
         known = self._device(row["device"])
+        if known.status == "hold" and row["status"] == "active" and row["epoch"] <= known.epoch and not self.is_replay:
+            raise Violation("hold", f"{_short(row['device'])} was released in the epoch in which its copies speak")
         if row["status"] == "retired" and known.status == "lost":
             known.void_below = row["epoch"]
         known.status, known.epoch, known.sequence = row["status"], row["epoch"], row["sequence"]
@@ -197,19 +214,22 @@ class Auditor:
         known.grants[place] = quantities
         known.newest = max(known.newest, place)
 
-    def _message(self, row: Row) -> None:
-        """A message that was taken: whose it is, what its answer is, and what both prove."""
+    def _message(self, row: Row) -> str | None:
+        """A message that was taken: whose it is, what its answer is, and what both prove. The code of a refusal."""
         header, claims, digest = read_envelope(row["compact"])
         check_signature(row["compact"], header["jwk"]["x"])
         if thumbprint(header["jwk"]["x"]) != claims["iss"] or claims["iss"] != row["device"]:
-            raise Violation("P3", f"message {digest[:8]} was taken for {_short(row['device'])}, whose key did not sign it")
+            raise Violation(
+                "P3", f"message {digest[:8]} was taken for {_short(row['device'])}, whose key did not sign it"
+            )
         if claims["aud"] != self.issuer:
             raise Violation("P3", f"message {digest[:8]} is for {claims['aud']}, and was taken")
         reply = tuple(row["reply"])
         if self.messages.setdefault(digest, reply) != reply:
             raise Violation("P4", f"message {digest[:8]} was answered twice, differently")
         self.signed[digest] = claims["iss"]
-        refused = None
+        before = self._device(claims["iss"]).newest_of(claims["epoch"])
+        refused: str | None = None
         answered = None
         for compact in reply:
             reply_header, said, _ = read_envelope(compact)
@@ -221,21 +241,25 @@ class Auditor:
             elif reply_header["typ"] == "tally-refusal+jwt":
                 refused = said["code"]
                 self.refused(refused)
-        if claims["purpose"] == "activate" and answered is not None and answered["epoch"] == claims["epoch"]:
-            self._check_proofs(claims, answered)
+        is_wish = answered is not None and answered["epoch"] == claims["epoch"] and "grant" not in claims
+        if answered is not None and is_wish and not self.is_replay:
+            self._check_wish(claims, before, {item["line"]: item["quantity"] for item in answered["licenses"]})
         self._prove(claims, refused=refused, answered=answered)
-        self._pay(digest)
+        return refused
 
-    def _check_proofs(self, claims: Row, answered: Row) -> None:
-        """P3: rights grow by the proof of an activation secret only (a person's change is no answer)."""
-        granted = {item["line"]: item["quantity"] for item in answered["licenses"]}
-        for want in claims["wants"]:
+    def _check_wish(self, claims: Row, before: Mapping[str, int], after: Mapping[str, int]) -> None:
+        """A wish is granted whole or not at all, lines that it does not name stay, and growth is proven (P3)."""
+        wants = {want["line"]: want for want in claims.get("wants") or ()}
+        asked = {} if claims.get("all") else {**before, **{line: want["quantity"] for line, want in wants.items()}}
+        if after not in (before, {line: quantity for line, quantity in asked.items() if quantity}):
+            raise Violation("wish", f"{claims['purpose']} made {before} into {after}, asked was {asked}")
+        for line, quantity in after.items():
+            if quantity <= before.get(line, 0):
+                continue
             text = f"{claims['iss']}\x00{claims['jti']}".encode()
-            proof = hmac.digest(self.secrets[want["line"]], text, "sha256") if want["line"] in self.secrets else b""
-            is_proven = want.get("proof") == base64.urlsafe_b64encode(proof).rstrip(b"=").decode()
-            before = self._device(claims["iss"]).intended.get(want["line"], 0)
-            if granted.get(want["line"], 0) > before and not is_proven:
-                raise Violation("P3", f"line {want['line']} was granted without the proof of its secret")
+            proof = hmac.digest(self.secrets.get(line, b"?"), text, "sha256")
+            if wants[line].get("proof") != base64.urlsafe_b64encode(proof).rstrip(b"=").decode():
+                raise Violation("P3", f"line {line} was granted without the proof of its secret")
 
     def _prove(self, claims: Row, *, refused: str | None, answered: Row | None) -> None:
         known = self._device(claims["iss"])
@@ -248,6 +272,10 @@ class Auditor:
             return
         if refused == "grant-unknown" and claims["epoch"] < known.epoch:
             return
+        if refused != "grant-unknown":
+            if claims["sequence"] <= known.decided and not self.is_replay:
+                raise Violation("order", f"message {claims['sequence']} was decided after message {known.decided}")
+            known.decided = max(known.decided, claims["sequence"])
         place = (claims["epoch"], 0)
         if refused != "grant-unknown" and claims["applied"] is not None:
             place = (claims["epoch"], claims["applied"]["number"])
@@ -370,6 +398,8 @@ class Auditor:
             return
         if owed.first is None:
             owed.first = digest
+            known = self.devices.get(self.copies[copy].device)
+            owed.has_caught_up = known is not None and claims["sequence"] > known.sequence
         elif owed.answered and owed.second is None:
             owed.second = digest
 
@@ -427,6 +457,10 @@ class Auditor:
         now = self.copies[copy]
         if self._accusations(now.device) > owed.incidents or self.was_restored or now.device in self.declared:
             return
+        if owed.is_reuse:
+            raise Violation("P7", f"{copy} was rolled back and used rights again, and there is no incident")
+        if owed.has_caught_up:
+            return
         if now.rolled_back_at is None or now.rolled_back_at == owed.told_before:
             raise Violation("P7", f"{copy} was rolled back, has spoken twice since, and nobody noticed")
 
@@ -443,6 +477,7 @@ class Auditor:
             known = self.devices.get(copy.device)
             if copy.device in self.suspects or self._is_released(copy, known):
                 exempt[copy.device] = None
+                self._note_reuse(name, copy, known)
                 continue
             for line, quantity in copy.held.items():
                 honest[line] = honest.get(line, 0) + quantity
@@ -470,6 +505,11 @@ class Auditor:
                     f"{free} are available",
                 )
 
+    def _note_reuse(self, name: str, copy: _Copy, known: _Device | None) -> None:
+        owed = self.owed.get(name)
+        if owed is not None and known is not None:
+            owed.is_reuse |= any(quantity > known.reserved.get(line, 0) for line, quantity in copy.held.items())
+
     def _is_released(self, copy: _Copy, known: _Device | None) -> bool:
         """Declared lost while alive, waiting period over, and not heard from since: the one admitted exception."""
         return known is not None and copy.device in self.declared and copy.epoch < known.void_below
@@ -487,16 +527,16 @@ class Auditor:
                 raise Violation("P2", f"{name} holds {copy.held}, the activation server thinks {intended}")
             for line, quantity in copy.held.items():
                 held[line] = held.get(line, 0) + quantity
-        for line_id, line in self.lines.items():
-            under_way = line.totals["returning"] + line.totals["quarantined"]
-            total = held.get(line_id, 0)
-            if under_way or total + line.totals["available"] + line.totals["retired"] != line.bought:
-                raise Violation("P2", f"line {line_id}: {total} held, {line.totals}, {line.bought} bought")
+        for line_id, known_line in self.lines.items():
+            totals, total = known_line.totals, held.get(line_id, 0)
+            under_way = totals["returning"] + totals["quarantined"]
+            if under_way or total + totals["available"] + totals["retired"] != known_line.bought:
+                raise Violation("P2", f"line {line_id}: {total} held, {totals}, {known_line.bought} bought")
 
     def check_rollbacks_named(self) -> None:
         """P7, at the end: no rollback is left without a name."""
         for copy, owed in self.owed.items():
-            if self.copies[copy].alive and owed.first is not None:
+            if self.copies[copy].alive and owed.answered:
                 self._check_named(copy, owed)
 
     def check_clones_named(self, device: str) -> None:

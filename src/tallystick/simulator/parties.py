@@ -211,9 +211,7 @@ class FieldServerCopy:
     def boot(self) -> None:
         """A new process: nothing but the disk is remembered."""
         self.vault = RecordingVault(self.disk, self.device.key.seed())
-        self.agent = Agent(
-            vault=self.vault, device=self.device, clock=self.clock, random=self.secrets, lock=_Free()
-        )
+        self.agent = Agent(vault=self.vault, device=self.device, clock=self.clock, random=self.secrets, lock=_Free())
 
     def look(self) -> State:
         """The state that a load would give now."""
@@ -340,5 +338,3 @@ def _add_rows(rows: dict[str, list[dict[str, Any]]], change: Changes, compacts: 
         rows["grants"].append({"device": str(grant.device_id), "envelope": grant.envelope})
     for incident in change.incidents:
         rows["incidents"].append({"device": str(incident.device_id), "kind": str(incident.kind)})
-
-

@@ -28,12 +28,14 @@ class Progress:
         """Show ``text``, not more often than twice a second."""
         if self._is_shown and (now or time.monotonic() >= self._next_at):
             self._next_at = time.monotonic() + _LINE_SECONDS
-            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+            sys.stderr.write(f"\r\x1b[K{text}")
+            sys.stderr.flush()
 
     def end(self) -> None:
         """Take the line away."""
         if self._is_shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
 
 
 @dataclass(slots=True)

@@ -105,7 +105,9 @@ def make_plan(seed: int, *, steps: int, field_servers: int | None = None) -> Pla
     for per_mille, group in RARE:
         if dice.chance(per_mille):
             weights |= {act: weights.get(act, 0) + weight * dice.between(1, 3) for act, weight in group.items()}
-    kinds = tuple(fault for fault in (*DISK_FAULTS, *STORE_FAULTS, *CARRIAGE_FAULTS, Fault.COURIER_DIES) if dice.chance(600))
+    kinds = tuple(
+        fault for fault in (*DISK_FAULTS, *STORE_FAULTS, *CARRIAGE_FAULTS, Fault.COURIER_DIES) if dice.chance(600)
+    )
     per_mille = dice.pick((0, 30, 100, 250)) if kinds else 0
     return Plan(
         seed=seed,

@@ -145,4 +145,4 @@ class TestFaults:
 
     def test_a_directory_in_its_place_says_so(self, database, path):
         path.mkdir()
-        assert code_of(open_store, database) == "database-unavailable"
+        assert code_of(open_store, database) == "disk-failed"

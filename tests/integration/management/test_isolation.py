@@ -78,6 +78,7 @@ def operations():
         for route in router.routes:
             for method in sorted(route.methods):
                 yield method, route.path_format
+    yield "GET", "/v1/events"
 
 
 BODIES = {

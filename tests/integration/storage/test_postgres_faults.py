@@ -215,6 +215,7 @@ def test_more_connections_than_it_takes_are_refused_and_later_served(cluster, da
     cluster.sql("DROP ROLE IF EXISTS worker", database=database)
     cluster.sql("CREATE ROLE worker LOGIN CONNECTION LIMIT 1", database=database)
     cluster.sql("GRANT ALL ON ALL TABLES IN SCHEMA public TO worker", database=database)
+    cluster.sql("GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO worker", database=database)
     url = cluster.url(database).replace("tally@", "worker@")
     first, second = open_store(url), None
     try:

@@ -2,6 +2,7 @@
 
 from tallystick.activation.storage.copying import copy_database
 from tallystick.activation.storage.dialects import DatabaseError
+from tallystick.activation.storage.events import Delivery, EventTables, PlacedEvent, Webhook
 from tallystick.activation.storage.pruning import Pruned, prune
 from tallystick.activation.storage.schema import migrate
 from tallystick.activation.storage.store import SqlStore, migrate_database, open_store
@@ -9,9 +10,13 @@ from tallystick.activation.storage.transaction import SqlTransaction
 
 __all__ = [
     "DatabaseError",
+    "Delivery",
+    "EventTables",
+    "PlacedEvent",
     "Pruned",
     "SqlStore",
     "SqlTransaction",
+    "Webhook",
     "copy_database",
     "migrate",
     "migrate_database",

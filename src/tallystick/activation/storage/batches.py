@@ -122,6 +122,7 @@ WRITES: Final[Mapping[str, Write]] = {
     "grants": _write("insert", tables.GRANTS),
     "incidents": _write("insert", tables.INCIDENTS),
     "declarations": _write("upsert", tables.DECLARATIONS),
+    "outbox": _write("insert", tables.OUTBOX),
 }
 
 _SERVERS: Final = f"SELECT {', '.join(column.name for column in tables.FIELD_SERVERS.c)} FROM field_servers"  # noqa: S608 - constants

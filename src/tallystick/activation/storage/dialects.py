@@ -156,7 +156,7 @@ class SqliteDialect:
                 return InvariantError("rows that fit the tables", seen)
             case sqlite3.SQLITE_FULL:
                 return DatabaseError("disk-full", expected=f"room beside {self.path}", seen=seen)
-            case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_IOERR | sqlite3.SQLITE_PERM:
+            case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_IOERR | sqlite3.SQLITE_PERM | sqlite3.SQLITE_CANTOPEN:
                 return DatabaseError("disk-failed", expected=f"{self.path} to be writable", seen=seen)
             case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
                 return DatabaseError("database-damaged", expected=f"{self.path} to be a whole database", seen=seen)

@@ -219,6 +219,81 @@ DECLARATIONS: Final = Table(
     Index("ix_declarations_account", "account", "at"),
 )
 
+# What is told to others. A unit of work adds one row to the outbox; `storage.events` gives each event in it its place in
+# the stream, under a lock, so that places rise in the order of commits and whoever reads behind a place misses nothing.
+
+OUTBOX: Final = Table(
+    "outbox",
+    METADATA,
+    Column("id", _RISING, primary_key=True),
+    Column("events", Text, nullable=False),  # JSON list
+)
+
+EVENTS: Final = Table(
+    "events",
+    METADATA,
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("event_id", _ID, nullable=False, unique=True),
+    Column("account", _ID),
+    Column("kind", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("data", Text, nullable=False),  # JSON object
+    Index("ix_events_at", "at"),
+)
+
+# Named numbers: `event-position`, the last place that was given; moments of what is done once in a while.
+MARKS: Final = Table(
+    "marks",
+    METADATA,
+    Column("name", _ID, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+
+WEBHOOKS: Final = Table(
+    "webhooks",
+    METADATA,
+    Column("webhook_id", _ID, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("secret", LargeBinary, nullable=False),
+    Column("account", _ID),  # NULL: of every account
+    Column("kinds", Text, nullable=False),  # JSON list; empty: every kind
+    Column("position", BigInteger, nullable=False),  # events up to it have their deliveries
+    Column("created_at", BigInteger, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("stopped_at", BigInteger),
+    Column("stopped_why", Text),
+)
+
+DELIVERIES: Final = Table(
+    "deliveries",
+    METADATA,
+    Column("webhook_id", _ID, ForeignKey("webhooks.webhook_id"), primary_key=True),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("state", Text, nullable=False),
+    Column("attempts", BigInteger, nullable=False),
+    Column("first_at", BigInteger, nullable=False),
+    Column("next_at", BigInteger, nullable=False),
+    Column("last_at", BigInteger),
+    Column("status", BigInteger),  # of the last answer over HTTP
+    Column("detail", Text, nullable=False),
+    Index(
+        "ix_deliveries_next_at",
+        "next_at",
+        sqlite_where=text("state = 'waiting'"),
+        postgresql_where=text("state = 'waiting'"),
+    ),
+    Index("ix_deliveries_first_at", "first_at"),
+)
+
+# What was told by mail, so that each thing is told once.
+TOLD: Final = Table(
+    "told",
+    METADATA,
+    Column("subject", _ID, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Index("ix_told_at", "at"),
+)
+
 ACCOUNTS: Final = Table(
     "accounts",
     METADATA,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import TypeVar
 
-from sqlalchemy import Connection, Executable, or_, select
+from sqlalchemy import Connection, Executable, func, or_, select
 
 from tallystick.activation.permissions import Scope
 from tallystick.activation.ports import (
@@ -22,8 +22,9 @@ from tallystick.activation.ports import (
     Past,
     Status,
 )
-from tallystick.activation.storage import rows, statements
+from tallystick.activation.storage import rows, schema, statements
 from tallystick.activation.storage.dialects import KEYS_MAX, Dialect
+from tallystick.activation.storage.events import EventTables, outbox_values
 from tallystick.activation.storage.people import PeopleTables
 from tallystick.activation.storage.scoped import ScopedTables
 from tallystick.activation.storage.tables import (
@@ -145,8 +146,14 @@ class SqlTransaction:
                 rows.declaration_values(one)
                 for one in {(one.device_id, one.at): one for one in changes.declarations}.values()
             ],
+            "outbox": [outbox_values(changes.events)] if changes.events else [],
         }
         self._batches.write(self._connection, sets)
+
+    @property
+    def events(self) -> EventTables:
+        """The stream of events, webhooks and deliveries."""
+        return EventTables(self._connection, self._dialect)
 
     # What people manage
 
@@ -188,6 +195,22 @@ class SqlTransaction:
         """See ``activation.ports.Transaction``."""
         statement = statements.LINES_WITH_PRODUCTS.where(LINES.c.line_id > (after or ""))
         return list(self._lines(self._connection.execute(statement.order_by(LINES.c.line_id).limit(limit))))
+
+    def find_expiring_lines(self, *, after: int, until: int, limit: int) -> list[Line]:
+        """Lines that end between two moments, soonest first."""
+        statement = statements.LINES_WITH_PRODUCTS.where(LINES.c.expires_at > after, LINES.c.expires_at <= until)
+        statement = statement.order_by(LINES.c.expires_at, LINES.c.line_id).limit(limit)
+        return list(self._lines(self._connection.execute(statement)))
+
+    def count_open_returns(self) -> tuple[int, int]:
+        """How many holdings of which some is returning, and since when the oldest (0: none)."""
+        statement = select(func.count(), func.min(HOLDINGS.c.since_at)).where(HOLDINGS.c.returning > 0)
+        count, oldest = self._connection.execute(statement).one()
+        return int(count), int(oldest or 0)
+
+    def schema_version(self) -> str | None:
+        """The version of the schema."""
+        return schema.version(self._connection)
 
     def find_open_returns(self) -> list[Holding]:
         """See ``activation.ports.Transaction``."""

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from tallystick.administrator import console, enrolling, enrolment, planning, sitereport
@@ -122,6 +123,32 @@ def _password(path: Path | None) -> str:
     if sys.stdin.isatty():
         return str(typer.prompt("Password of the field server", hide_input=True)).strip()
     raise Error("usage", expected="--password-file, or a terminal to ask at", seen="neither")
+
+
+def find(
+    seconds: Annotated[float, typer.Option(min=0.1, max=60, help="How long to listen.")] = 3.0,
+    interface: Annotated[
+        list[str] | None, typer.Option("--interface", help="Only at this address of this computer.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find field servers that announce themselves on the network (`fieldserver run --announce`). Adds none of them."""
+    from tallystick.administrator.finding import find_field_servers
+
+    try:
+        found = find_field_servers(seconds=seconds, interfaces=interface)
+    except OSError as error:
+        raise Error("unreachable", expected="a network to listen on", seen=str(error)) from None
+    with open_administrator() as administrator:
+        known = set(administrator.inventory.names())
+    if as_json:
+        console.show_json([msgspec.to_builtins(one) | {"known": one.device_id in known} for one in found])
+        return
+    if not found:
+        console.show_text("None announces itself here. Add them by address, or from a CSV file: tallystick admin add.")
+        return
+    rows = [[o.name, o.kind, o.address, o.fingerprint, "yes" if o.device_id in known else "no"] for o in found]
+    console.show_table(["name", "kind", "address", "says that its fingerprint is", "in the list"], rows)
 
 
 def remove(

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tallystick.administrator import console
-from tallystick.administrator.app import home_directory
+from tallystick.administrator.app import home_directory, open_sealer
 from tallystick.administrator.console import AsJson, Forced
 from tallystick.administrator.database import open_database
 
@@ -36,6 +36,6 @@ def web(
 
     database = open_database(home_directory())
     try:
-        serve(database, port=port, forced=forced, on_link=on_link)
+        serve(database, open_sealer(home_directory()), port=port, forced=forced, on_link=on_link)
     finally:
         database.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from starlette.responses import Response
 
@@ -15,6 +16,7 @@ from tallystick.administrator.enrolling import (
     parse_candidates,
     pin,
 )
+from tallystick.administrator.finding import find_field_servers
 from tallystick.administrator.planning import normal_address
 from tallystick.administrator.web.desk import Ask
 from tallystick.errors import Error
@@ -34,9 +36,34 @@ class Added:
     results: tuple[Result, ...]
 
 
+_LISTENED_SECONDS: Final = 3.0
+
+
 def add_page(ask: Ask) -> Response:
     """The forms."""
-    return ask.page("add.html")
+    return ask.page("add.html", found=None)
+
+
+def find(ask: Ask) -> Response:
+    """Those that announce themselves; those that are in the list already are left out. Raises ``Error``."""
+    try:
+        found = find_field_servers(seconds=_LISTENED_SECONDS)
+    except OSError as error:
+        raise Error("unreachable", expected="a network to listen on", seen=str(error)) from None
+    known = ask.administrator.inventory.names()
+    return ask.page("add.html", found=[one for one in found if one.device_id not in known])
+
+
+def add_found(ask: Ask) -> Response:
+    """Look at the certificates of the ticked ones; one password for all of them."""
+    candidates = [
+        Candidate(address=normal_address(address), password=ask.text("password"), site=ask.text("site", 80))
+        for address in ask.texts("address")
+    ]
+    if not candidates:
+        raise Error("usage", expected="at least one field server ticked", seen="none")
+    met = meet(ask.administrator.network, ask.administrator.inventory, candidates)
+    return ask.go(f"/add/{ask.desk.kept.keep(Meeting(met=tuple(met)))}")
 
 
 def add(ask: Ask) -> Response:

@@ -18,6 +18,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from tallystick.administrator.database import Database
+from tallystick.administrator.passwords import Sealer
 from tallystick.administrator.ports import Route as CarryRoute
 from tallystick.administrator.web import (
     adding,
@@ -63,6 +64,8 @@ _FORMS: Final[tuple[tuple[str, Handler], ...]] = (
     ("/servers/{device_id}/password", fieldservers.renew),
     ("/servers/{device_id}/remove", fieldservers.remove),
     ("/add", adding.add),
+    ("/add/find", adding.find),
+    ("/add/found", adding.add_found),
     ("/add/{number:int}", adding.pin_met),
     ("/plan/assign", plan.assign),
     ("/plan/entitlement", plan.add_entitlement),
@@ -179,11 +182,11 @@ _NO_SESSION: Final = Error(
 )
 
 
-def make_desk(database: Database, *, forced: CarryRoute | None = None) -> Desk:
+def make_desk(database: Database, sealer: Sealer, *, forced: CarryRoute | None = None) -> Desk:
     """The pages' own state on a database."""
     environment = make_environment("tallystick.administrator.web", static_prefix="/static")
     environment.filters["in_pages"] = in_pages
-    return Desk(database=database, environment=environment, forced=forced)
+    return Desk(database=database, sealer=sealer, environment=environment, forced=forced)
 
 
 def make_gate(port: int) -> Gate:
@@ -191,7 +194,9 @@ def make_gate(port: int) -> Gate:
     return Gate(port=port, make_token=lambda: secrets.token_urlsafe(_TOKEN_BYTES))
 
 
-def serve(database: Database, *, port: int, forced: CarryRoute | None, on_link: Callable[[str, bool], None]) -> None:
+def serve(
+    database: Database, sealer: Sealer, *, port: int, forced: CarryRoute | None, on_link: Callable[[str, bool], None]
+) -> None:
     """Serve until somebody stops it. ``on_link`` gets every link; True with the first.
 
     Raises ``Error`` (``address-taken``).
@@ -203,7 +208,7 @@ def serve(database: Database, *, port: int, forced: CarryRoute | None, on_link: 
         except OSError as error:
             raise Error("address-taken", expected=f"port {port} of this computer to be free", seen=str(error)) from None
         base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        gate, desk = make_gate(listener.getsockname()[1]), make_desk(database, forced=forced)
+        gate, desk = make_gate(listener.getsockname()[1]), make_desk(database, sealer, forced=forced)
         pages = Pages(desk, gate, on_entered=lambda: on_link(base + gate.make_link(), False))
         config = uvicorn.Config(
             pages.make_app(), log_level="warning", access_log=False, server_header=False, lifespan="off",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from tallystick.administrator.app import Administrator, administrator_on
 from tallystick.administrator.database import Database
 from tallystick.administrator.inventory import FieldServerRecord
+from tallystick.administrator.passwords import Sealer
 from tallystick.administrator.ports import PortError, Route, next_step_of
 from tallystick.administrator.web.jobs import Jobs
 from tallystick.domain.ids import DeviceId
@@ -32,6 +34,7 @@ _IN_PAGES: Final = (
     ("tallystick admin sync", "“Carry what waits”"),
     ("tallystick admin add URL", "the page Add"),
 )
+_ACTIVATE: Final = re.compile(r"tallystick admin activate \S+")
 
 
 class Kept:
@@ -68,6 +71,7 @@ class Desk:
     """The pages' own state, for as long as the program runs."""
 
     database: Database
+    sealer: Sealer
     environment: Environment
     jobs: Jobs = field(init=False)
     kept: Kept = field(default_factory=Kept)
@@ -78,7 +82,7 @@ class Desk:
 
     def opened(self) -> AbstractContextManager[Administrator]:
         """One run."""
-        return administrator_on(self.database, forced=self.forced)
+        return administrator_on(self.database, self.sealer, forced=self.forced)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,4 +170,4 @@ def in_pages(text: str) -> str:
     """A sentence with what to click in place of what to type."""
     for typed, clicked in _IN_PAGES:
         text = text.replace(typed, clicked)
-    return text
+    return _ACTIVATE.sub("tick it and press “Activate…”", text)

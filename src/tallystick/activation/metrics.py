@@ -1,0 +1,71 @@
+"""What monitoring sees, for Prometheus: counters of this process, and gauges that are looked up when it asks.
+
+A registry of its own, so that several activation servers in one process (tests) do not add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from tallystick import __version__
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Metrics:
+    """Counts what a process does. ``look`` gives gauges by name, with their help, when somebody asks."""
+
+    def __init__(self, look: Callable[[], Mapping[str, tuple[str, float]]]) -> None:
+        self._registry = CollectorRegistry()
+        self._messages = Counter(
+            "tallystick_messages",
+            "Messages of field servers, by what became of them; code is why they were refused.",
+            ("outcome", "code"),
+            registry=self._registry,
+        )
+        self._requests = Counter(
+            "tallystick_http_requests", "Requests over HTTP.", ("method", "route", "status"), registry=self._registry
+        )
+        self._seconds = Histogram(
+            "tallystick_http_request_seconds",
+            "From the first byte of a request to the last of its answer.",
+            ("route",),
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        build = Gauge("tallystick_build", "The version of Tallystick.", ("version",), registry=self._registry)
+        build.labels(__version__).set(1)
+        self._registry.register(_Looked(look))
+
+    def count_message(self, outcome: str, code: str | None) -> None:
+        """A message was answered."""
+        self._messages.labels(outcome, code or "").inc()
+
+    def count_request(self, *, method: str, route: str, status: int, seconds: float) -> None:
+        """A request was answered."""
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def text(self) -> bytes:
+        """Everything, in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+class _Looked(Collector):
+    def __init__(self, look: Callable[[], Mapping[str, tuple[str, float]]]) -> None:
+        self._look = look
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """See ``Collector``."""
+        for name, (help_, value) in self._look().items():
+            yield GaugeMetricFamily(name, help_, value=value)
+
+    def describe(self) -> Iterable[GaugeMetricFamily]:
+        """Nothing is looked up when it is registered."""
+        return ()

@@ -1,0 +1,180 @@
+"""One HTTP POST to an address that somebody else chose: the guard against server-side request forgery is here.
+
+Guarantees: a connection goes only to an address that was checked (the name is resolved once, and what was checked is
+what is connected to, so a name that changes its mind gains nothing); addresses that are not of the public Internet are
+refused unless the settings allow them; plain HTTP only to allowed ones; redirects are answers, not followed; no proxy of
+the environment is used; the whole exchange ends in time, however slowly the other side drips.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import ipaddress
+import socket
+import ssl
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+from tallystick.errors import Error
+
+URL_LENGTH_MAX: Final = 2000
+_ANSWER_BYTES_MAX: Final = 2000
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class TargetError(Error):
+    """An address that webhooks may not go to (``webhook-target``)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """What came of a POST. ``status`` None: nothing did, and ``detail`` says why."""
+
+    status: int | None
+    detail: str
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether the other side took it."""
+        return self.status is not None and 200 <= self.status < 300
+
+
+def check_url(url: str, allowed: Sequence[str]) -> SplitResult:
+    """Raises ``TargetError`` for a URL that cannot be a target, whatever its name resolves to."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise TargetError("webhook-target", expected="a URL like https://example.com/hook", seen=url[:60]) from None
+    is_clean = len(url) <= URL_LENGTH_MAX and url.isascii() and url.isprintable() and " " not in url
+    if not is_clean or parts.scheme not in {"https", "http"} or not parts.hostname or port == 0:
+        raise TargetError("webhook-target", expected="a URL like https://example.com/hook", seen=url[:60])
+    if parts.username is not None or parts.password is not None or parts.fragment:
+        raise TargetError("webhook-target", expected="a URL without a user, a password or a fragment", seen="one")
+    if parts.scheme == "http" and not _is_host_listed(parts.hostname, allowed):
+        raise TargetError(
+            "webhook-target", expected="https (http only for hosts of webhooks.allow_private)", seen="http"
+        )
+    with contextlib.suppress(ValueError):
+        _check_address(ipaddress.ip_address(parts.hostname), parts.hostname, allowed)
+    return parts
+
+
+def post(
+    url: str, *, body: bytes, headers: Mapping[str, str], allowed: Sequence[str], timeout_seconds: float
+) -> Answered:
+    """POST ``body``. Never raises for what the other side does."""
+    try:
+        parts = check_url(url, allowed)
+        addresses = _resolve(parts, allowed)
+    except TargetError as error:
+        return Answered(status=None, detail=str(error)[:500])
+    connection = _Connection(parts, addresses, timeout_seconds)
+    watchdog = threading.Timer(timeout_seconds, connection.abort)
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        connection.request("POST", path, body=body, headers=dict(headers))
+        response = connection.getresponse()
+        text = response.read(_ANSWER_BYTES_MAX).decode("utf-8", "replace")
+        shown = "".join(symbol if symbol.isprintable() else " " for symbol in text)[:200]
+        return Answered(status=response.status, detail=shown)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        if connection.is_aborted:
+            return Answered(status=None, detail=f"no whole answer within {timeout_seconds:g} seconds")
+        return Answered(status=None, detail=(str(error) or type(error).__name__)[:300])
+    finally:
+        watchdog.cancel()
+        connection.close()
+
+
+class _Connection(http.client.HTTPConnection):
+    """Connects to one of the addresses that were checked; TLS is for the name."""
+
+    def __init__(self, parts: SplitResult, addresses: Sequence[Address], timeout_seconds: float) -> None:
+        default = 443 if parts.scheme == "https" else 80
+        super().__init__(parts.hostname or "", parts.port or default, timeout=timeout_seconds)
+        self._addresses = addresses
+        self._is_tls = parts.scheme == "https"
+        self.default_port = default  # so that Host names the port only where it is another
+        self.is_aborted = False
+
+    def connect(self) -> None:
+        failure: OSError = OSError("no address")
+        for address in self._addresses:
+            try:
+                self.sock = socket.create_connection((str(address), self.port), self.timeout)
+                break
+            except OSError as error:
+                failure = error
+        else:
+            raise failure
+        if self._is_tls:
+            self.sock = ssl.create_default_context().wrap_socket(self.sock, server_hostname=self.host)
+
+    def abort(self) -> None:
+        """End it from another thread."""
+        self.is_aborted = True
+        with contextlib.suppress(OSError, AttributeError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+
+
+def _resolve(parts: SplitResult, allowed: Sequence[str]) -> list[Address]:
+    host = parts.hostname or ""
+    try:
+        found = socket.getaddrinfo(host, parts.port or 443, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise TargetError("webhook-target", expected=f"an address of {host}", seen=str(error)) from None
+    addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+    for address in addresses:  # one bad one is enough: whoever mixes them is up to something
+        _check_address(address, host, allowed)
+    return list(dict.fromkeys(addresses))
+
+
+def _check_address(address: Address, host: str, allowed: Sequence[str]) -> None:
+    inner = _inner(address)
+    if _is_host_listed(host, allowed) or any(_is_in(one, network) for one in {address, inner} for network in allowed):
+        return
+    if not inner.is_global or inner.is_multicast or inner.is_reserved or inner.is_unspecified:
+        raise TargetError(
+            "webhook-target",
+            expected="an address of the public Internet, or one of webhooks.allow_private",
+            seen=f"{host} at {address}",
+        )
+
+
+def _inner(address: Address) -> Address:
+    """The IPv4 address that an IPv6 one stands for."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    if address.sixtofour is not None:
+        return address.sixtofour
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address
+
+
+def _is_host_listed(host: str, allowed: Sequence[str]) -> bool:
+    if host.lower() in {one.lower() for one in allowed}:
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return any(_is_in(address, network) for network in allowed)
+
+
+def _is_in(address: Address, network: str) -> bool:
+    try:
+        return address in ipaddress.ip_network(network, strict=False)
+    except (ValueError, TypeError):
+        return False

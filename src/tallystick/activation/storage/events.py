@@ -1,0 +1,351 @@
+"""The stream of events, webhooks and their deliveries: all SQL of them.
+
+A place in the stream is given after the commit that made the event, by whoever holds the lock ``events``. So places
+rise in the order in which events became visible: a reader who asks for what is behind a place never misses what was
+committed later with an earlier number, on any engine.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
+
+from tallystick.activation.ports import Event
+from tallystick.activation.storage.dialects import KEYS_MAX, Dialect
+from tallystick.activation.storage.tables import DELIVERIES, EVENTS, MARKS, OUTBOX, TOLD, WEBHOOKS
+
+OUTBOX_ROWS_MAX: Final = 200
+PRUNED_MAX: Final = 5000
+WAITING: Final = "waiting"
+DELIVERED: Final = "delivered"
+GIVEN_UP: Final = "given-up"
+_POSITION: Final = "event-position"
+_EVENT_ID_BYTES: Final = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedEvent:
+    """An event with its place in the stream."""
+
+    position: int
+    event_id: str
+    account: str | None
+    kind: str
+    at: int
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook:
+    """An endpoint that gets events. ``account`` None: of every account; ``kinds`` empty: every kind."""
+
+    webhook_id: str
+    url: str
+    secret: bytes
+    account: str | None
+    kinds: tuple[str, ...]
+    position: int
+    created_at: int
+    created_by: str
+    stopped_at: int | None = None
+    stopped_why: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One event on its way to one endpoint, and what came of it."""
+
+    webhook_id: str
+    position: int
+    state: str
+    attempts: int
+    first_at: int
+    next_at: int
+    last_at: int | None
+    status: int | None
+    detail: str
+
+
+class EventTables:
+    """What a unit of work can do with them."""
+
+    def __init__(self, connection: Connection, dialect: Dialect) -> None:
+        self._connection = connection
+        self._dialect = dialect
+
+    # The stream
+
+    def place(self, random_bytes: Callable[[int], bytes]) -> int:
+        """Give the oldest events of the outbox their places. Returns how many. Others who ask wait."""
+        self._dialect.lock_names(self._connection, ["events"])
+        found = self._connection.execute(select(OUTBOX).order_by(OUTBOX.c.id).limit(OUTBOX_ROWS_MAX)).all()
+        if not found:
+            return 0
+        position = self.mark(_POSITION) or 0
+        values = []
+        for row in found:
+            for event in json.loads(row.events):
+                position += 1
+                values.append(
+                    {
+                        "position": position,
+                        "event_id": "evt_" + base64.b32encode(random_bytes(_EVENT_ID_BYTES)).decode().lower(),
+                        "account": event["account"],
+                        "kind": event["kind"],
+                        "at": event["at"],
+                        "data": json.dumps(event["data"], ensure_ascii=False),
+                    }
+                )
+        if values:
+            self._connection.execute(insert(EVENTS), values)
+        ids = [row.id for row in found]
+        for start in range(0, len(ids), KEYS_MAX):
+            self._connection.execute(delete(OUTBOX).where(OUTBOX.c.id.in_(ids[start : start + KEYS_MAX])))
+        self.set_mark(_POSITION, position)
+        return len(values)
+
+    def has_unplaced(self) -> bool:
+        """Whether the outbox holds anything."""
+        return self._connection.execute(select(OUTBOX.c.id).limit(1)).first() is not None
+
+    def last_position(self) -> int:
+        """The newest place of the stream."""
+        return self.mark(_POSITION) or 0
+
+    def find(
+        self, *, after: int, limit: int, account: str | None = None, kinds: Collection[str] = ()
+    ) -> list[PlacedEvent]:
+        """Events behind a place, in order. ``account`` None: of every account."""
+        statement = select(EVENTS).where(EVENTS.c.position > after)
+        if account is not None:
+            statement = statement.where(EVENTS.c.account == account)
+        if kinds:
+            statement = statement.where(EVENTS.c.kind.in_(sorted(kinds)))
+        return [_event(row) for row in self._connection.execute(statement.order_by(EVENTS.c.position).limit(limit))]
+
+    def prune(self, *, before: int) -> int:
+        """Forget events and ended deliveries older than a moment, some at a time. Returns how many."""
+        old = select(EVENTS.c.position).where(EVENTS.c.at < before).order_by(EVENTS.c.at).limit(PRUNED_MAX)
+        positions = [row.position for row in self._connection.execute(old)]
+        for start in range(0, len(positions), KEYS_MAX):
+            part = positions[start : start + KEYS_MAX]
+            self._connection.execute(
+                delete(DELIVERIES).where(DELIVERIES.c.position.in_(part), DELIVERIES.c.state != WAITING)
+            )
+            self._connection.execute(delete(EVENTS).where(EVENTS.c.position.in_(part)))
+        return len(positions)
+
+    # Marks, and what was told
+
+    def mark(self, name: str) -> int | None:
+        """A named number."""
+        found: int | None = self._connection.execute(select(MARKS.c.value).where(MARKS.c.name == name)).scalar()
+        return found
+
+    def set_mark(self, name: str, value: int) -> None:
+        """Set a named number."""
+        statement = self._dialect.insert(MARKS)
+        statement = statement.on_conflict_do_update(
+            index_elements=[MARKS.c.name], set_={"value": statement.excluded["value"]}
+        )
+        self._connection.execute(statement, [{"name": name, "value": value}])
+
+    def lock(self, name: str) -> None:
+        """Whoever asks for the same name waits until this unit of work ends."""
+        self._dialect.lock_names(self._connection, [name])
+
+    def not_told(self, subjects: Sequence[str]) -> list[str]:
+        """Those of ``subjects`` that were never told, in their order."""
+        told: set[str] = set()
+        for start in range(0, len(subjects), KEYS_MAX):
+            part = subjects[start : start + KEYS_MAX]
+            told |= {row.subject for row in self._connection.execute(select(TOLD).where(TOLD.c.subject.in_(part)))}
+        return [subject for subject in dict.fromkeys(subjects) if subject not in told]
+
+    def keep_told(self, subjects: Sequence[str], *, at: int) -> None:
+        """They were told."""
+        if subjects:
+            self._connection.execute(insert(TOLD), [{"subject": subject, "at": at} for subject in subjects])
+
+    # Webhooks
+
+    def webhooks(self) -> list[Webhook]:
+        """Every endpoint, oldest first."""
+        statement = select(WEBHOOKS).order_by(WEBHOOKS.c.created_at, WEBHOOKS.c.webhook_id)
+        return [_webhook(row) for row in self._connection.execute(statement)]
+
+    def add_webhook(self, webhook: Webhook) -> None:
+        """A new endpoint."""
+        values = {
+            "webhook_id": webhook.webhook_id,
+            "url": webhook.url,
+            "secret": webhook.secret,
+            "account": webhook.account,
+            "kinds": json.dumps(list(webhook.kinds)),
+            "position": webhook.position,
+            "created_at": webhook.created_at,
+            "created_by": webhook.created_by,
+        }
+        self._connection.execute(insert(WEBHOOKS), [values])
+
+    def remove_webhook(self, webhook_id: str) -> None:
+        """Forget an endpoint and its deliveries."""
+        self._connection.execute(delete(DELIVERIES).where(DELIVERIES.c.webhook_id == webhook_id))
+        self._connection.execute(delete(WEBHOOKS).where(WEBHOOKS.c.webhook_id == webhook_id))
+
+    def set_webhook(self, webhook_id: str, *, position: int | None = None, **columns: object) -> None:
+        """Change where an endpoint stands."""
+        values = columns if position is None else {"position": position, **columns}
+        self._connection.execute(update(WEBHOOKS).where(WEBHOOKS.c.webhook_id == webhook_id).values(values))
+
+    # Deliveries
+
+    def queue(self, webhook: Webhook, events: Sequence[PlacedEvent], *, now: int) -> None:
+        """Deliveries for events; one that was there begins anew."""
+        if not events:
+            return
+        statement = self._dialect.insert(DELIVERIES)
+        names = ("state", "attempts", "first_at", "next_at", "detail")
+        statement = statement.on_conflict_do_update(
+            index_elements=[DELIVERIES.c.webhook_id, DELIVERIES.c.position],
+            set_={name: statement.excluded[name] for name in names},
+        )
+        values = [
+            {
+                "webhook_id": webhook.webhook_id,
+                "position": event.position,
+                "state": WAITING,
+                "attempts": 0,
+                "first_at": now,
+                "next_at": now,
+                "last_at": None,
+                "status": None,
+                "detail": "",
+            }
+            for event in events
+        ]
+        self._connection.execute(statement, values)
+
+    def is_due(self, *, now: int) -> bool:
+        """Whether a delivery is due."""
+        due = (DELIVERIES.c.state == WAITING, DELIVERIES.c.next_at <= now)
+        return self._connection.execute(select(DELIVERIES.c.position).where(*due).limit(1)).first() is not None
+
+    def claim(self, *, now: int, until: int, limit: int) -> list[tuple[Delivery, PlacedEvent]]:
+        """Deliveries that are due, taken until a moment: nobody else takes them before it."""
+        self.lock("deliveries")
+        statement = (
+            select(DELIVERIES, EVENTS.c.event_id, EVENTS.c.account, EVENTS.c.kind, EVENTS.c.at, EVENTS.c.data)
+            .join(EVENTS, EVENTS.c.position == DELIVERIES.c.position)
+            .join(WEBHOOKS, WEBHOOKS.c.webhook_id == DELIVERIES.c.webhook_id)
+            .where(DELIVERIES.c.state == WAITING, DELIVERIES.c.next_at <= now, WEBHOOKS.c.stopped_at.is_(None))
+            .order_by(DELIVERIES.c.next_at, DELIVERIES.c.position)
+            .limit(limit)
+        )
+        found = [(_delivery(row), _event(row)) for row in self._connection.execute(statement)]
+        if found:
+            taken = [
+                and_(DELIVERIES.c.webhook_id == one.webhook_id, DELIVERIES.c.position == one.position)
+                for one, _ in found
+            ]
+            self._connection.execute(update(DELIVERIES).where(or_(*taken)).values(next_at=until))
+        return found
+
+    def keep_delivery(self, delivery: Delivery) -> None:
+        """What came of an attempt."""
+        key = (DELIVERIES.c.webhook_id == delivery.webhook_id, DELIVERIES.c.position == delivery.position)
+        self._connection.execute(
+            update(DELIVERIES)
+            .where(*key)
+            .values(
+                state=delivery.state,
+                attempts=delivery.attempts,
+                next_at=delivery.next_at,
+                last_at=delivery.last_at,
+                status=delivery.status,
+                detail=delivery.detail,
+            )
+        )
+
+    def deliveries(
+        self, *, webhook_id: str | None = None, state: str | None = None, before: int | None = None, limit: int = 100
+    ) -> list[tuple[Delivery, PlacedEvent]]:
+        """Newest first."""
+        statement = select(
+            DELIVERIES, EVENTS.c.event_id, EVENTS.c.account, EVENTS.c.kind, EVENTS.c.at, EVENTS.c.data
+        ).join(EVENTS, EVENTS.c.position == DELIVERIES.c.position)
+        if webhook_id is not None:
+            statement = statement.where(DELIVERIES.c.webhook_id == webhook_id)
+        if state is not None:
+            statement = statement.where(DELIVERIES.c.state == state)
+        if before is not None:
+            statement = statement.where(DELIVERIES.c.position < before)
+        statement = statement.order_by(DELIVERIES.c.position.desc(), DELIVERIES.c.webhook_id).limit(limit)
+        return [(_delivery(row), _event(row)) for row in self._connection.execute(statement)]
+
+    def retry(self, *, webhook_id: str, positions: Sequence[int] | None, now: int) -> int:
+        """Have deliveries that wait or were given up tried at once (None: all of them). Returns how many."""
+        statement = update(DELIVERIES).where(DELIVERIES.c.webhook_id == webhook_id, DELIVERIES.c.state != DELIVERED)
+        if positions is not None:
+            statement = statement.where(DELIVERIES.c.position.in_(positions))
+        return self._connection.execute(statement.values(state=WAITING, attempts=0, first_at=now, next_at=now)).rowcount
+
+    def count_deliveries(self) -> dict[str, int]:
+        """How many deliveries wait, and how many were given up."""
+        statement = (
+            select(DELIVERIES.c.state, func.count()).where(DELIVERIES.c.state != DELIVERED).group_by(DELIVERIES.c.state)
+        )
+        return {str(state): int(count) for state, count in self._connection.execute(statement)}
+
+
+def outbox_values(events: Sequence[Event]) -> dict[str, Any]:
+    """The one row of a unit of work."""
+    listed = [
+        {"kind": event.kind.value, "at": event.at, "account": event.account, "data": event.data} for event in events
+    ]
+    return {"events": json.dumps(listed, ensure_ascii=False)}
+
+
+def _event(row: Any) -> PlacedEvent:
+    return PlacedEvent(
+        position=row.position,
+        event_id=row.event_id,
+        account=row.account,
+        kind=row.kind,
+        at=row.at,
+        data=json.loads(row.data),
+    )
+
+
+def _webhook(row: Any) -> Webhook:
+    return Webhook(
+        webhook_id=row.webhook_id,
+        url=row.url,
+        secret=bytes(row.secret),
+        account=row.account,
+        kinds=tuple(json.loads(row.kinds)),
+        position=row.position,
+        created_at=row.created_at,
+        created_by=row.created_by,
+        stopped_at=row.stopped_at,
+        stopped_why=row.stopped_why,
+    )
+
+
+def _delivery(row: Any) -> Delivery:
+    return Delivery(
+        webhook_id=row.webhook_id,
+        position=row.position,
+        state=row.state,
+        attempts=row.attempts,
+        first_at=row.first_at,
+        next_at=row.next_at,
+        last_at=row.last_at,
+        status=row.status,
+        detail=row.detail,
+    )

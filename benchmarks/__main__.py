@@ -83,6 +83,7 @@ class Results:
         ]
         return {
             "at": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            "scale": float(os.environ.get("BENCH_SCALE", "1")),
             "cores": os.cpu_count(),
             "processor": model,
             "load_average": round(os.getloadavg()[1], 1),

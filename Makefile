@@ -56,11 +56,11 @@ demo: .venv/.base  ## the whole story with real processes, in a minute (KEEP=1 l
 
 .PHONY: test
 test: .venv/.dev  ## every test that needs nothing but Python
-	$(PYTEST) -m "not postgres and not softhsm and not chromium and not slow"
+	$(PYTEST) -m "not postgres and not softhsm and not chromium and not wapiti and not slow"
 
 .PHONY: check
 check: lint docs-check  ## the fast part: format, lint, types, contracts, quick tests, seeds
-	$(PYTEST) $(wildcard tests/unit tests/property tests/golden tests/simulation) -m "not postgres and not softhsm and not chromium and not slow"
+	$(PYTEST) $(wildcard tests/unit tests/property tests/golden tests/simulation) -m "not postgres and not softhsm and not chromium and not wapiti and not slow"
 	@$(MAKE) --no-print-directory simulate
 
 .PHONY: ci

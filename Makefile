@@ -14,7 +14,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 # Two workers: enough for two cores, and the memory of a small machine.
 PYTEST := $(BIN)/pytest -n $(or $(WORKERS),2)
-SEEDS ?= 300
+SEEDS ?= 200
 KEEP ?=
 
 
@@ -56,17 +56,30 @@ demo: .venv/.base  ## the whole story with real processes, in a minute (KEEP=1 l
 
 .PHONY: test
 test: .venv/.dev  ## every test that needs nothing but Python
-	$(PYTEST) -m "not postgres and not softhsm and not chromium and not slow"
+	$(PYTEST) -m "not postgres and not softhsm and not chromium and not wapiti and not slow"
 
 .PHONY: check
 check: lint docs-check  ## the fast part: format, lint, types, contracts, quick tests, seeds
-	$(PYTEST) $(wildcard tests/unit tests/property tests/golden) -m "not postgres and not softhsm and not chromium and not slow"
+	$(PYTEST) $(wildcard tests/unit tests/property tests/golden tests/simulation) -m "not postgres and not softhsm and not chromium and not wapiti and not slow"
 	@$(MAKE) --no-print-directory simulate
 
 .PHONY: ci
 ci: system-packages lint docs-check audit  ## everything, with PostgreSQL, Chromium and the audit of dependencies
-	@$(MAKE) --no-print-directory simulate
+	@$(MAKE) --no-print-directory simulate SEEDS=5000
+	@$(MAKE) --no-print-directory explore mutants
 	HYPOTHESIS_PROFILE=ci $(PYTEST)
+
+.PHONY: soak
+soak: .venv/.dev  ## simulate until stopped or until something is found, from a seed of its own each time (FIRST=0)
+	$(BIN)/tallystick simulate --soak --steps 300 --first $(or $(FIRST),$(shell date +%s))
+
+.PHONY: explore
+explore: .venv/.dev  ## every interleaving of small worlds (EXPLORE_SECONDS=20 of processor time for each)
+	$(BIN)/tallystick simulate --exhaustive --world all --max-seconds $(or $(EXPLORE_SECONDS),20)
+
+.PHONY: mutants
+mutants: .venv/.dev  ## seeded errors in the parties' code: simulation or exploration must find each of them
+	$(BIN)/python tools/mutants.py --workers $(or $(WORKERS),2)
 
 .PHONY: bench
 bench: .venv/.dev  ## how fast it is, beside limits measured in the same run (ROWS='B1 B3', BENCH_SCALE=0.05)

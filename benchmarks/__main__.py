@@ -45,12 +45,17 @@ def main() -> None:
         for name in chosen:
             Console(stderr=True).print(f"{name} ...")
             results.rows += ROWS[name](bench)
+            _save(results)  # each when it is there: the last ones take long
     show(results)
+
+
+def _save(results: Results) -> None:
     OUTPUT.mkdir(parents=True, exist_ok=True)
     path = OUTPUT / "results.json"
     old = json.loads(path.read_text("utf-8"))["rows"] if path.exists() else []
     new = [asdict(row) for row in results.rows]
-    kept = [row for row in old if row["name"] not in chosen]
+    measured = {row["name"] for row in new}
+    kept = [row for row in old if row["name"] not in measured]
     document = {"taken_on": results.taken_on, "rows": sorted(kept + new, key=lambda row: (row["name"], row["what"]))}
     path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8")
     write_page(OUTPUT, document)
@@ -78,6 +83,7 @@ class Results:
         ]
         return {
             "at": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            "scale": float(os.environ.get("BENCH_SCALE", "1")),
             "cores": os.cpu_count(),
             "processor": model,
             "load_average": round(os.getloadavg()[1], 1),

@@ -22,7 +22,7 @@ def write_page(directory: Path, document: dict[str, Any]) -> None:
         "",
         (
             f"Taken {taken['at']} on {taken['cores']} cores of {taken['processor']}, Python {taken['python']}, PostgreSQL "
-            f"{taken['postgresql']} with fsync on beside the load, load average {taken['load_average']}. Every limit was "
+            f"{taken['postgresql']} with fsync on beside the load, load average {taken['load_average']}, counts times {taken['scale']:g}. Every limit was "
             "measured in the same run as its figure, in turns; medians count. On a machine that does other work at the same "
             "time (a load average above the number of cores) figures are worse than they must be, and ratios to pgbench "
             "too: its 32 processes get a larger share of the cores than our two. What does not depend on that is the "

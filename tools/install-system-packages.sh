@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Installs what the tests marked `postgres`, `softhsm` and `chromium` need from Debian's packages, if it is not there already.
+# Installs what the tests marked `postgres`, `softhsm`, `chromium` and `wapiti` need from Debian's packages, if it is not there already.
 set -euo pipefail
 
 missing=()
 compgen -G "/usr/lib/softhsm/libsofthsm2.so" >/dev/null || compgen -G "/usr/lib/*/softhsm/libsofthsm2.so" >/dev/null || missing+=(softhsm2)
 compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)
 command -v chromium >/dev/null || command -v chromium-browser >/dev/null || missing+=(chromium)
+command -v wapiti >/dev/null || missing+=(wapiti)
 if [ ${#missing[@]} -eq 0 ]; then
-    echo "system packages: PostgreSQL, SoftHSM2 and Chromium are there"
+    echo "system packages: PostgreSQL, SoftHSM2, Chromium and wapiti are there"
     exit 0
 fi
 

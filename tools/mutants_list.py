@@ -83,8 +83,8 @@ MUTANTS = (
         name="digest-ignored",
         breaks="a repeated message is decided again (P4)",
         file=ISSUING,
-        old="        self.answers = dict(transaction.load_answers(digests))",
-        new="        self.answers = {}",
+        old="self.grant_digests = past.answers, past.sequences, past.grants",
+        new="self.grant_digests = {}, past.sequences, past.grants",
     ),
     Mutant(
         name="fork-not-detected",
@@ -212,8 +212,8 @@ MUTANTS = (
         name="signature-not-checked",
         breaks="altered envelopes are believed (P3)",
         file="protocol/envelope.py",
-        old='    except (JoseError, ValueError):\n        raise WireError(\n            "signature-wrong"',
-        new='    except (JoseError, ValueError):\n        return Verified(_TOKEN, compact=envelope.compact, typ=envelope.typ, payload=envelope.payload, key=key)\n        raise WireError(\n            "signature-wrong"',
+        old="    except (InvalidSignature, ValueError):  # ValueError: no point of the curve\n        raise",
+        new="    except (InvalidSignature, ValueError):\n        return Verified(_TOKEN, compact=envelope.compact, typ=envelope.typ, payload=envelope.payload, key=key)\n        raise",
     ),
     Mutant(
         name="sub-not-checked",
@@ -317,7 +317,7 @@ MUTANTS = (
     ),
     Mutant(
         name="reply-before-commit",
-        breaks="a reply leaves that no commit stands behind",
+        breaks="a reply leaves that no commit stands behind (a store that lies, for the contract of Store)",
         file=STORE,
         old="        self.tables = draft\n        self.journal += transaction.saved\n",
         new="        if self.fault is None and len(transaction.saved) and len(transaction.saved[0].messages) > 1:\n            return result\n        self.tables = draft\n        self.journal += transaction.saved\n",

@@ -29,7 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tallystick import __version__
 from tallystick.activation import accounts, bundles
 from tallystick.activation.batching import Batcher
-from tallystick.activation.bundles import ChunkReader
+from tallystick.activation.bundles import ChunkReader, ReadLine
 from tallystick.activation.files import FileError
 from tallystick.activation.metrics import Metrics
 from tallystick.activation.ports import Signer
@@ -44,7 +44,9 @@ from tallystick.protocol.tallyfile import BadLine, GoodLine, LineParser
 
 BODY_IDLE_SECONDS: Final = 60.0
 JSON_BYTES_MAX: Final = 64 * 1024
-EMPTY_BYTES_MAX: Final = 4 * 1024 * 1024  # of comments, blank lines, or one line without an end
+# Between two lines that say something; what has more is no tally file, and to look at it would keep others waiting.
+EMPTY_BYTES_MAX: Final = 512 * 1024 * 1024
+EMPTY_LINES_MAX: Final = 100_000
 SPOOL_MEMORY_BYTES: Final = 1024 * 1024
 PROBLEM_TYPE: Final = "application/problem+json"
 _INLINE_LINES_MAX: Final = 4  # so few are verified faster than handed to a thread
@@ -146,14 +148,23 @@ class _Exchange:
         self._results = 0
 
     async def run(self) -> Response:
+        """While a chunk is booked, the next one is read and verified; it is submitted when that one is durable."""
+        taking: asyncio.Task[None] | None = None
         try:
             _check_not_compressed(self._request)
             async for chunk in self._chunks():
-                await self._take(chunk)
+                lines = await self._read(chunk)
+                if taking is not None:
+                    await taking
+                taking = asyncio.create_task(self._take(lines))
+            if taking is not None:
+                await taking
             if not self._results:
                 raise WireError("no-messages", expected="a tally file with at least one message", seen="no line")
             self._write(b"]\n" if self._as_json else b"")
         except BaseException:
+            if taking is not None:
+                await asyncio.wait([taking])  # it writes to the spool
             self._spool.close()
             raise
         media_type = "application/json" if self._as_json else tallyfile.MEDIA_TYPE
@@ -161,14 +172,15 @@ class _Exchange:
 
     async def _chunks(self) -> AsyncIterator[list[GoodLine | BadLine]]:
         parser, reader = LineParser(), ChunkReader()
-        empty_bytes = 0
+        empty_bytes = empty_lines = 0
         async for piece in _pieces(self._request):
             empty_bytes += len(piece)
-            if empty_bytes > EMPTY_BYTES_MAX:
-                seen = f"{EMPTY_BYTES_MAX} bytes in a row without one"
+            empty_lines += piece.count(b"\n")
+            if empty_bytes > EMPTY_BYTES_MAX or empty_lines > EMPTY_LINES_MAX:
+                seen = f"{empty_lines} lines and {empty_bytes} bytes in a row without one"
                 raise WireError("not-text", expected="one envelope a line", seen=seen)
             for line in parser.feed(piece):
-                empty_bytes = 0
+                empty_bytes = empty_lines = 0
                 full = reader.add(line)
                 if full is not None:
                     yield full
@@ -178,12 +190,13 @@ class _Exchange:
         if rest:
             yield rest
 
-    async def _take(self, chunk: Sequence[GoodLine | BadLine]) -> None:
+    async def _read(self, chunk: Sequence[GoodLine | BadLine]) -> list[ReadLine]:
         keyset = self._desk.signer.keyset
         if len(chunk) <= _INLINE_LINES_MAX:
-            lines = bundles.read_lines(chunk, keyset)
-        else:
-            lines = await run_in_threadpool(bundles.read_lines, chunk, keyset)
+            return bundles.read_lines(chunk, keyset)
+        return await run_in_threadpool(bundles.read_lines, chunk, keyset)
+
+    async def _take(self, lines: Sequence[ReadLine]) -> None:
         batch = bundles.messages_of(lines)
         answers = await self._desk.batcher.submit_soon(batch) if batch else []
         results = bundles.results_of(lines, answers)

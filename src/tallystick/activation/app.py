@@ -174,6 +174,12 @@ def database_url(data: Path, database: str | None) -> str:
     return database or _database_url(data, load_settings(data))
 
 
+def sqlite_file(data: Path, database: str | None) -> Path | None:
+    """The SQLite file of a data directory; None where the database is elsewhere. Raises ``Error``."""
+    url = database or _database_url(data, load_settings(data))
+    return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
+
+
 def load_settings(data: Path) -> Settings:
     """The settings of a data directory, with those of the environment. Raises ``Error``."""
     return settings_.load_settings(data, os.environ)

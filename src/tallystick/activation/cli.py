@@ -13,7 +13,7 @@ from typing import Annotated, Final
 
 import typer
 
-from tallystick.activation.commands import console, devices, entitlements, keys, messages, remote, webhooks
+from tallystick.activation.commands import console, devices, entitlements, keys, messages, remote, upkeep, webhooks
 from tallystick.activation.commands.console import AsJson, Data, Database
 from tallystick.errors import Error
 
@@ -179,25 +179,6 @@ def verify(data: Data, database: Database = None, as_json: AsJson = False) -> No
             raise Error("ledger-wrong", expected="balances that follow from the ledger", seen=seen)
 
 
-@app.command(epilog="Example: tallystick activation restore --data DIR")
-def restore(data: Data, database: Database = None, as_json: AsJson = False) -> None:
-    """Announce that the data is an old backup: no line grows until field servers have told what they hold."""
-    from tallystick.activation.returns import announce_restore
-
-    with console.opened(data, database, as_json=as_json) as activation:
-        now = activation.now()
-        lines, field_servers = activation.transact(
-            lambda transaction: announce_restore(transaction, activation.signer, now=now)
-        )
-        if as_json:
-            console.print_json({"frozen_lines": lines, "field_servers": field_servers})
-        else:
-            console.say(f"{lines} lines are frozen; {field_servers} field servers are expected to tell what they hold.")
-            console.say(
-                "Next: let field servers speak (tallystick admin sync); then: tallystick activation lift-freeze --all"
-            )
-
-
 @app.command(
     epilog="Example: tallystick activation migrate --data DIR --database postgresql+psycopg://localhost/tallystick"
 )
@@ -295,6 +276,9 @@ app.command("declare-lost", epilog=f"{_EXAMPLE} declare-lost plant-room --reason
 app.command("release", epilog=f"{_EXAMPLE} release plant-room --data DIR")(devices.release)
 app.command("events", epilog=f"{_EXAMPLE} events --after 1200 --data DIR")(webhooks.events)
 app.command("enrol", epilog=f"{_EXAMPLE} enrol DEVICE_ID --account Harbour --data DIR")(devices.enrol)
+app.command("backup", epilog=f"{_EXAMPLE} backup -o backup.tar.gz --data DIR")(upkeep.backup)
+app.command("restore", epilog=f"{_EXAMPLE} restore --from backup.tar.gz --data NEW-DIR")(upkeep.restore)
+app.add_typer(upkeep.config_app, name="config")
 app.add_typer(catalog_app, name="catalog")
 app.add_typer(keys.keys_app, name="keys")
 app.add_typer(webhooks.webhooks_app, name="webhooks")

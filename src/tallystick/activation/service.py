@@ -213,7 +213,9 @@ def _chores(activation: Activation) -> list[Chore]:
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        return socket.create_server((host, port), family=_family(host, port), backlog=_BACKLOG)
+        listener = socket.create_server((host, port), family=_family(host, port), backlog=_BACKLOG)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what is accepted inherits it
+        return listener
     except (OSError, OverflowError, UnicodeError) as error:
         raise _taken(host, port, error) from error
 

@@ -271,6 +271,12 @@ def show_settings(document: Mapping[str, Any], environment: Mapping[str, str]) -
     ]
 
 
+def unknown_variables(environment: Mapping[str, str]) -> set[str]:
+    """Variables that look like settings of a section and are none: mistyped ones."""
+    sections = tuple(f"{ENVIRONMENT_PREFIX}{section.upper()}_" for section in _SECTIONS)
+    return {name for name in environment if name.startswith(sections)} - {entry.variable for entry in TABLE}
+
+
 def format_settings(settings: Settings) -> str:
     """``settings.toml`` as ``init`` writes it, for people to read and change."""
     policy = settings.policy

@@ -27,6 +27,7 @@ def reserve(family: socket.AddressFamily, host: str, port: int) -> socket.socket
     try:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what is accepted inherits it
         holder.bind((host, port))
     except BaseException:
         holder.close()

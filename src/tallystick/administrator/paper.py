@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from fpdf import FPDF
+from fpdf.enums import TableBordersLayout, VAlign
 from fpdf.fonts import FontFace
 
 from tallystick.administrator.sitereport import SiteReport, moment_text
@@ -65,7 +66,7 @@ def report_pdf(report: SiteReport) -> bytes:
             (
                 f"{record.name}\n{record.address}",
                 record.kind,
-                ", ".join(f"{one.quantity} x {one.product} ({one.line})" for one in record.report.licenses)
+                ", ".join(f"{one.quantity} x {one.product} ({one.line})" for one in record.report.licenses) or "none"
                 if record.report is not None
                 else "not seen yet",
                 moment_text(record.seen_at) or "never",
@@ -117,7 +118,15 @@ def _table(
         paper.cell(0, 6, "None.", new_x="LMARGIN", new_y="NEXT")
         return
     head = FontFace(emphasis="BOLD", fill_color=_SOFT)
-    with paper.table(col_widths=widths, headings_style=head, line_height=4.5, text_align="LEFT", padding=0.8) as table:
+    with paper.table(
+        borders_layout=TableBordersLayout.HORIZONTAL_LINES,
+        col_widths=widths,
+        headings_style=head,
+        line_height=4.5,
+        text_align="LEFT",
+        padding=0.8,
+        v_align=VAlign.T,
+    ) as table:
         for cells in (columns, *rows):
             row = table.row()
             for cell in cells:

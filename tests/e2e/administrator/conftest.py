@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Error as PlaywrightError
+from playwright.sync_api import sync_playwright
 
 from support.adminsite import site_at
 
@@ -23,11 +25,10 @@ PICTURES = Path(__file__).parents[3] / "docs" / "walkthroughs" / "pictures"
 
 @pytest.fixture(scope="module")
 def browser():
-    sync_api = pytest.importorskip("playwright.sync_api")
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
         pytest.fail("Chromium is not installed; make system-packages installs it")
-    with sync_api.sync_playwright() as playwright:
+    with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield chromium
         chromium.close()
@@ -77,7 +78,7 @@ class Person:
     def says(self, text, seconds=60):
         try:
             self.page.get_by_text(text).first.wait_for(timeout=seconds * 1000)
-        except Exception:
+        except PlaywrightError:
             pytest.fail(f"{self.page.url} does not say {text!r}, but: {self.page.locator('main').inner_text()[:2000]}")
 
     def carried(self):

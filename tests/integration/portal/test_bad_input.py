@@ -244,6 +244,7 @@ def test_every_page_has_its_headers(site, admin, bought):
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["referrer-policy"] == "no-referrer"
         assert headers["cache-control"] == "no-store"
+    assert admin.see("/").headers["strict-transport-security"] == "max-age=31536000"
 
 
 def test_a_page_that_there_is_not_is_a_page_and_an_api_path_a_problem(admin):

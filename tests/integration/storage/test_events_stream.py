@@ -322,3 +322,14 @@ def test_an_endpoint_that_cannot_be_is_refused(office, options, code):
     with pytest.raises(Error) as refused:
         add(office, **options)
     assert refused.value.code == code
+
+
+def test_places_are_given_in_small_units_so_that_messages_do_not_wait_long(office):
+    line = office.buy(3000)
+    for start in range(0, 1500, 300):
+        office.post(*(Device(f"d{number}").activate((line, 1)) for number in range(start, start + 300)))
+    counts = []
+    while count := office.store.transact(lambda tx: tx.events.place(random_bytes)):
+        counts.append(count)
+    assert counts == [1200, 1200, 600]
+    assert office.store.read(lambda tx: tx.events.last_position()) == 3000

@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -23,7 +24,8 @@ from tallystick.protocol.problems import WireError
 
 if TYPE_CHECKING:
     from tallystick.activation.app import Activation
-    from tallystick.activation.bundles import Result
+    from tallystick.activation.bundles import ReadLine, Result
+    from tallystick.activation.ports import Answer
 
 _PIECE_BYTES: Final = 256 * 1024
 _ROWS_MAX: Final = 500
@@ -103,14 +105,25 @@ def _replies(
         "Carry this file to where the messages came from, and import or deliver it there."
     )
     yield from format_file([keyset.compact], comment=comment)
-    for chunk in bundles.chunks(parse_chunks(_pieces(file, advance))):
-        lines = bundles.read_lines(chunk, keyset)
-        answers = activation.process(bundles.messages_of(lines))
-        results = bundles.results_of(lines, answers)
-        for result in results:
+    # While a chunk is booked, the next one is read and verified; it is booked when that one is durable.
+    waiting: tuple[list[ReadLine], Future[list[Answer]]] | None = None
+
+    def results() -> list[Result]:
+        if waiting is None:
+            return []
+        found = bundles.results_of(waiting[0], waiting[1].result())
+        for result in found:
             summary.add(result)
             write_row(result)
-        yield b"".join(bundles.tally_lines(results))
+        return found
+
+    with ThreadPoolExecutor(1) as booking:
+        for chunk in bundles.chunks(parse_chunks(_pieces(file, advance))):
+            lines = bundles.read_lines(chunk, keyset)
+            replies = bundles.tally_lines(results())
+            waiting = (lines, booking.submit(activation.process, bundles.messages_of(lines)))
+            yield b"".join(replies)
+        yield b"".join(bundles.tally_lines(results()))
     if not summary.total:
         raise WireError("no-messages", expected=f"at least one message in {file}", seen="none")
 

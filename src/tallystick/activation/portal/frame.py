@@ -106,7 +106,10 @@ class Page:
             )
             context["navigation"] = _navigation(context["open_returns"], self.visitor)
         text = self.desk.environment.get_template(f"own/{template}").render(**context | values)
-        return HTMLResponse(text, status_code=document["status"] if document else 200, headers=dict(PAGE_HEADERS))
+        headers = dict(PAGE_HEADERS)
+        if self.request.url.scheme == "https":
+            headers["Strict-Transport-Security"] = "max-age=31536000"
+        return HTMLResponse(text, status_code=document["status"] if document else 200, headers=headers)
 
     async def form(self) -> Form:
         """The form that was sent, checked. Raises ``Error`` (``form-stale``, ``body-too-large``)."""

@@ -20,6 +20,7 @@ from tallystick.activation.storage.dialects import KEYS_MAX, Dialect
 from tallystick.activation.storage.tables import DELIVERIES, EVENTS, MARKS, OUTBOX, TOLD, WEBHOOKS
 
 OUTBOX_ROWS_MAX: Final = 200
+PLACED_MAX: Final = 1000  # in one transaction, or what one row holds: on SQLite, messages wait for it
 PRUNED_MAX: Final = 5000
 WAITING: Final = "waiting"
 DELIVERED: Final = "delivered"
@@ -87,8 +88,12 @@ class EventTables:
         if not found:
             return 0
         position = self.mark(_POSITION) or 0
-        values = []
+        values: list[dict[str, Any]] = []
+        ids: list[int] = []
         for row in found:
+            if len(values) >= PLACED_MAX:
+                break
+            ids.append(row.id)
             for event in json.loads(row.events):
                 position += 1
                 values.append(
@@ -103,7 +108,6 @@ class EventTables:
                 )
         if values:
             self._connection.execute(insert(EVENTS), values)
-        ids = [row.id for row in found]
         for start in range(0, len(ids), KEYS_MAX):
             self._connection.execute(delete(OUTBOX).where(OUTBOX.c.id.in_(ids[start : start + KEYS_MAX])))
         self.set_mark(_POSITION, position)

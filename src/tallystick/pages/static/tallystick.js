@@ -33,14 +33,17 @@
   // Pages that watch something: fetched again while they are looked at.
   for (const part of document.querySelectorAll("[data-live]")) {
     const seconds = Number(part.dataset.live) || 10;
-    setInterval(async () => {
+    const timer = setInterval(async () => {
       if (document.hidden || part.contains(document.activeElement)) return;
       try {
         const response = await fetch(location.href, { headers: { "Tallystick-Live": "1" } });
         if (!response.ok || response.redirected) return;
         const page = new DOMParser().parseFromString(await response.text(), "text/html");
         const fresh = page.getElementById(part.id);
-        if (fresh && !fresh.dataset.live) { location.reload(); return; } // it has ended
+        if (fresh && !fresh.dataset.live) { // it has ended
+          clearInterval(timer);
+          if (part.dataset.quiet === undefined) { location.reload(); return; }
+        }
         if (fresh && fresh.innerHTML !== part.innerHTML) part.replaceChildren(...fresh.childNodes);
       } catch { /* the next try may go better */ }
     }, seconds * 1000);

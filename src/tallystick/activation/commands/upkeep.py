@@ -1,0 +1,117 @@
+"""Commands for those who run an activation server: settings, backup, restore."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tallystick.activation.commands import console
+from tallystick.activation.commands.console import AsJson, Data, Database
+
+config_app = typer.Typer(no_args_is_help=True, help="The settings, by file and environment: check, show.")
+
+
+@config_app.command(epilog="Example: tallystick activation config check --data DIR")
+def check(data: Data, as_json: AsJson = False) -> None:
+    """Look at every setting as serve would: file, environment, secrets in files, keys. Changes nothing."""
+    from tallystick.activation import settings as settings_
+    from tallystick.activation import signing
+
+    with console.told(as_json):
+        settings = settings_.load_settings(data, os.environ)
+        signer = signing.load_signer(data, settings.keys)
+        if signer.keyset.issuer != settings.issuer:
+            settings_.refuse("issuer", f"{signer.keyset.issuer}, as in the keyset", settings.issuer)
+        unknown = sorted(settings_.unknown_variables(os.environ))
+        if as_json:
+            console.print_json({"good": True, "issuer": settings.issuer, "unknown_variables": unknown})
+            return
+        console.say(f"The settings of {settings.issuer} are good; its signing key is at hand.")
+        for name in unknown:
+            console.say(f"{name} in the environment is no setting: is it mistyped?")
+
+
+@config_app.command(epilog="Example: tallystick activation config show --data DIR")
+def show(data: Data, as_json: AsJson = False) -> None:
+    """Every setting, its value and where it comes from. Secrets are not shown."""
+    from tallystick.activation import settings as settings_
+
+    with console.told(as_json):
+        found = settings_.show_settings(settings_.read_document(data), os.environ)
+        if as_json:
+            rows = [{"name": one.path, "value": one.value, "source": one.source, "help": one.help} for one in found]
+            console.print_json(rows)
+            return
+        shown = [(one.path, "" if one.value is None else one.value, one.source, one.help) for one in found]
+        console.print_table(("Setting", "Value", "From", "What it is"), shown, empty="No settings.")
+
+
+def backup(
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The backup to write, like a.tar.gz.")],
+    data: Data,
+    with_keys: Annotated[
+        bool, typer.Option("--with-keys", help="The signing key, too. Keep such a backup as safe as the key itself.")
+    ] = False,
+    database: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a consistent backup while the server serves. The root key is never part of it."""
+    from tallystick.activation import backups
+    from tallystick.activation.app import Activation, sqlite_file
+
+    with console.told(as_json):
+        made = backups.make_backup(
+            data, output, database=sqlite_file(data, database), with_keys=with_keys, now=Activation.now()
+        )
+        if as_json:
+            view = {"file": str(output), "issuer": made.issuer, "made_at": made.made_at}
+            console.print_json(view | {"database": made.has_database, "keys": made.has_keys})
+            return
+        console.say(f"{output}: a backup of {made.issuer}{', with its signing key' if made.has_keys else ''}.")
+        if not made.has_database:
+            console.say("The database is on PostgreSQL: back it up with PostgreSQL's tools (pg_dump, pgBackRest).")
+
+
+def restore(
+    data: Data,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FILE", help="A backup to put into a new directory; else the data is in place."),
+    ] = None,
+    database: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Announce that the data is an old backup: no line grows until field servers have told what they hold."""
+    from tallystick.activation import backups
+    from tallystick.activation.app import DATABASE_FILE, Activation
+    from tallystick.activation.returns import announce_restore
+
+    if source is not None:
+        with console.told(as_json):
+            done = backups.restore_backup(source, data, database=data / DATABASE_FILE, now=Activation.now())
+            _say_restored(done.frozen_lines, done.field_servers, as_json=as_json)
+            has_key = (data / "keys" / "signing.pem").exists()
+            if not as_json and not has_key:
+                console.say(f"The signing key is not in this backup: put it back to {data}/keys/signing.pem first.")
+            if not as_json and not done.backup.has_database:
+                console.say(
+                    "The database is on PostgreSQL: restore it there, then announce it: restore without --from."
+                )
+        return
+    with console.opened(data, database, as_json=as_json) as activation:
+        now = activation.now()
+        lines, field_servers = activation.transact(
+            lambda transaction: announce_restore(transaction, activation.signer, now=now)
+        )
+        _say_restored(lines, field_servers, as_json=as_json)
+
+
+def _say_restored(lines: int, field_servers: int, *, as_json: bool) -> None:
+    if as_json:
+        console.print_json({"frozen_lines": lines, "field_servers": field_servers})
+        return
+    console.say(f"{lines} lines are frozen; {field_servers} field servers are expected to tell what they hold.")
+    console.say("Next: let field servers speak (tallystick admin sync); then: tallystick activation lift-freeze --all")

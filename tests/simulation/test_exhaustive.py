@@ -12,9 +12,9 @@ from tallystick.protocol.envelope import digest_of, open_envelope
 from tallystick.protocol.messages import GRANT, parse_grant
 from tallystick.simulator import acts
 from tallystick.simulator.dice import Dice
+from tallystick.simulator.evidence import Violation
 from tallystick.simulator.exhaustive import WORLDS, explore
 from tallystick.simulator.halves import Bench
-from tallystick.simulator.invariants import Violation
 from tallystick.simulator.report import Progress
 from tallystick.simulator.store import MemoryStore
 from tallystick.simulator.workload import Plan

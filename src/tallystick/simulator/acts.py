@@ -14,9 +14,10 @@ from tallystick.fieldserver.state import Activate, ActivationWant, Refresh, Reli
 from tallystick.protocol import messages
 from tallystick.protocol.envelope import PrivateKey, encode_json, open_envelope, parse_json
 from tallystick.simulator.dice import Dice
+from tallystick.simulator.evidence import read_envelope
 from tallystick.simulator.faults import Fault
-from tallystick.simulator.invariants import read_envelope
 from tallystick.simulator.parties import DAY, FieldServerCopy, Issuer, seeded, state_row
+from tallystick.simulator.technician import make_goal, technician_of
 from tallystick.simulator.workload import Act, Step
 from tallystick.simulator.world import World
 
@@ -450,6 +451,17 @@ def _forge(world: World, step: Step, dice: Dice) -> str:
     return "nothing to forge"
 
 
+def _technician(world: World, step: Step, dice: Dice) -> str:
+    originals = [copy for copy in world.living if "-copy" not in copy.name]
+    if not originals:
+        return "nobody to work on"
+    copy = originals[step.who % len(originals)]
+    goal = make_goal(world, copy, dice)
+    report = technician_of(world).run(copy, goal, step)
+    said = "nothing" if report is None else f"{report.result}" + (f" ({report.code})" if report.code else "")
+    return f"the technician, {type(goal).__name__} on {copy.name}: {said}"
+
+
 def _with_signature_of(compact: str, other: str) -> str:
     """The claims of one envelope with the signature of another."""
     return other.rpartition(".")[0] + "." + compact.rpartition(".")[2]
@@ -528,4 +540,5 @@ _ACTS: Final[Mapping[Act, Callable[[World, Step, Dice], str]]] = {
     Act.CLOCK: _clock,
     Act.ROTATE: _rotate,
     Act.FORGE: _forge,
+    Act.TECHNICIAN: _technician,
 }

@@ -17,8 +17,8 @@ from typing import Final
 import typer
 
 from tallystick.errors import Error
+from tallystick.simulator.evidence import Violation
 from tallystick.simulator.halves import Bench, Half, SmallWorld
-from tallystick.simulator.invariants import Violation
 from tallystick.simulator.report import Progress
 from tallystick.simulator.speed import remember_signatures
 

@@ -39,7 +39,7 @@ from tallystick.fieldserver.state import (
 )
 from tallystick.protocol.envelope import PrivateKey, digest_of, open_envelope
 from tallystick.protocol.messages import Facts
-from tallystick.simulator.invariants import Violation, read_envelope
+from tallystick.simulator.evidence import Violation, read_envelope
 from tallystick.simulator.parties import KINDS, PRODUCTS, START, Issuer, seeded
 from tallystick.simulator.store import MemoryStore, Tables
 

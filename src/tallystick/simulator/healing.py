@@ -10,11 +10,14 @@ from __future__ import annotations
 from typing import Final
 
 from tallystick.activation.ports import Status
+from tallystick.administrator import goals
+from tallystick.administrator.goals import Sync
 from tallystick.fieldserver.state import Refresh, Return, ReturnWant
 from tallystick.simulator import acts
 from tallystick.simulator.dice import Dice
-from tallystick.simulator.invariants import Violation
+from tallystick.simulator.evidence import Violation
 from tallystick.simulator.parties import FieldServerCopy
+from tallystick.simulator.technician import Technician
 from tallystick.simulator.world import World
 
 ROUNDS_MAX: Final = 12
@@ -33,6 +36,7 @@ def heal(world: World) -> None:
     _stop_second_copies(world)
     _bury_the_dead(world)
     _settle_down(world)
+    _finish_workflows(world)
     world.auditor.check_rollbacks_named()
     world.auditor.check_agreement()
     world.verify()
@@ -122,6 +126,22 @@ def _settle_down(world: World) -> None:
     world.auditor.check()
 
 
+def _finish_workflows(world: World) -> None:
+    """Every operation of Device Administrator ends: nothing waits on the laptop, and it says so."""
+    if not isinstance(world.technician, Technician):
+        return
+    for copy in world.living:
+        if copy.name in world.technician.known:
+            report = world.technician.run(copy, Sync())
+            if report is None or not report.is_finished:
+                raise Violation("P2", f"the technician does not come to an end with {copy.name}: {report}")
+            up = world.technician.mailbag.outbound(copy.device.device_id)
+            down = world.technician.mailbag.inbound(copy.device.device_id)
+            if up or down:
+                raise Violation("P2", f"{len(up)} messages and {len(down)} replies of {copy.name} stay on the laptop")
+    world.auditor.check()
+
+
 def _give_everything_back(world: World) -> None:
     """The proof that nothing is lost: everything is returned, and all of it is available."""
     lines = {str(line.line_id): line for line in world.activation.lines}
@@ -129,6 +149,11 @@ def _give_everything_back(world: World) -> None:
         kept = {license_.line_id for license_ in copy.look().licenses}
         wants = tuple(ReturnWant(line_id=line, quantity=0) for line in sorted(kept) if lines[line].product.returnable)
         if not wants:
+            continue
+        if isinstance(world.technician, Technician) and copy.name in world.technician.known and len(wants) == len(kept):
+            report = world.technician.run(copy, goals.Return())
+            if report is None or not report.is_finished:
+                raise Violation("P2", f"the technician's return on {copy.name} does not end: {report}")
             continue
         world.ask(copy, Return(wants=wants))
         for _ in range(ROUNDS_MAX):

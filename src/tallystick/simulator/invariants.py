@@ -1,7 +1,7 @@
 """The auditor: an independent judge of the promises P1 to P7 (protocol, section 1).
 
 It shares no code with the parties. It is fed plain data (dictionaries, numbers, compact envelopes as text), takes
-envelopes apart by itself, checks signatures with ``cryptography`` alone, keeps its own double entry, and applies the
+envelopes apart by itself (``evidence``), checks signatures with ``cryptography`` alone, keeps its own double entry, and applies the
 reservation rule by brute force to all grants that were ever issued, without the forgetting that the parties do.
 What it must know beyond that is the ground truth of the faults: which copies were rolled back, cloned, declared lost,
 and when the activation server was restored.
@@ -14,14 +14,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Final
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from tallystick.simulator.evidence import Violation, check_signature, read_envelope, thumbprint
 
 Row = Mapping[str, Any]
 Position = tuple[int, int]  # an epoch, and the number of a grant in it; 0 is "none yet"
@@ -30,15 +27,6 @@ Position = tuple[int, int]  # an epoch, and the number of a grant in it; 0 is "n
 _NOT_HEARD: Final = frozenset({"superseded", "fork", "on-hold", "not-enrolled", "host-id-taken", "restored"})
 _ACCUSATIONS: Final = frozenset({"rollback", "fork", "epoch-behind"})
 _ACCOUNTS: Final = ("available", "held", "returning", "quarantined", "retired")
-
-
-class Violation(Exception):
-    """A promise is broken."""
-
-    def __init__(self, promise: str, what: str) -> None:
-        super().__init__(f"{promise}: {what}")
-        self.promise = promise
-        self.what = what
 
 
 @dataclass(slots=True)
@@ -96,6 +84,8 @@ class _Copy:
     rolled_back_at: int | None = None
     floor: tuple[int, int, int] = (0, 0, 0)  # epoch, grant and sequence when all of it was durable, the last time
     held: dict[str, int] = field(default_factory=dict)
+    outbox: dict[str, int] = field(default_factory=dict)  # digest and sequence, when it was durable, the last time
+    offered: int = 0  # the highest sequence to which a reply was delivered
 
 
 @dataclass(slots=True)
@@ -124,6 +114,7 @@ class Auditor:
         self.copies: dict[str, _Copy] = {}
         self.messages: dict[str, tuple[str, ...]] = {}  # digest -> reply
         self.signed: dict[str, str] = {}  # digest of a message -> device id that signed it
+        self.sequences: dict[str, int] = {}  # of every message that was let out, by digest
         self.incidents: dict[str, list[str]] = {}
         self.suspects: set[str] = set()
         self.declared: set[str] = set()
@@ -216,6 +207,8 @@ class Auditor:
 
     def _message(self, row: Row) -> str | None:
         """A message that was taken: whose it is, what its answer is, and what both prove. The code of a refusal."""
+        if row["compact"] is None:
+            raise Violation("P3", f"a message of {_short(row['device'])} was taken that nobody ever sent")
         header, claims, digest = read_envelope(row["compact"])
         check_signature(row["compact"], header["jwk"]["x"])
         if thumbprint(header["jwk"]["x"]) != claims["iss"] or claims["iss"] != row["device"]:
@@ -375,7 +368,11 @@ class Auditor:
             raise Violation("vault", f"{copy} went back from epoch, grant and sequence {before.floor}")
         before.epoch, before.number, before.sequence, before.held = row["epoch"], number, row["sequence"], held
         before.rolled_back_at = row["rolled_back_at"]
+        lost = [seq for digest, seq in before.outbox.items() if digest not in row["outbox"] and seq > before.offered]
+        if lost:
+            raise Violation("outbox", f"{copy} forgot messages {lost}, and no reply has come to them or to a later one")
         if row["is_durable"]:
+            before.outbox = dict(row["outbox"])
             before.floor = (row["epoch"], number, row["sequence"])
         if before.rolled_back_at is not None and before.device not in self.suspects:
             raise Violation("P7", f"{copy} believes that it was rolled back, and was not")
@@ -391,6 +388,7 @@ class Auditor:
         header, claims, digest = read_envelope(compact)
         check_signature(compact, header["jwk"]["x"])
         self.signed[digest] = claims["iss"]
+        self.sequences[digest] = claims["sequence"]
         if compact not in durable_outbox or claims["sequence"] > durable_sequence:
             raise Violation("vault", f"{copy} let message {claims['sequence']} out before it was durable")
         owed = self.owed.get(copy)
@@ -402,6 +400,11 @@ class Auditor:
             owed.has_caught_up = known is not None and claims["sequence"] > known.sequence
         elif owed.answered and owed.second is None:
             owed.second = digest
+
+    def offered(self, copy: str, request: str) -> None:
+        """A reply to the message with digest ``request`` is about to be delivered."""
+        known = self.copies[copy]
+        known.offered = max(known.offered, self.sequences.get(request, 0))
 
     def heard(self, copy: str, request: str) -> None:
         """A field server has taken a reply to the message with digest ``request``."""
@@ -552,35 +555,6 @@ class Auditor:
             raise Violation("P3", f"envelope {digest[:8]} is not signed by the activation server")
         check_signature(compact, key)
         return claims
-
-
-@lru_cache(maxsize=50_000)
-def read_envelope(compact: str) -> tuple[dict[str, Any], dict[str, Any], str]:
-    """Header, claims and digest of a compact envelope."""
-    header, payload, _ = compact.split(".")
-    digest = base64.urlsafe_b64encode(hashlib.sha256(compact.encode()).digest()).rstrip(b"=").decode()
-    return json.loads(_decode(header)), json.loads(_decode(payload)), digest
-
-
-@lru_cache(maxsize=1000)
-def thumbprint(key: str) -> str:
-    """RFC 7638, of an Ed25519 key."""
-    canonical = f'{{"crv":"Ed25519","kty":"OKP","x":"{key}"}}'
-    return base64.urlsafe_b64encode(hashlib.sha256(canonical.encode()).digest()).rstrip(b"=").decode()
-
-
-@lru_cache(maxsize=50_000)
-def check_signature(compact: str, key: str) -> None:
-    """Raises ``Violation`` unless ``key`` signed it. Remembered: the answer never changes."""
-    signed, _, signature = compact.rpartition(".")
-    try:
-        Ed25519PublicKey.from_public_bytes(_decode(key)).verify(_decode(signature), signed.encode())
-    except InvalidSignature:
-        raise Violation("P3", f"envelope {compact[-12:]} is not signed by the key that it names") from None
-
-
-def _decode(part: str) -> bytes:
-    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
 
 
 def _short(device: str | None) -> str:

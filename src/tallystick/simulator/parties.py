@@ -271,6 +271,7 @@ def state_row(copy: FieldServerCopy, state: State) -> dict[str, Any]:
         "sequence": state.sequence,
         "grant": None if state.applied is None else state.applied.compact,
         "rolled_back_at": state.rolled_back_at,
+        "outbox": {str(waiting.digest): waiting.sequence for waiting in state.outbox},
         "is_durable": copy.disk.cached == copy.disk.durable,
     }
 
@@ -330,7 +331,7 @@ def _add_rows(rows: dict[str, list[dict[str, Any]]], change: Changes, compacts: 
         rows["messages"].append(
             {
                 "device": str(message.device_id),
-                "compact": compacts[message.digest],
+                "compact": compacts.get(message.digest),
                 "reply": [str(reply) for reply in message.answer.reply],
             }
         )

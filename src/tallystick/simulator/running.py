@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from tallystick.simulator import acts, healing
-from tallystick.simulator.invariants import Violation
+from tallystick.simulator.evidence import Violation
 from tallystick.simulator.speed import remember_signatures
 from tallystick.simulator.workload import Plan, Step, make_plan
 from tallystick.simulator.world import World, make_world

@@ -42,6 +42,7 @@ class Act(StrEnum):
     CLOCK = "clock"  # a clock jumps
     ROTATE = "rotate"  # a new signing key
     FORGE = "forge"  # a stranger signs something
+    TECHNICIAN = "technician"  # Device Administrator works on a field server
 
 
 USUAL: Final = {
@@ -105,6 +106,10 @@ def make_plan(seed: int, *, steps: int, field_servers: int | None = None) -> Pla
     for per_mille, group in RARE:
         if dice.chance(per_mille):
             weights |= {act: weights.get(act, 0) + weight * dice.between(1, 3) for act, weight in group.items()}
+    # Drawn apart, so that worlds without a technician are what they were before there was one.
+    apart = Dice("technician", seed)
+    if apart.chance(400):
+        weights[Act.TECHNICIAN] = apart.between(5, 60)
     kinds = tuple(
         fault for fault in (*DISK_FAULTS, *STORE_FAULTS, *CARRIAGE_FAULTS, Fault.COURIER_DIES) if dice.chance(600)
     )

@@ -21,8 +21,9 @@ from tallystick.protocol.envelope import digest_of
 from tallystick.protocol.problems import PROBLEMS
 from tallystick.protocol.tallyfile import GoodLine
 from tallystick.simulator.dice import Dice
+from tallystick.simulator.evidence import Violation, read_envelope
 from tallystick.simulator.faults import DISK_FAULTS, STORE_FAULTS, Crash, Fault, damage
-from tallystick.simulator.invariants import Auditor, Violation, read_envelope
+from tallystick.simulator.invariants import Auditor
 from tallystick.simulator.parties import (
     ActivationServer,
     FieldServerCopy,
@@ -61,6 +62,8 @@ class World:
     compacts: dict[str, str] = field(default_factory=dict)  # every message that left a field server, by digest
     backups: list[Backup] = field(default_factory=list)
     restored_at: int = 0  # by the activation server's clock
+    technician: object = None  # see ``technician``, which knows this module
+    refusal: Error | None = None  # of the last step of a field server
     log: list[str] = field(default_factory=list)
     struck: Counter[str] = field(default_factory=Counter)
     done: Counter[str] = field(default_factory=Counter)
@@ -91,6 +94,7 @@ class World:
         if step and step.fault in DISK_FAULTS:
             copy.disk.arm(step.fault, calls=step.call, dice=dice)
         result = None
+        self.refusal = None
         try:
             result = work()
         except Crash:
@@ -100,6 +104,7 @@ class World:
             self.log.append(f"  {copy.name} dies at a disk call ({copy.disk.struck})")
         except Error as error:
             self.auditor.refused(error.code)
+            self.refusal = error
             self.log.append(f"  {copy.name} refuses: {error.code}")
         struck = copy.disk.disarm()
         if struck:
@@ -144,6 +149,9 @@ class World:
     def hand_over(self, copy: FieldServerCopy, data: bytes, step: Step | None = None) -> Delivery | None:
         """A tally file reaches a field server."""
         lines = list(tallyfile.parse_chunks([data]))
+        for good in lines:
+            if isinstance(good, GoodLine):
+                self.auditor.offered(copy.name, _request_of(good.envelope.compact))
         delivery = self.at_field_server(copy, lambda: copy.agent.deliver(lines), step)
         if delivery is None:
             return None
@@ -157,9 +165,7 @@ class World:
     def _tell_heard(self, copy: FieldServerCopy, compacts: Sequence[str], taken: Collection[str | None]) -> None:
         for compact in compacts:
             if digest_of(compact) in taken:
-                request = read_envelope(compact)[1].get("request")
-                if request:
-                    self.auditor.heard(copy.name, request)
+                self.auditor.heard(copy.name, _request_of(compact))
 
     # The activation server
 
@@ -243,6 +249,14 @@ class World:
     def living(self) -> list[FieldServerCopy]:
         """The copies that are alive."""
         return [copy for copy in self.copies if copy.alive]
+
+
+def _request_of(compact: str) -> str:
+    """Which message a reply says that it answers; nothing where it says nothing that can be read."""
+    try:
+        return str(read_envelope(compact)[1].get("request"))
+    except ValueError:
+        return ""
 
 
 def make_world(plan: Plan) -> World:

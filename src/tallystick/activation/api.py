@@ -29,7 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tallystick import __version__
 from tallystick.activation import accounts, bundles
 from tallystick.activation.batching import Batcher
-from tallystick.activation.bundles import ChunkReader, ReadLine
+from tallystick.activation.bundles import ChunkReader, ReadLine, Result
 from tallystick.activation.files import FileError
 from tallystick.activation.metrics import Metrics
 from tallystick.activation.ports import Signer
@@ -67,6 +67,12 @@ class Desk:
     batcher: Batcher
     clock: Callable[[], int]
     metrics: Metrics | None = None
+
+    def count(self, results: Sequence[Result]) -> None:
+        """What became of messages, for monitoring."""
+        if self.metrics is not None:
+            for result in results:
+                self.metrics.count_message(result.answer.outcome.value, result.answer.code)
 
 
 class Lookup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -200,9 +206,7 @@ class _Exchange:
         batch = bundles.messages_of(lines)
         answers = await self._desk.batcher.submit_soon(batch) if batch else []
         results = bundles.results_of(lines, answers)
-        if self._desk.metrics is not None:
-            for result in results:
-                self._desk.metrics.count_message(result.answer.outcome.value, result.answer.code)
+        self._desk.count(results)
         if self._as_json:
             for result in results:
                 self._write((b"," if self._results else b"[") + bundles.json_row(result))
@@ -243,7 +247,9 @@ class _ShortExchange:
             lines = bundles.read_lines(chunk, self._desk.signer.keyset)
             batch = bundles.messages_of(lines)
             answers = await self._desk.batcher.submit_soon(batch) if batch else []
-            reply = b"".join(bundles.tally_lines(bundles.results_of(lines, answers)))
+            results = bundles.results_of(lines, answers)
+            self._desk.count(results)
+            reply = b"".join(bundles.tally_lines(results))
         except ClientDisconnect:
             return  # nobody reads it; what was taken is durable
         except Error as error:

@@ -30,7 +30,7 @@ class Books:
         self.url = url or f"sqlite:///file:{directory / 'tallystick.sqlite'}?mode=ro&uri=true"
 
     def rows(self) -> dict[str, list[dict[str, Any]]]:
-        """All tables, at one instant."""
+        """All tables, at one instant, but for those in which a task of the server puts events in their place."""
         engine = create_engine(self.url)
         try:
             with engine.connect() as connection:
@@ -39,6 +39,7 @@ class Books:
                 return {
                     table.name: [dict(row._mapping) for row in connection.execute(select(table))]
                     for table in tables.METADATA.sorted_tables
+                    if table.name not in {"outbox", "events", "marks", "deliveries"}
                 }
         finally:
             engine.dispose()
@@ -54,6 +55,7 @@ def state_row(server: FieldServer) -> dict[str, Any]:
         "grant": None if state.applied is None else state.applied.compact,
         "rolled_back_at": state.rolled_back_at,
         "is_durable": True,  # a process that is killed takes no page of the system's cache with it
+        "outbox": {str(waiting.digest): waiting.sequence for waiting in state.outbox},
         "waiting": len(state.outbox),
         "number": 0 if state.applied is None else state.applied.number,
     }

@@ -57,7 +57,7 @@ def hunt(mutant: Mutant) -> Verdict:
         shutil.copytree(SOURCE, package, ignore=shutil.ignore_patterns("__pycache__"))
         apply(mutant, package)
         done = subprocess.run(
-            [sys.executable, str(Path(__file__)), "--hunt", mutant.world or ""],
+            [sys.executable, str(Path(__file__)), "--hunt", mutant.world or "", mutant.often or ""],
             env={**os.environ, "PYTHONPATH": directory, "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
             text=True,
@@ -70,11 +70,12 @@ def hunt(mutant: Mutant) -> Verdict:
     return Verdict(mutant=mutant, found_by=said["found_by"], what=said["what"], seconds=time.monotonic() - started)
 
 
-def hunt_here(world: str) -> None:
+def hunt_here(world: str, often: str) -> None:
     """In the subprocess: the package on the path has the error in it. Prints what was found."""
     from tallystick.simulator import running  # noqa: PLC0415 - the mutated copy
     from tallystick.simulator.exhaustive import WORLDS, explore  # noqa: PLC0415
     from tallystick.simulator.report import Progress  # noqa: PLC0415
+    from tallystick.simulator.workload import Act  # noqa: PLC0415
 
     if Path(running.__file__).is_relative_to(SOURCE):
         raise SystemExit("the mutated copy is not on the path")
@@ -90,7 +91,7 @@ def hunt_here(world: str) -> None:
         explore_world(world, 1_000_000)
     started = time.process_time()
     for seed in range(SEEDS if found_by is None else 0):
-        failure = running.run_seed(seed, steps=STEPS).failure
+        failure = running.run_seed(seed, steps=STEPS, often=Act(often) if often else None).failure
         if failure is not None:
             found_by, what = f"seed {seed}", f"{failure.promise}: {failure.what}"
             break
@@ -107,10 +108,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", action="append", metavar="NAME")
-    parser.add_argument("--hunt", metavar="WORLD", help=argparse.SUPPRESS)
+    parser.add_argument("--hunt", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.hunt is not None:
-        hunt_here(arguments.hunt)
+        hunt_here(*arguments.hunt)
         return 0
     chosen = [mutant for mutant in MUTANTS if not arguments.only or mutant.name in arguments.only]
     started = time.monotonic()

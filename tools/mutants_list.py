@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mutant:
-    """One error: ``old`` is replaced by ``new`` in ``file``, once. ``world``: explored before seeds are run."""
+    """One error: ``old`` is replaced by ``new`` in ``file``, once. ``world``: explored before seeds are run;
+    ``often``: an act that comes often in the seeds.
+    """
 
     name: str
     breaks: str
@@ -15,6 +17,7 @@ class Mutant:
     old: str
     new: str
     world: str | None = None
+    often: str | None = None
 
 
 ISSUING = "activation/issuing.py"
@@ -311,6 +314,7 @@ MUTANTS = (
     Mutant(
         name="torn-slot-believed",
         breaks="a slot is read without its checksum",
+        often="rot",
         file=VAULT,
         old='not hmac.compare_digest(mac, hmac.digest(self._key, data[:end], "sha256"))',
         new="len(mac) != _MAC_BYTES",
@@ -347,7 +351,7 @@ MUTANTS = (
     Mutant(
         name="adoption-forgets-the-fence",
         breaks="a fence on its way is not reserved when an older grant is adopted",
-        world="restored",
+        often="restore",
         file=ISSUING,
         old="            outstanding=(adopted, *newer),",
         new="            outstanding=(adopted,),",

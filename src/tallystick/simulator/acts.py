@@ -10,13 +10,15 @@ from tallystick.activation import returns
 from tallystick.activation.ports import Answer, Outcome, Status
 from tallystick.domain.ids import DeviceId, LineId
 from tallystick.domain.rules import Want
+from tallystick.errors import Error
 from tallystick.fieldserver.state import Activate, ActivationWant, Refresh, Relinquish, Return, ReturnWant, Wish
+from tallystick.fieldserver.vault import SLOTS
 from tallystick.protocol import messages
 from tallystick.protocol.envelope import PrivateKey, encode_json, open_envelope, parse_json
 from tallystick.simulator.dice import Dice
 from tallystick.simulator.evidence import read_envelope
 from tallystick.simulator.faults import Fault
-from tallystick.simulator.parties import DAY, FieldServerCopy, Issuer, seeded, state_row
+from tallystick.simulator.parties import DAY, FieldServerCopy, Issuer, seeded, state_bytes, state_row
 from tallystick.simulator.technician import make_goal, technician_of
 from tallystick.simulator.workload import Act, Step
 from tallystick.simulator.world import World
@@ -204,6 +206,31 @@ def put_back(world: World, copy: FieldServerCopy, snapshot: Mapping[str, bytes])
     copy.boot()
     if copy.look() != before:
         world.auditor.rolled_back(copy.name, state_row(copy, copy.look()))
+
+
+def _rot(world: World, step: Step, dice: Dice) -> str:
+    """A bit flips at rest. The other slot stands in; where the newest one is hit, that is a rollback by one save."""
+    copy = choose(world, step)
+    if copy is None or copy.disk.cached != copy.disk.durable:
+        return "nothing rots"
+    newest = copy.look()
+    name = dice.pick(SLOTS)
+    data = bytearray(copy.disk.durable[name])
+    copy.disk.durable[name] = copy.disk.cached[name] = b""
+    try:
+        alone = FieldServerCopy.look_at(copy.disk.durable, copy.device)
+    except Error:  # the other slot was never written: nothing could stand in
+        alone = None
+    place = dice.below(max(1, len(bytes(data).rstrip(b"\0"))))
+    data[place] ^= 1 << dice.below(8) if alone is not None else 0
+    copy.disk.durable[name] = copy.disk.cached[name] = bytes(data)
+    copy.boot()
+    found = copy.look()
+    allowed = [newest] if alone is None else [newest, alone]
+    world.auditor.vault(copy.name, found=state_bytes(found), allowed=[state_bytes(state) for state in allowed])
+    if found != newest:
+        world.auditor.rolled_back(copy.name, state_row(copy, found))
+    return f"a bit of {name} of {copy.name} flips"
 
 
 def _clone(world: World, step: Step, _dice: Dice) -> str:
@@ -540,5 +567,6 @@ _ACTS: Final[Mapping[Act, Callable[[World, Step, Dice], str]]] = {
     Act.CLOCK: _clock,
     Act.ROTATE: _rotate,
     Act.FORGE: _forge,
+    Act.ROT: _rot,
     Act.TECHNICIAN: _technician,
 }

@@ -21,6 +21,7 @@ from tallystick.simulator.technician import Technician
 from tallystick.simulator.world import World
 
 ROUNDS_MAX: Final = 12
+TRIES_MAX: Final = 3
 
 
 def heal(world: World) -> None:
@@ -132,7 +133,11 @@ def _finish_workflows(world: World) -> None:
         return
     for copy in world.living:
         if copy.name in world.technician.known:
-            report = world.technician.run(copy, Sync())
+            report = None
+            for _ in range(TRIES_MAX):  # an old refusal is told once
+                report = world.technician.run(copy, Sync())
+                if report is not None and report.is_finished:
+                    break
             if report is None or not report.is_finished:
                 raise Violation("P2", f"the technician does not come to an end with {copy.name}: {report}")
             up = world.technician.mailbag.outbound(copy.device.device_id)

@@ -219,7 +219,12 @@ class FieldServerCopy:
 
     def durable(self) -> State:
         """The state that a load would give after a power cut that takes everything unsynced."""
-        return Vault(SeededDisk(self.disk.durable), self.device.key.seed()).peek()
+        return self.look_at(self.disk.durable, self.device)
+
+    @staticmethod
+    def look_at(slots: dict[str, bytes], device: Device) -> State:
+        """The state that a load of these slots would give."""
+        return Vault(SeededDisk(slots), device.key.seed()).peek()
 
     def rename_host(self, host_id: str) -> None:
         """Its host id changes, as after a change of hardware."""

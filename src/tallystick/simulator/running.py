@@ -13,7 +13,7 @@ from typing import Final
 from tallystick.simulator import acts, healing
 from tallystick.simulator.evidence import Violation
 from tallystick.simulator.speed import remember_signatures
-from tallystick.simulator.workload import Plan, Step, make_plan
+from tallystick.simulator.workload import Act, Plan, Step, make_plan
 from tallystick.simulator.world import World, make_world
 
 SHRINKS_MAX: Final = 600
@@ -72,9 +72,9 @@ def run_plan(plan: Plan) -> Result:
     )
 
 
-def run_seed(seed: int, *, steps: int, field_servers: int | None = None) -> Result:
+def run_seed(seed: int, *, steps: int, field_servers: int | None = None, often: Act | None = None) -> Result:
     """The run of a seed."""
-    return run_plan(make_plan(seed, steps=steps, field_servers=field_servers))
+    return run_plan(make_plan(seed, steps=steps, field_servers=field_servers, often=often))
 
 
 def run_seeds(

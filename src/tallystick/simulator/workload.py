@@ -42,6 +42,7 @@ class Act(StrEnum):
     CLOCK = "clock"  # a clock jumps
     ROTATE = "rotate"  # a new signing key
     FORGE = "forge"  # a stranger signs something
+    ROT = "rot"  # a bit of a field server's disk flips
     TECHNICIAN = "technician"  # Device Administrator works on a field server
 
 
@@ -94,8 +95,8 @@ class Plan:
     steps: tuple[Step, ...]
 
 
-def make_plan(seed: int, *, steps: int, field_servers: int | None = None) -> Plan:
-    """The plan of a seed."""
+def make_plan(seed: int, *, steps: int, field_servers: int | None = None, often: Act | None = None) -> Plan:
+    """The plan of a seed. ``often``: an act whose group comes in any case, and three times as much."""
     dice = Dice("plan", seed)
     count = field_servers or dice.weighted({1: 2, 2: 4, 3: 4, 4: 1})
     lines = tuple(
@@ -104,12 +105,15 @@ def make_plan(seed: int, *, steps: int, field_servers: int | None = None) -> Pla
     )
     weights = {act: weight * dice.between(1, 4) for act, weight in USUAL.items()}
     for per_mille, group in RARE:
-        if dice.chance(per_mille):
+        if dice.chance(per_mille) or often in group:
             weights |= {act: weights.get(act, 0) + weight * dice.between(1, 3) for act, weight in group.items()}
-    # Drawn apart, so that worlds without a technician are what they were before there was one.
-    apart = Dice("technician", seed)
-    if apart.chance(400):
-        weights[Act.TECHNICIAN] = apart.between(5, 60)
+        if often in group:
+            weights |= {act: weights[act] * 3 for act in group}
+    # Drawn apart, so that worlds without them are what they were before there was any.
+    for act, per_mille, most in ((Act.TECHNICIAN, 400, 60), (Act.ROT, 150, 12)):
+        apart = Dice(act.value, seed)
+        if apart.chance(per_mille) or often is act:
+            weights[act] = apart.between(5, most)
     kinds = tuple(
         fault for fault in (*DISK_FAULTS, *STORE_FAULTS, *CARRIAGE_FAULTS, Fault.COURIER_DIES) if dice.chance(600)
     )

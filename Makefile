@@ -67,7 +67,11 @@ check: lint docs-check  ## the fast part: format, lint, types, contracts, quick 
 ci: system-packages lint docs-check audit  ## everything, with PostgreSQL, Chromium and the audit of dependencies
 	@$(MAKE) --no-print-directory simulate SEEDS=5000
 	@$(MAKE) --no-print-directory explore mutants
-	HYPOTHESIS_PROFILE=ci $(PYTEST)
+	HYPOTHESIS_PROFILE=ci $(PYTEST) -m "not slow"
+
+.PHONY: slow
+slow: .venv/.dev system-packages  ## what takes long: a hundred field servers under kill -9, gigabytes at every entrance
+	$(PYTEST) -m slow
 
 .PHONY: soak
 soak: .venv/.dev  ## simulate until stopped or until something is found, from a seed of its own each time (FIRST=0)

@@ -443,7 +443,7 @@ def _rotate(world: World, _step: Step, dice: Dice) -> str:
 def _forge(world: World, step: Step, dice: Dice) -> str:
     """A stranger who can read and write everything that is carried, but signs with keys of his own."""
     copy = choose(world, step)
-    if copy is None:
+    if copy is None or copy.look().keyset is None:  # who has no root yet takes one from its administrator only
         return "nobody to cheat"
     stranger = Issuer("stranger", issuer=dice.pick((world.activation.signer.issuer, "Somebody Else")))
     for _ in range(dice.below(4)):

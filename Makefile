@@ -65,7 +65,7 @@ check: lint docs-check  ## the fast part: format, lint, types, contracts, quick 
 
 .PHONY: ci
 ci: system-packages lint docs-check audit  ## everything, with PostgreSQL, Chromium and the audit of dependencies
-	@$(MAKE) --no-print-directory simulate SEEDS=1000
+	@$(MAKE) --no-print-directory simulate SEEDS=5000
 	@$(MAKE) --no-print-directory explore mutants
 	HYPOTHESIS_PROFILE=ci $(PYTEST) -m "not slow"
 

@@ -322,6 +322,22 @@ def test_a_message_that_is_decided_after_a_later_one(granted):
         granted.committed(late)
 
 
+def test_a_rollback_that_was_caught_up_with_before_anybody_answered_owes_no_name_without_reuse(granted):
+    """Found by a soak: enough messages had been written again when the first reply came, so nothing was ahead."""
+    granted.committed({"field_servers": [server_row(sequence=3)]})
+    granted.rolled_back("fs", state(GRANTED))
+    first, second = message(2), message(4)
+    granted.spoken("fs", first, durable_outbox=[first], durable_sequence=3)
+    granted.field_server("fs", state(GRANTED, sequence=3))
+    reply = A.sign("tally-credit+jwt", {"sub": F.id, "request": read_envelope(first)[2], "credits": []})
+    granted.committed({"messages": [{"device": F.id, "compact": first, "reply": [reply]}]})
+    granted.offered("fs", read_envelope(first)[2], seen=3)
+    granted.heard("fs", read_envelope(first)[2])
+    granted.spoken("fs", second, durable_outbox=[second], durable_sequence=4)
+    reply = A.sign("tally-credit+jwt", {"sub": F.id, "request": read_envelope(second)[2], "credits": []})
+    granted.committed({"messages": [{"device": F.id, "compact": second, "reply": [reply]}]})
+
+
 def test_clones_that_nobody_named(granted):
     granted.cloned("fs")
     with complains("P7"):

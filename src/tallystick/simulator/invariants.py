@@ -97,7 +97,7 @@ class _Owed:
     first: str | None = None
     answered: bool = False
     second: str | None = None
-    has_caught_up: bool = False  # it first spoke with a sequence that nobody had heard: without reuse, nothing shows
+    has_caught_up: bool = False  # its sequence is one that nobody had heard: without reuse, nothing shows
     is_reuse: bool = False  # it held more than was kept for it: then the activation server must know
 
 
@@ -401,10 +401,13 @@ class Auditor:
         elif owed.answered and owed.second is None:
             owed.second = digest
 
-    def offered(self, copy: str, request: str) -> None:
-        """A reply to the message with digest ``request`` is about to be delivered."""
+    def offered(self, copy: str, request: str, *, seen: int) -> None:
+        """A reply to the message with digest ``request`` is about to be delivered; ``seen`` is what it says of us."""
         known = self.copies[copy]
         known.offered = max(known.offered, self.sequences.get(request, 0))
+        owed = self.owed.get(copy)
+        if owed is not None and owed.first == request and seen <= known.sequence:
+            owed.has_caught_up = True
 
     def heard(self, copy: str, request: str) -> None:
         """A field server has taken a reply to the message with digest ``request``."""

@@ -91,12 +91,15 @@ class Sum:
 
 
 def gather(results: Iterable[Result], progress: Progress, *, total: int | None) -> Sum:
-    """Add up results as they come."""
+    """Add up results as they come, until they end or somebody interrupts."""
     summed = Sum()
-    for result in results:
-        summed.add(result)
-        of = f" of {total}" if total else ""
-        progress.tell(f"{summed.seeds}{of} seeds, {len(summed.failures)} failed, {summed.seconds:.0f} s")
+    try:
+        for result in results:
+            summed.add(result)
+            of = f" of {total}" if total else ""
+            progress.tell(f"{summed.seeds}{of} seeds, {len(summed.failures)} failed, {summed.seconds:.0f} s")
+    except KeyboardInterrupt:
+        progress.tell("interrupted")
     progress.end()
     return summed
 

@@ -151,7 +151,8 @@ class World:
         lines = list(tallyfile.parse_chunks([data]))
         for good in lines:
             if isinstance(good, GoodLine):
-                self.auditor.offered(copy.name, _request_of(good.envelope.compact))
+                request, seen = _request_of(good.envelope.compact)
+                self.auditor.offered(copy.name, request, seen=seen)
         delivery = self.at_field_server(copy, lambda: copy.agent.deliver(lines), step)
         if delivery is None:
             return None
@@ -165,7 +166,7 @@ class World:
     def _tell_heard(self, copy: FieldServerCopy, compacts: Sequence[str], taken: Collection[str | None]) -> None:
         for compact in compacts:
             if digest_of(compact) in taken:
-                self.auditor.heard(copy.name, _request_of(compact))
+                self.auditor.heard(copy.name, _request_of(compact)[0])
 
     # The activation server
 
@@ -251,12 +252,13 @@ class World:
         return [copy for copy in self.copies if copy.alive]
 
 
-def _request_of(compact: str) -> str:
-    """Which message a reply says that it answers; nothing where it says nothing that can be read."""
+def _request_of(compact: str) -> tuple[str, int]:
+    """Which message a reply says that it answers, and ``seen``; nothing where it says nothing that can be read."""
     try:
-        return str(read_envelope(compact)[1].get("request"))
-    except ValueError:
-        return ""
+        claims = read_envelope(compact)[1]
+        return str(claims.get("request")), int(claims.get("seen", 0))
+    except (ValueError, TypeError):
+        return "", 0
 
 
 def make_world(plan: Plan) -> World:

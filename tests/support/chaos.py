@@ -94,6 +94,8 @@ class Chaos:
             place = self.directory / "field-servers" / ("small" if is_small else "")
             options = ("--activation", self.tap.url) if number % 3 == 0 else ()
             server = FieldServer(place / f"fs-{number:03}", *options)
+            # The hand on the clock is ours: it must move when that disk is full, too.
+            server.clock = self.directory / "field-servers" / f"fs-{number:03}.clock"
             server.make(KINDS[number % 3 if number % 2 else 0])
             self.field_servers.append(server)
         bought = self.activation.buy(

@@ -19,7 +19,7 @@ from typing import Final
 from tallystick.errors import Error
 
 FILE_NAME: Final = "administrator.sqlite3"
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 _WAIT_SECONDS: Final = 30.0
 _WAL_ATTEMPTS: Final = 100
 _WAL_PAUSE_SECONDS: Final = 0.05
@@ -67,6 +67,12 @@ CREATE TABLE operations (
 CREATE TABLE visits (
   operation INTEGER NOT NULL REFERENCES operations ON DELETE CASCADE, place INTEGER NOT NULL, device_id TEXT NOT NULL,
   name TEXT NOT NULL, goal BLOB NOT NULL, report BLOB, PRIMARY KEY (operation, device_id)
+) STRICT;
+""",
+    3: """
+CREATE TABLE frames (
+  transfer TEXT NOT NULL, number INTEGER NOT NULL, count INTEGER NOT NULL, piece BLOB NOT NULL, read_at INTEGER NOT NULL,
+  PRIMARY KEY (transfer, number)
 ) STRICT;
 """,
 }

@@ -78,7 +78,7 @@ def add_portal(site: FastAPI, office: Office) -> None:
     async def nowhere(page: Page) -> Response:
         raise OfficeError("not-found", expected="a page that there is", seen=page.request.url.path[:200])
 
-    site.add_route("/static/{name}", static, methods=_GET, include_in_schema=False)
+    site.add_route("/static/{name:path}", static, methods=_GET, include_in_schema=False)
     for path, (handler, methods) in OPEN_PAGES.items():
         site.add_route(path, page_for(desk, handler, is_open=True), methods=methods, include_in_schema=False)
     for path, (handler, methods) in PAGES.items():

@@ -34,7 +34,7 @@ def read_photo(data: bytes) -> list[str]:
         grey.thumbnail((_SIDE_PIXELS, _SIDE_PIXELS))
     except (OSError, ValueError, SyntaxError, EOFError, Warning, Image.DecompressionBombError):
         raise _unreadable("something that is no such picture") from None
-    found = zxingcpp.read_barcodes(grey, formats=zxingcpp.BarcodeFormat.QRCode)
+    found = zxingcpp.read_barcodes(grey, formats=zxingcpp.BarcodeFormats([zxingcpp.BarcodeFormat.QRCode]))
     texts = [code.text for code in found[:CODES_MAX] if code.valid]
     if not texts:
         raise _unreadable("a picture without a readable code")

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tallystick.activation.office import Office, OfficeError
-from tallystick.activation.portal import daily, entrance, records
+from tallystick.activation.portal import codes, daily, entrance, records
 from tallystick.activation.portal.frame import Handler, Page, make_desk, page_for
 from tallystick.pages import PAGE_HEADERS, STATIC_HEADERS, STATICS
 
@@ -30,6 +30,8 @@ PAGES: Final[dict[str, tuple[Handler, list[str]]]] = {
     "/me": (entrance.me, _BOTH),
     "/deliver": (daily.deliver, _BOTH),
     "/deliver/replies": (daily.replies, _POST),
+    "/deliver/codes": (codes.read, _BOTH),
+    "/deliver/codes/{transfer}": (codes.transfer, _GET),
     "/entitlements": (records.entitlements, _GET),
     "/entitlements/new": (records.new_entitlement, _BOTH),
     "/entitlements/{entitlement_id}": (records.entitlement, _GET),

@@ -3,10 +3,14 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx2
 
 COMMAND = [sys.executable, "-m", "tallystick"]
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -106,6 +110,44 @@ class Site:
         """The pages; the link that opens them."""
         self.pages = self.started(*COMMAND, "admin", "web", "--no-open", "--json", *words)
         return json.loads(self.pages.stdout.readline())["url"]
+
+
+class Browser:
+    """Follows links and sends forms of Device Administrator's pages, without JavaScript."""
+
+    def __init__(self, link):
+        parts = urlsplit(link)
+        self.base, self.link = f"{parts.scheme}://{parts.netloc}", link
+        self.client = httpx2.Client(base_url=self.base, follow_redirects=True, timeout=60, trust_env=False)
+        self.csrf = ""
+
+    def enter(self):
+        return self.see(self.link)
+
+    def see(self, path):
+        answer = self.client.get(path)
+        found = re.search(r'name="csrf" value="([0-9a-f]+)"', answer.text)
+        self.csrf = found.group(1) if found else self.csrf
+        self.text = answer.text
+        return answer
+
+    def send(self, path, data=None, files=None, **fields):
+        body = {"csrf": self.csrf, **(data or {}), **fields}
+        answer = self.client.post(path, data=body, files=files) if files else self.client.post(path, data=body)
+        self.text = answer.text
+        self.at = urlsplit(str(answer.url)).path
+        return answer
+
+    def wait(self):
+        """An operation's page, until it has ended."""
+        for _ in range(600):
+            self.see(self.at)
+            if 'http-equiv="refresh"' not in self.text:
+                return self.text
+        raise AssertionError("it never ended")
+
+    def close(self):
+        self.client.close()
 
 
 @contextlib.contextmanager

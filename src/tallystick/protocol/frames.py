@@ -101,10 +101,10 @@ def make_frames(content: bytes) -> tuple[Frame, ...]:
             expected=f"messages that fit into {FRAMES_MADE_MAX} codes, about {FRAMES_MADE_MAX * PIECE_BYTES} bytes",
             seen=f"{count} codes" if stream else f"{len(content)} bytes",
         )
-    return split(stream, count)
+    return _split(stream, count)
 
 
-def split(stream: bytes, count: int) -> tuple[Frame, ...]:
+def _split(stream: bytes, count: int) -> tuple[Frame, ...]:
     """A deflated file in ``count`` frames: all pieces as long as the first, but for the last."""
     size, transfer = -(-len(stream) // count), _transfer_of(stream, count)
     pieces = [stream[start : start + size] for start in range(0, len(stream), size)]

@@ -30,7 +30,7 @@ class Brought:
     line_number: int
     device_name: str
     purpose: str
-    code: str
+    code: str | None
     answer: ReplyDocument | None
 
 
@@ -88,7 +88,7 @@ def brought(office: Office, caller: Caller, file: bytes) -> list[Brought]:
                     line_number=line.line_number,
                     device_name=request.facts.name if request else "",
                     purpose=request.purpose if request else "",
-                    code=(line.error.code or "") if line.error else "",
+                    code=line.error.code if line.error else None,
                     answer=_answer(office, caller, line.digest) if line.digest else None,
                 )
             )

@@ -12,7 +12,7 @@ from tallystick.activation.portal.daily import check_length
 from tallystick.activation.portal.frame import Form, Page, redirect
 from tallystick.errors import Error
 from tallystick.pages import CAMERA_HEADERS
-from tallystick.pages.codes import PHOTOS_MAX, Fault, read_codes, row_of, show_codes
+from tallystick.pages.codes import FAULTS_SHOWN_MAX, PHOTOS_MAX, Fault, read_codes, row_of, show_codes
 from tallystick.pages.photos import PHOTO_BYTES_MAX
 from tallystick.protocol.problems import problem_for
 
@@ -83,9 +83,10 @@ async def _deliver(page: Page, name: str, faults: list[Fault]) -> Response:
     made = await page.do(delivery.deliver, page.office, page.who.caller, [("codes", [file])])
     if made.digests:
         return redirect(f"/deliver/codes/{name}")
-    bad = [row for row in made.rows if row.code]
-    faults += [Fault(where=f"Message {row.line_number}", error=_error(row.code or "", row.detail)) for row in bad[:20]]
-    return await _show(page, faults)
+    faults += [
+        Fault(where=f"Message {row.line_number}", error=_error(row.code, row.detail)) for row in made.rows if row.code
+    ]
+    return await _show(page, faults[:FAULTS_SHOWN_MAX])
 
 
 def _error(code: str, detail: str) -> OfficeError:

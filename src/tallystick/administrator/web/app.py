@@ -74,6 +74,7 @@ _FORMS: Final[tuple[tuple[str, Handler], ...]] = (
     ("/drafts/{number:int}/begin", operations.begin),
     ("/operations/{number:int}/cancel", operations.cancel),
     ("/operations/{number:int}/go-on", operations.go_on),
+    ("/operations/{number:int}/leave", operations.leave),
     ("/carry/download", carry.download),
     ("/carry/stick", carry.to_stick),
     ("/carry/from-stick", carry.from_stick),

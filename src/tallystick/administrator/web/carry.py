@@ -61,7 +61,8 @@ def download(ask: Ask) -> Response:
 def to_stick(ask: Ask) -> Response:
     """The same onto a stick that is there now."""
     stick, up = _stick(ask), _waiting(ask)
-    write_durably(stick.path / FILE_NAME, export_bytes(up, names=ask.administrator.inventory.names()))
+    data = export_bytes(up, names=ask.administrator.inventory.names())
+    write_durably(stick.path / FILE_NAME, data, device=stick.device)
     ask.administrator.mailbag.note_exported([one.digest for one in up], now=ask.now)
     result = f"{len(up)} messages are on {stick.name} as {FILE_NAME}. Remove the stick safely before pulling it out."
     return ask.go(f"/carry/taken/{ask.desk.kept.keep(_told(result))}")

@@ -174,12 +174,12 @@ class Pages:
 _LINK_USED: Final = Error(
     "usage",
     expected="a link that was not used yet",
-    seen="one that was; the window in which `tallystick admin web` runs shows a new one",
+    seen="one that was; the window in which “tallystick admin web” runs shows a new one",
 )
 _NO_SESSION: Final = Error(
     "usage",
     expected="the browser that opened the link",
-    seen="another one; the window in which `tallystick admin web` runs shows a link for it",
+    seen="another one; the window in which “tallystick admin web” runs shows a link for it",
 )
 
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from tallystick.administrator.files import BadImport, Import, Imported, export_bytes, write_durably
 from tallystick.administrator.goals import Sync
 from tallystick.administrator.mailbag import Outbound
-from tallystick.administrator.standing import Phase
+from tallystick.administrator.standing import PROOFS, Phase
 from tallystick.administrator.sticks import Stick, find_sticks
 from tallystick.administrator.web.desk import Ask
 from tallystick.administrator.web.fieldservers import rows_of
@@ -95,10 +95,11 @@ def taken_page(ask: Ask) -> Response:
     """What came back, how its delivery goes, and what to carry next."""
     taken: Taken = ask.desk.kept.find(Taken, ask.number())
     mailbag = ask.administrator.mailbag
+    up = mailbag.outbound()
     progress = None if taken.operation is None else progress_of(ask, taken.operation)
     return ask.page(
-        "taken.html", taken=taken, progress=progress, up=len(mailbag.outbound()), down=len(mailbag.inbound()),
-        sticks=find_sticks(),
+        "taken.html", taken=taken, progress=progress, up=len(up), down=len(mailbag.inbound()), sticks=find_sticks(),
+        proofs=any(one.purpose in PROOFS for one in up),
     )  # fmt: skip
 
 

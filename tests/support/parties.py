@@ -120,7 +120,9 @@ class Process:
         self.url = f"{self.scheme}://127.0.0.1:{self.port}"
 
     def launch(self, **options: Any) -> None:
-        """Start it, and do not wait."""
+        """Start it, and do not wait. One that ended by itself before is let go."""
+        if self.process is not None:
+            self.stop()
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
                 [*COMMAND, *map(str, self.words), "--port", str(self.port), "--json"],

@@ -6,7 +6,8 @@ from io import BytesIO
 
 import pytest
 
-from support.adminsite import Browser, site_at
+from support.adminsite import site_at
+from support.pagereader import PageReader
 from tallystick.protocol.tallyfile import parse_chunks
 
 
@@ -15,7 +16,7 @@ def site(tmp_path_factory):
     with site_at(tmp_path_factory.mktemp("web"), 4) as site:
         site.bought, site.certificate = site.sell("smartdriver=10", "personal-dashboards=2")
         site.link = site.web()
-        site.browser = Browser(site.link)
+        site.browser = PageReader(site.link)
         site.browser.enter()
         yield site
         site.browser.close()
@@ -33,7 +34,7 @@ def devices(browser):
 
 
 def test_a_stranger_sees_nothing_and_the_link_opens_once(site):
-    stranger = Browser(site.link)
+    stranger = PageReader(site.link)
     assert stranger.see("/").status_code == 403
     assert "Not this browser" in stranger.text
     assert stranger.enter().status_code == 403, "the link was used"

@@ -7,8 +7,9 @@ from io import BytesIO
 import pytest
 import segno
 
-from support.adminsite import Browser, site_at
+from support.adminsite import site_at
 from support.browser import words
+from support.pagereader import PageReader
 from tallystick.administrator import database
 from tallystick.administrator.framebox import KEPT_SECONDS, TRANSFERS_MAX, FrameBox
 from tallystick.errors import Error
@@ -24,7 +25,7 @@ def site(tmp_path_factory):
         site.admin("add", "--csv", site.csv())
         site.admin("entitlement", "add", certificate)
         site.admin("activate", "--all", "--line", "smartdriver=1", "--route", "offline", expect=4)
-        site.browser = Browser(site.web())
+        site.browser = PageReader(site.web())
         site.browser.enter()
         yield site
         site.browser.close()
@@ -100,7 +101,7 @@ def test_replies_are_read_in_two_visits_with_the_program_stopped_between_them(si
     site.pages.send_signal(signal.SIGKILL)
     site.pages.wait()
     browser.close()
-    site.browser = browser = Browser(site.web())
+    site.browser = browser = PageReader(site.web())
     browser.enter()
     browser.see("/carry/read")
     assert f"2 of {len(made)}" in words(browser.text)

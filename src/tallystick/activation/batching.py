@@ -2,7 +2,9 @@
 
 Guarantees: an answer is let out after the commit that made it true; a batch that fails leaves nothing and every
 message of it gets a retryable error; a lone message does not wait for company. After an ``InvariantError`` nothing is
-written any more: whoever waits is told, and ``on_broken`` stops the process.
+written any more: whoever waits is told, and ``on_broken`` stops the process. A database that neither commits nor fails
+(it waits for a standby that is gone, say) is not waited for without end: whoever waits is told to try again, and so is
+whoever comes, until that batch has ended, one way or the other.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +26,7 @@ from tallystick.errors import Error, InvariantError
 
 BATCH_MAX: Final = 512  # messages in one transaction; one submission may be larger by itself
 WAITING_MAX: Final = 50_000
+PATIENCE_SECONDS: Final = 15.0  # a batch that is under way so long, or up to twice as long, is stuck
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -52,6 +55,7 @@ class Batcher:
         *,
         clock: Callable[[], int],
         on_broken: Callable[[InvariantError], None],
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self._store = store
         self._signer = signer
@@ -63,18 +67,24 @@ class Batcher:
         self._changed = threading.Condition()
         self._is_closing = False
         self._broken: InvariantError | None = None
+        self._patience_seconds = patience_seconds
+        self._under_way: Sequence[_Submission] = ()
+        self._is_stuck = False
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="batcher", daemon=True)
+        self._watcher = threading.Thread(target=self._watch, name="batcher's watcher", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the threads."""
         self._thread.start()
+        self._watcher.start()
 
     def close(self) -> None:
-        """Answer what waits, then stop."""
+        """Answer what waits, then stop. A batch that is stuck is left alone."""
         with self._changed:
             self._is_closing = True
             self._changed.notify()
-        self._thread.join()
+        self._ended.wait()
 
     @property
     def broken(self) -> InvariantError | None:
@@ -104,6 +114,8 @@ class Batcher:
                 return self._broken
             if self._is_closing:
                 return BatchError("database-unavailable", expected="an activation server in service", seen="it stops")
+            if self._is_stuck:
+                return _stuck()
             if self._messages_waiting + count > WAITING_MAX:
                 seen = f"{self._messages_waiting} waiting"
                 return BatchError("too-busy", expected="fewer messages at once", seen=seen)
@@ -117,22 +129,44 @@ class Batcher:
         _LOG.critical("nothing is written any more: %s", error, exc_info=error)
         with self._changed:
             self._broken = error
-            waiting = list(self._waiting)
-            self._waiting.clear()
-            self._messages_waiting = 0
+            waiting = self._take_all()
         _fail(waiting, error)
         self._on_broken(error)
 
     def _run(self) -> None:
         while True:
             with self._changed:
+                self._under_way, self._is_stuck = (), False
                 while not self._waiting and not self._is_closing:
                     self._changed.wait()
                 if not self._waiting:
+                    self._ended.set()
                     return
-                batch = self._take()
+                batch = self._under_way = self._take()
             if batch:
                 self._serve(batch)
+
+    def _watch(self) -> None:
+        """What is under way at two looks in a row is stuck."""
+        seen: Sequence[_Submission] = ()
+        while not self._ended.wait(self._patience_seconds):
+            with self._changed:
+                is_stuck = bool(self._under_way) and self._under_way is seen
+                seen = self._under_way
+                if not is_stuck:
+                    continue
+                self._is_stuck = True
+                waiting = [*self._under_way, *self._take_all()]
+                if self._is_closing:
+                    self._ended.set()
+            _LOG.warning("a batch of %d neither ends nor fails; whoever waits is told to try again", len(seen))
+            _fail(waiting, _stuck())
+
+    def _take_all(self) -> list[_Submission]:
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        self._messages_waiting = 0
+        return waiting
 
     def _take(self) -> list[_Submission]:
         batch: list[_Submission] = []
@@ -181,6 +215,10 @@ class Batcher:
         _fail(batch, BatchError("invariant", expected="a decision", seen=type(error).__name__))
 
 
+def _stuck() -> BatchError:
+    return BatchError("database-unavailable", expected="a commit in time", seen="one that neither ends nor fails")
+
+
 def _fail(batch: Sequence[_Submission], error: Error) -> None:
     _deliver([(submission, error) for submission in batch])
 
@@ -202,7 +240,8 @@ def _settle(settled: Iterable[tuple[_AnyFuture, list[Answer] | Error]]) -> None:
     for future, found in settled:
         if future.done():
             continue
-        if isinstance(found, Error):
-            future.set_exception(found)
-        else:
-            future.set_result(found)
+        with contextlib.suppress(InvalidStateError):  # it was told to try again in this very moment
+            if isinstance(found, Error):
+                future.set_exception(found)
+            else:
+                future.set_result(found)

@@ -255,3 +255,106 @@ def test_a_statement_that_takes_too_long_is_ended(cluster, database, monkeypatch
     )
     office.audit()
     office.store.close()
+
+
+@pytest.fixture
+def replicated(own_cluster):
+    """A server that waits for a standby which does not exist, and an office on it."""
+    office = Office.at(own_cluster.new_database())
+    yield own_cluster, office
+    office.store.close()
+
+
+def wait_for_standby(cluster, name):
+    cluster.sql(f"ALTER SYSTEM SET synchronous_standby_names = '{name}'", database="postgres")
+    cluster.sql("SELECT pg_reload_conf()", database="postgres")
+    wanted = [(name,)]
+    until(lambda: cluster.sql("SHOW synchronous_standby_names", database="postgres") == wanted)
+
+
+def until(condition):
+    deadline = time.monotonic() + 20
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found
+
+
+def commits_that_wait(cluster):
+    waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+    return [pid for (pid,) in cluster.sql(waiting, database="postgres")]
+
+
+def begun(work, results):
+    """Work in a thread, and what came of it."""
+
+    def run():
+        try:
+            results.append(work())
+        except DatabaseError as error:
+            results.append(error.code)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("ends", ["pg_cancel_backend", "pg_terminate_backend"])
+def test_a_reply_is_not_let_out_before_the_standby_has_it_whoever_ends_the_wait_and_whoever_repeats(replicated, ends):
+    """PostgreSQL tells a commit whose wait was cancelled as done: if the server is lost then, so is the commit."""
+    cluster, office = replicated
+    line = office.buy(10)
+    device = Device("a")
+    office.post(device.activate((line, 1)))
+    message, results = device.relinquish(), []
+    wait_for_standby(cluster, "nobody")
+    first = begun(lambda: office.post(message), results)
+    (pid,) = until(lambda: commits_that_wait(cluster))
+    cluster.sql(f"SELECT {ends}({pid})", database="postgres")
+    first.join()
+    assert results == ["database-unavailable"]
+    assert office.where(line) == (10, 0, 0, 0)  # it was done here, and this server alone knows
+    second = begun(lambda: office.post(message), results)
+    until(lambda: commits_that_wait(cluster))
+    time.sleep(0.3)
+    assert len(results) == 1  # the stored reply is not let out either
+    wait_for_standby(cluster, "")
+    second.join()
+    assert results[1] == office.post(message)
+    assert office.where(line) == (10, 0, 0, 0)
+
+
+def test_a_warning_that_is_not_about_the_commit_costs_nothing(cluster, database, office):
+    def work(tx):
+        tx.connection.execute(text("DO $$ BEGIN RAISE WARNING 'something else'; END $$"))
+        return 1
+
+    assert office.store.transact(work) == 1
+
+
+def test_a_fail_over_costs_each_process_one_second_try_however_many_connections_it_kept(cluster, database, office):
+    line = office.buy(10)
+    held = [office.store.engine.connect() for _ in range(6)]
+    for one in held:
+        one.exec_driver_sql("SELECT 1")
+        one.close()
+    cluster.end_connections(database)
+    for number in range(4):
+        office.post(Device(f"{number}").activate((line, 1)))  # none of them meets a second dead connection
+    assert office.where(line) == (6, 4, 0, 0)
+
+
+def test_a_standby_is_not_asked_anything(own_cluster):
+    """Where a connection leads to one, for the moment of a fail-over, it is refused before it reads from the past."""
+    office = Office.at(own_cluster.new_database())
+    line = office.buy(10)
+    own_cluster.stop()
+    (own_cluster.data / "standby.signal").touch()
+    own_cluster.start()
+    assert own_cluster.sql("SELECT pg_is_in_recovery()", database="postgres") == [(True,)]
+    assert refused(lambda: office.where(line)) == "database-unavailable"
+    assert refused(lambda: office.post(Device("a").activate((line, 1)))) == "database-unavailable"
+    own_cluster.sql("SELECT pg_promote()", database="postgres")
+    office.post(Device("a").activate((line, 1)))
+    assert office.where(line) == (9, 1, 0, 0)
+    office.store.close()

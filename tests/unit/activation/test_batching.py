@@ -1,6 +1,7 @@
 """Batches: shared commits, no waiting for company, no half-done batch, and a stop after a contradiction."""
 
 import threading
+import time
 
 import pytest
 
@@ -190,3 +191,45 @@ def test_who_gave_up_waiting_disturbs_nobody(bench, batcher, store):
     store.open.set()
     assert futures[2].result(SECONDS)[0].outcome is Outcome.GRANTED
     assert batcher.submit(messages[1:2]).result(SECONDS)[0].outcome is Outcome.GRANTED
+
+
+@pytest.fixture
+def hurried(bench, store):
+    """One that has little patience with its database."""
+    batcher = Batcher(
+        store, bench.signer, Policy(), clock=lambda: START, on_broken=lambda _: None, patience_seconds=0.05
+    )
+    batcher.start()
+    yield batcher
+    store.open.set()
+    batcher.close()
+
+
+def test_a_commit_that_never_ends_keeps_nobody_waiting_and_the_next_ones_go_on_when_it_does(bench, store, hurried):
+    line = bench.buy(5)
+    messages = [read(bench, Device(name).activate((line, 1))) for name in "abc"]
+    store.open.clear()
+    first = hurried.submit(messages[:1])
+    assert store.entered.wait(SECONDS)
+    second = hurried.submit(messages[1:2])
+    assert [code_of(first), code_of(second)] == ["database-unavailable"] * 2
+    assert code_of(hurried.submit(messages[2:])) == "database-unavailable"
+    store.open.set()
+    deadline = time.monotonic() + SECONDS
+    while True:
+        again = hurried.submit(messages[:1])
+        if again.exception(SECONDS) is None:
+            break
+        assert time.monotonic() < deadline
+    assert again.result()[0].outcome is Outcome.GRANTED
+    assert bench.where(line) == (4, 1, 0, 0)  # it was done, once
+    assert hurried.submit(messages[1:]).result(SECONDS)[1].outcome is Outcome.GRANTED
+
+
+def test_a_commit_that_never_ends_does_not_keep_the_process(bench, store, hurried):
+    line = bench.buy(5)
+    store.open.clear()
+    stuck = hurried.submit([read(bench, Device("a").activate((line, 1)))])
+    assert store.entered.wait(SECONDS)
+    hurried.close()
+    assert code_of(stuck) == "database-unavailable"

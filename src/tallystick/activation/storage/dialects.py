@@ -15,6 +15,7 @@ from urllib.parse import quote
 from sqlalchemy import URL, BigInteger, Connection, Engine, QueuePool, Table, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from tallystick.activation.storage.batches import Batches, PostgresBatches, SqliteBatches
 from tallystick.activation.storage.tables import METADATA
@@ -56,6 +57,9 @@ class Dialect(Protocol):
 
     def number_on(self, connection: Connection) -> None:
         """Let what the database numbers by itself go on after the highest number that is there."""
+
+    def check_commit(self, connection: Connection) -> None:
+        """Raises ``DatabaseError`` when the commit that was just done is not where it is safe."""
 
     def is_conflict(self, error: Exception) -> bool:
         """Whether another transaction was in the way, so that running the work again is right."""
@@ -135,6 +139,9 @@ class SqliteDialect:
     def number_on(self, connection: Connection) -> None:
         """See ``Dialect``. It does so by itself."""
 
+    def check_commit(self, connection: Connection) -> None:
+        """See ``Dialect``. It is on the disk, or it failed."""
+
     def is_conflict(self, error: Exception) -> bool:  # noqa: ARG002 - part of the protocol
         """See ``Dialect``. With one writer at a time there is none; who waits too long is told so."""
         return False
@@ -189,6 +196,8 @@ class PostgresDialect:
             "keepalives_interval": 5,
             "keepalives_count": 3,
             "tcp_user_timeout": 30_000,
+            # A standby answers questions from the past. What leads to one, for the moment of a fail-over, is refused.
+            "target_session_attrs": "read-write",
         }
         engine = create_engine(
             self.url,
@@ -200,10 +209,11 @@ class PostgresDialect:
         )
         event.listen(engine, "connect", self._prepare)
         event.listen(engine, "begin", self._begin)
+        event.listen(engine, "commit", lambda connection: connection.info.pop(_WARNED, None))  # what was said before
         return engine
 
     @staticmethod
-    def _prepare(connection: Any, _: object) -> None:
+    def _prepare(connection: Any, record: ConnectionPoolEntry) -> None:
         """Nothing waits for ever: each wait has an end, and then an answer. Nothing is planned twice, either.
 
         A list of one key and a list of a thousand want the same plan, through the key.
@@ -216,6 +226,12 @@ class PostgresDialect:
         )
         connection.commit()
 
+        def note(warned: Any) -> None:
+            if warned.severity_nonlocalized == "WARNING" and warned.sqlstate == _WARNING:
+                record.info[_WARNED] = warned.message_primary
+
+        connection.add_notice_handler(note)
+
     @staticmethod
     def _begin(connection: Connection) -> None:
         if connection.get_execution_options().get("tallystick_mode") == "read":
@@ -224,6 +240,12 @@ class PostgresDialect:
     def insert(self, table: Table) -> Any:
         """See ``Dialect``."""
         return postgresql.insert(table)
+
+    def check_commit(self, connection: Connection) -> None:
+        """See ``Dialect``. Whoever cancels the wait for the synchronous standby has it told as done, with a warning."""
+        seen = connection.info.pop(_WARNED, None)
+        if seen is not None:
+            raise DatabaseError("database-unavailable", expected="a commit that a second server has", seen=seen)
 
     def lock_names(self, connection: Connection, names: Iterable[str]) -> None:
         """See ``Dialect``."""
@@ -270,6 +292,8 @@ class PostgresDialect:
 
 
 _INTEGRITY: Final = "23"
+_WARNING: Final = "01000"
+_WARNED: Final = "tallystick_warned"
 
 
 def _of_driver(error: Exception) -> BaseException:

@@ -4,7 +4,9 @@ A work that meets another one (a serialisation failure, a deadlock, two first co
 beginning; so does, once, a work whose connection was gone before its commit was asked for (the database was restarted
 while nobody used it, or another one took over). Every other fault of the database is a ``DatabaseError``, and nothing
 of the work is left, with one exception that no client of a database can exclude: the connection is lost while the
-commit is under way. Then it may be done, and whoever repeats a message gets its stored reply.
+commit is under way, or somebody ended its wait for the other PostgreSQL. Then it may be done, and may be lost with
+this server; nobody is told that it is done. Whoever repeats a message gets its stored reply, but not before that is
+where it is safe: the repetition writes, too (it locks its field server), so its own commit waits for what was before.
 """
 
 from __future__ import annotations
@@ -55,10 +57,13 @@ class SqlStore:
                         with connection.begin():
                             result = work(SqlTransaction(connection, self.dialect, locks=writes))
                             is_committing = True
+                        self.dialect.check_commit(connection)
                         return result
                     except self.dialect.errors as error:
-                        if self.dialect.is_lost(error) and not connection.invalidated:
-                            connection.invalidate()
+                        if self.dialect.is_lost(error):
+                            if not connection.invalidated:
+                                connection.invalidate()
+                            self.engine.dispose()  # what else is kept leads to the same server, which is gone
                         raise
             except self.dialect.errors as error:
                 if self.dialect.is_of_ours(error):

@@ -302,7 +302,7 @@ def convert_claims(payload: bytes, kind: type[ClaimsT]) -> ClaimsT:
     by msgspec alone. Anything else is looked at closely, whatever comes of it.
     """
     with suppress(msgspec.MsgspecError, UnicodeError, RecursionError):
-        found = _decoder(kind).decode(payload)
+        found: ClaimsT = _decoder(kind).decode(payload)
         if _ENCODER.encode(found) == payload:
             return found
     try:

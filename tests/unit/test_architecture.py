@@ -50,6 +50,7 @@ MAY_IMPORT = {
     "fieldserver/cli.py": COMMAND_LINE,
     "administrator/": WIRE,
     "administrator/network.py": {"httpx2", "msgspec"},
+    "administrator/wire.py": {"httpx2"},
     "administrator/app.py": {"keyring", "platformdirs"},
     "administrator/console.py": COMMAND_LINE,
     "administrator/paper.py": {"fpdf"},

@@ -8,11 +8,12 @@ from support.activation import DAY
 from support.chromium import check_accessible, chromium, served, take_screenshot
 from support.receiver import Receiver
 from support.site import PASSWORD, Site
-from tallystick.activation.office import members, webhooks
+from tallystick.activation.office import codes, members, webhooks
 from tallystick.activation.office.webhooks import WebhookChange
 from tallystick.activation.permissions import Role
 from tallystick.activation.portal.site import OPEN_PAGES, PAGES
 from tallystick.activation.ports import EventKind
+from tallystick.protocol.frames import make_frames
 
 pytestmark = pytest.mark.chromium
 
@@ -74,6 +75,8 @@ def world(tmp_path_factory):
     site.token(Role.COURIER, "Harbour", devices=(roof.id,))
     person = site.activation.read(lambda tx: tx.people.find_person(email="ana@example.com"))
     hook = webhooks_with_a_past(site)
+    frames = make_frames(f"{roof.say('refresh')}\n".encode())
+    codes.keep(site.office, person.caller, frames)
     values = {
         "{webhook_id}": hook,
         "{entitlement_id}": bought.entitlement_id,
@@ -81,6 +84,7 @@ def world(tmp_path_factory):
         "{device_id}": str(lobby.id),
         "{person_id}": person.person_id,
         "{invitation}": str(cy.invitation),
+        "{transfer}": frames[0].transfer,
     }
     yield site, values, roof
     site.close()

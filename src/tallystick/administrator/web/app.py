@@ -23,6 +23,7 @@ from tallystick.administrator.ports import Route as CarryRoute
 from tallystick.administrator.web import (
     adding,
     carry,
+    codes,
     fieldservers,
     operations,
     plan,
@@ -51,6 +52,8 @@ _PAGES: Final[tuple[tuple[str, Handler], ...]] = (
     ("/operations/{number:int}", operations.operation_page),
     ("/carry", carry.carry_page),
     ("/carry/taken/{number:int}", carry.taken_page),
+    ("/carry/codes", codes.show_page),
+    ("/carry/read", codes.read_page),
     ("/route", routing.route_page),
     ("/report", reporting.report_page),
     ("/report.csv", reporting.report_as_csv),
@@ -74,11 +77,13 @@ _FORMS: Final[tuple[tuple[str, Handler], ...]] = (
     ("/drafts/{number:int}/begin", operations.begin),
     ("/operations/{number:int}/cancel", operations.cancel),
     ("/operations/{number:int}/go-on", operations.go_on),
+    ("/operations/{number:int}/leave", operations.leave),
     ("/carry/download", carry.download),
     ("/carry/stick", carry.to_stick),
     ("/carry/from-stick", carry.from_stick),
     ("/carry/take", carry.take),
     ("/carry/now", carry.carry_now),
+    ("/carry/read", codes.read),
     ("/route/force", routing.force),
     ("/route/proxy", routing.set_proxy),
     ("/route/activation", routing.add_activation),
@@ -98,7 +103,7 @@ class Pages:
         """All routes."""
         routes = [
             Route(ENTER_PATH, self.enter, methods=["GET"]),
-            Route("/static/{name}", self.static, methods=["GET"]),
+            Route("/static/{name:path}", self.static, methods=["GET"]),
             *(Route(path, self._guarded(handler), methods=["GET"]) for path, handler in _PAGES),
             *(Route(path, self._guarded(handler), methods=["POST"]) for path, handler in _FORMS),
         ]
@@ -173,12 +178,12 @@ class Pages:
 _LINK_USED: Final = Error(
     "usage",
     expected="a link that was not used yet",
-    seen="one that was; the window in which `tallystick admin web` runs shows a new one",
+    seen="one that was; the window in which “tallystick admin web” runs shows a new one",
 )
 _NO_SESSION: Final = Error(
     "usage",
     expected="the browser that opened the link",
-    seen="another one; the window in which `tallystick admin web` runs shows a link for it",
+    seen="another one; the window in which “tallystick admin web” runs shows a link for it",
 )
 
 

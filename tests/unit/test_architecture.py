@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "activation/catalog.py": {"msgspec", "yaml"},
     "activation/accounts.py": {"msgspec"},
     "activation/service.py": {"fastapi", "uvicorn"},
+    "activation/shortcut.py": {"uvicorn"},
     "activation/hardware.py": {"pkcs11"},
     "activation/metrics.py": {"prometheus_client"},
     "activation/operations.py": {"fastapi", "starlette"},

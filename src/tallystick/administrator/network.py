@@ -47,6 +47,7 @@ from tallystick.administrator.proxy import Proxy
 from tallystick.administrator.wire import deadline, open_tunnel, set_deadlines
 from tallystick.domain.ids import Digest, EntitlementId
 from tallystick.protocol import tallyfile
+from tallystick.protocol.structs import know
 
 USER: Final = "administrator"
 CONNECT_SECONDS: Final = 5.0
@@ -442,3 +443,6 @@ def _host_and_port(address: str) -> tuple[str, int]:
     if not host:
         raise _unreachable(address, "an address without a host")
     return host, port or 443
+
+
+know(_Said)

@@ -5,9 +5,10 @@ import pytest
 from support.activation import DAY
 from support.chromium import check_accessible, chromium, served, take_screenshot
 from support.site import PASSWORD, Site
-from tallystick.activation.office import members
+from tallystick.activation.office import codes, members
 from tallystick.activation.permissions import Role
 from tallystick.activation.portal.site import OPEN_PAGES, PAGES
+from tallystick.protocol.frames import make_frames
 
 pytestmark = pytest.mark.chromium
 
@@ -39,12 +40,15 @@ def world(tmp_path_factory):
     )
     site.token(Role.COURIER, "Harbour", devices=(roof.id,))
     person = site.activation.read(lambda tx: tx.people.find_person(email="ana@example.com"))
+    frames = make_frames(f"{roof.say('refresh')}\n".encode())
+    codes.keep(site.office, person.caller, frames)
     values = {
         "{entitlement_id}": bought.entitlement_id,
         "{line_id}": bought.lines[0].line_id,
         "{device_id}": str(lobby.id),
         "{person_id}": person.person_id,
         "{invitation}": str(cy.invitation),
+        "{transfer}": frames[0].transfer,
     }
     yield site, values, roof
     site.close()

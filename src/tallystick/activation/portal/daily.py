@@ -58,7 +58,7 @@ async def deliver(page: Page) -> Response:
     page.who.caller.check(Permission.DELIVER)
     if page.request.method == "GET":
         return await page.show("deliver.html", made=None)
-    await _check_length(page)
+    await check_length(page)
     async with page.request.form(max_files=FILES_MAX, max_fields=10) as data:
         form = Form(data)
         page.check_form(form.text("csrf"))
@@ -70,7 +70,7 @@ async def deliver(page: Page) -> Response:
     return await page.show("deliver.html", made=made)
 
 
-async def _check_length(page: Page) -> None:
+async def check_length(page: Page) -> None:
     """Raises ``OfficeError`` for too long an upload, after reading it away: a browser shows no answer that comes before."""
     length = page.request.headers.get("content-length", "")
     if length.isdigit() and int(length) <= UPLOAD_BYTES_MAX:

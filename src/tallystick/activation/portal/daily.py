@@ -9,7 +9,7 @@ from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from tallystick.activation.office import OfficeError, delivery, devices, trade
+from tallystick.activation.office import OfficeError, delivery, devices, histories, trade
 from tallystick.activation.permissions import Permission
 from tallystick.activation.portal.frame import Form, Page, redirect
 from tallystick.activation.portal.inputs import check_device, check_named
@@ -144,12 +144,15 @@ async def field_server(page: Page) -> Response:
     caller, office = page.who.caller, page.office
     device_id = page.request.path_params["device_id"]
     server = await page.do(devices.load_field_server, office, caller, device_id)
-    events = await page.do(devices.history, office, caller, device_id)
+    events, older = await page.do(
+        histories.find_history, office, caller, device_id, before=page.asked("history"), limit=_PAGE
+    )
     rights = sum(kept.held + kept.returning for kept in server.licenses)
     return await page.show(
         "field_server.html",
         server=server,
         events=events,
+        older=older,
         rights=rights,
         policy=office.policy,
         until=office.clock() + office.policy.waiting_days * DAY_SECONDS,

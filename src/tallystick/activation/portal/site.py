@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tallystick.activation.office import Office, OfficeError
-from tallystick.activation.portal import codes, daily, entrance, records
+from tallystick.activation.portal import codes, daily, entrance, records, webhooks
 from tallystick.activation.portal.frame import Handler, Page, make_desk, page_for
 from tallystick.pages import PAGE_HEADERS, STATIC_HEADERS, STATICS
 
@@ -48,6 +48,9 @@ PAGES: Final[dict[str, tuple[Handler, list[str]]]] = {
     "/people": (records.people, _BOTH),
     "/people/{person_id}": (records.person, _BOTH),
     "/tokens/{token_id}/revoke": (records.revoke, _POST),
+    "/webhooks": (webhooks.hooks, _BOTH),
+    "/webhooks/{webhook_id}": (webhooks.hook, _BOTH),
+    "/webhooks/{webhook_id}/{act}": (webhooks.act, _POST),
     "/trail": (records.trail, _GET),
 }
 

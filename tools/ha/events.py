@@ -66,6 +66,16 @@ def standby_frozen(cluster: Cluster, say: Say) -> None:
     signal_all(pids, signal.SIGCONT)
 
 
+def standbys_frozen(cluster: Cluster, say: Say) -> None:
+    """Both standbys stand still: the leader is well, but alone, and takes nothing until one of them has it, too."""
+    leader = cluster.leader()
+    pids = [pid for member in cluster.members.values() if member is not leader for pid in member.pids]
+    signal_all(pids, signal.SIGSTOP)
+    say("both standbys stand still")
+    time.sleep(2 * CUT_SECONDS)
+    signal_all(pids, signal.SIGCONT)
+
+
 def leader_cut(cluster: Cluster, say: Say) -> float:
     """The wire of the leader is pulled: it must step back by itself, and nothing that it took alone was answered."""
     old = cluster.leader()
@@ -172,6 +182,7 @@ EVENTS: Final = (
     Event(name="PostgreSQL alone killed on the leader", work=server_killed),
     Event(name="synchronous standby cut off the network", work=standby_cut),
     Event(name="the other standby stands still (SIGSTOP)", work=standby_frozen),
+    Event(name="both standbys stand still for 20 s", work=standbys_frozen),
     Event(name="leader cut off the network", work=leader_cut),
     Event(name="leader's Patroni stands still, PostgreSQL goes on", work=patroni_frozen),
     Event(name="planned switch-over", work=switched_over),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
@@ -122,8 +121,8 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, wire
 def _sockets(pid: int) -> Iterable[str]:
     """Inodes of the sockets that a process holds."""
     with contextlib.suppress(OSError):
-        for entry in os.scandir(f"/proc/{pid}/fd"):
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
             with contextlib.suppress(OSError):
-                to = str(Path(entry.path).readlink())
+                to = str(entry.readlink())
                 if to.startswith("socket:["):
                     yield to[8:-1]

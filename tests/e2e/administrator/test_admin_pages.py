@@ -125,9 +125,9 @@ PAGES = {
     "stranger": (stranger, "Not this browser"),
 }
 SHOWN = {
-    "light": set(PAGES) - {"problem", "stranger", "operation", "operations", "fieldserver", "draft"},
-    "dark": {"fieldservers", "carry"},
-    "phone": {"fieldservers", "carry"},
+    "light": {"fieldservers", "add", "add_fingerprints", "plan", "carry", "route", "report"},
+    "dark": {"fieldservers"},
+    "phone": {"carry"},
 }
 
 

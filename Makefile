@@ -68,6 +68,7 @@ ci: system-packages lint docs-check audit  ## what `make test` leaves out: Postg
 	@$(MAKE) --no-print-directory simulate SEEDS=5000
 	@$(MAKE) --no-print-directory explore mutants
 	$(PYTEST) -m "postgres or softhsm or chromium or wapiti or slow"
+	@echo "web scan: $$(cat build/wapiti.txt)"
 
 .PHONY: slow
 slow: .venv/.dev system-packages  ## what takes long: a hundred field servers under kill -9, gigabytes at every entrance

@@ -94,6 +94,11 @@ bench: .venv/.dev  ## how fast it is, beside limits measured in the same run (RO
 bench-site: .venv/.dev  ## one return of a thousand field servers, beside the same HTTPS calls (BENCH_SITE_COUNT=1000)
 	@$(BIN)/python -m benchmarks.site
 
+.PHONY: ha
+ha: .venv/.dev  ## fail-over, really: three PostgreSQL under Patroni, killed and cut off under load (5 minutes; HA='--only 1')
+	@tools/install-system-packages.sh ha
+	@PYTHONPATH=tools:tests:. $(BIN)/python -m ha $(HA)
+
 .PHONY: format
 format: .venv/.dev  ## format the code, and fix what ruff can fix by itself
 	$(BIN)/ruff format .

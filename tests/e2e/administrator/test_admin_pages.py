@@ -118,6 +118,8 @@ PAGES = {
     "operations": (see("/operations"), "Operations"),
     "operation": (operation, "Return licenses"),
     "carry": (see("/carry"), "What to carry"),
+    "codes": (see("/carry/codes"), "Show codes"),
+    "read_codes": (see("/carry/read"), "Read codes"),
     "taken": (taken, "What came back"),
     "route": (see("/route"), "Route"),
     "report": (see("/report"), "Licenses: all sites"),

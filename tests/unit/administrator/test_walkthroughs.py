@@ -5,13 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from tallystick import pages
 from tallystick.administrator import web
 
 DIRECTORY = Path(__file__).parents[3] / "docs" / "walkthroughs"
 PAGES = {path.name: path.read_text("utf-8") for path in sorted(DIRECTORY.glob("*.md"))}
-TEMPLATES = "\n".join(
-    path.read_text("utf-8") for path in sorted((Path(web.__file__).parent / "templates").glob("*.html"))
-) + "\n".join(path.read_text("utf-8") for path in sorted(Path(web.__file__).parent.glob("*.py")))
+SOURCES = [
+    *(Path(web.__file__).parent / "templates").glob("*.html"),
+    *Path(web.__file__).parent.glob("*.py"),
+    *(Path(pages.__file__).parent / "templates").glob("*.html"),  # what all pages share
+]
+TEMPLATES = "\n".join(path.read_text("utf-8") for path in sorted(SOURCES))
 # What is put together when the page is made, and headings.
 MADE = {"Save 40 messages to one file", "To be carried", "Begin.", "begin"}
 PRESSED = sorted(

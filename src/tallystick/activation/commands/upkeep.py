@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tallystick.activation.commands import console
-from tallystick.activation.commands.console import AsJson, Data, Database
+from tallystick.activation.commands.console import AsJson, By, Data, Database
 
 config_app = typer.Typer(no_args_is_help=True, help="The settings, by file and environment: check, show.")
 
@@ -81,13 +81,17 @@ def restore(
         Path | None,
         typer.Option("--from", metavar="FILE", help="A backup to put into a new directory; else the data is in place."),
     ] = None,
+    by: By = None,
     database: Database = None,
     as_json: AsJson = False,
 ) -> None:
     """Announce that the data is an old backup: no line grows until field servers have told what they hold."""
     from tallystick.activation import backups
     from tallystick.activation.app import DATABASE_FILE, Activation
+    from tallystick.activation.office import record
+    from tallystick.activation.permissions import operator
     from tallystick.activation.returns import announce_restore
+    from tallystick.activation.storage import SqlTransaction
 
     if source is not None:
         with console.told(as_json):
@@ -103,9 +107,15 @@ def restore(
         return
     with console.opened(data, database, as_json=as_json) as activation:
         now = activation.now()
-        lines, field_servers = activation.transact(
-            lambda transaction: announce_restore(transaction, activation.signer, now=now)
-        )
+        caller = operator(console.person(by))
+
+        def announce(transaction: SqlTransaction) -> tuple[int, int]:
+            lines, field_servers = announce_restore(transaction, activation.signer, now=now)
+            detail = f"{lines} lines, {field_servers} field servers"
+            record(transaction, caller, "restore-announce", "database", account=None, now=now, detail=detail)
+            return lines, field_servers
+
+        lines, field_servers = activation.transact(announce)
         _say_restored(lines, field_servers, as_json=as_json)
 
 

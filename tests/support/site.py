@@ -19,10 +19,12 @@ from support.browser import Reader
 from tallystick.activation import app, catalog, service
 from tallystick.activation.accounts import create_entitlement
 from tallystick.activation.batching import Batcher
+from tallystick.activation.dispatch import Dispatcher
 from tallystick.activation.office import Office, members, signin
 from tallystick.activation.people import Person
 from tallystick.activation.permissions import EVERYTHING, Caller, Role, Scope
 from tallystick.activation.ports import Policy
+from tallystick.activation.settings import WebhookSettings
 from tallystick.domain.entitlement import Entitlement, Line
 
 CATALOG = b"""
@@ -33,6 +35,7 @@ products:
   engineering: {name: Engineering, kinds: [AS-P, AS-B, Edge Server], features: {smartdriver: 9}, engineering: true}
 """
 PASSWORD = "four quiet words apart"
+INSIDE = ("127.0.0.1",)
 ISSUER = "licences.example.com"
 
 
@@ -75,6 +78,7 @@ class Site:
             batcher=self.batcher,
             clock=self.clock,
             random_bytes=self.random_bytes,
+            webhooks_inside=INSIDE,
         )
         self.web = service.make_site(self.activation, self.batcher, office=self.office)
         self.activation.transact(lambda transaction: transaction.save_catalog(catalog.parse_catalog(CATALOG)))
@@ -84,6 +88,16 @@ class Site:
 
     def random_bytes(self, count: int) -> bytes:
         return hashlib.shake_256(f"random {next(self._random)}".encode()).digest(count)
+
+    def dispatcher(self) -> Dispatcher:
+        """What takes events to webhooks; loopback is inside, and allowed."""
+        return Dispatcher(
+            store=self.activation.store,
+            settings=WebhookSettings(allow_private=INSIDE),
+            kept_days=90,
+            clock=self.clock,
+            random_bytes=self.random_bytes,
+        )
 
     def close(self) -> None:
         self.batcher.close()

@@ -27,7 +27,9 @@ from tallystick.errors import Error
 
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - how every secret begins
 SECRET_BYTES: Final = 24
-WEBHOOKS_MAX: Final = 100
+WEBHOOKS_MAX: Final = 100  # of the vendor
+ACCOUNT_WEBHOOKS_MAX: Final = 10  # of one account's people
+SECRET_OVERLAP_SECONDS: Final = 86_400  # after a rotation, for so long the secret before signs as well
 AT_ONCE_MAX: Final = 8
 _ROUND_MAX: Final = 64
 _FAN_OUT_MAX: Final = 500
@@ -118,7 +120,7 @@ class Dispatcher:
             webhook.url,
             body=body,
             headers=headers,
-            allowed=self.settings.allow_private,
+            allowed=self.settings.allow_private if webhook.owner is None else (),
             timeout_seconds=self.settings.timeout_seconds,
         )
         jitter = self.random_bytes(1)[0] / 255
@@ -176,10 +178,17 @@ def event_view(event: PlacedEvent) -> dict[str, object]:
 
 
 def signed(webhook: Webhook, event: PlacedEvent, body: bytes, now: int) -> dict[str, str]:
-    """The headers of Standard Webhooks."""
+    """The headers of Standard Webhooks: signed with the secret, and for a while with the one before it as well."""
     text = f"{event.event_id}.{now}.".encode() + body
-    signature = base64.b64encode(hmac.digest(webhook.secret, text, "sha256")).decode()
-    return {"webhook-id": event.event_id, "webhook-timestamp": str(now), "webhook-signature": f"v1,{signature}"}
+    secrets = [webhook.secret]
+    if webhook.secret_before is not None and now < (webhook.secret_before_until or 0):
+        secrets.append(webhook.secret_before)
+    signatures = [f"v1,{base64.b64encode(hmac.digest(secret, text, 'sha256')).decode()}" for secret in secrets]
+    return {
+        "webhook-id": event.event_id,
+        "webhook-timestamp": str(now),
+        "webhook-signature": " ".join(signatures),
+    }
 
 
 def secret_text(webhook: Webhook) -> str:
@@ -198,23 +207,30 @@ def add(
     by: str,
     random_bytes: RandomBytes,
     now: int,
+    owner: str | None = None,
 ) -> Webhook:
-    """A new endpoint; it gets what happens from now on, or what is behind the place ``after``. Raises ``Error``."""
+    """A new endpoint; it gets what happens from now on, or what is behind the place ``after``. Raises ``Error``.
+
+    ``owner``: the account whose people make it; None: the vendor. ``allowed``: what it may go to inside.
+    """
     posting.check_url(url, allowed)
     unknown = set(kinds) - set(event_kinds.all_kinds())
     if unknown:
         raise WebhookError("event-kind-unknown", expected="a kind of event", seen=min(unknown)[:60])
-    if len(transaction.events.webhooks()) >= WEBHOOKS_MAX:
-        raise WebhookError("usage", expected=f"at most {WEBHOOKS_MAX} webhooks", seen="as many")
+    transaction.events.lock("webhooks")
+    most = WEBHOOKS_MAX if owner is None else ACCOUNT_WEBHOOKS_MAX
+    if transaction.events.count_webhooks(owner) >= most:
+        raise WebhookError("webhooks-full", expected=f"at most {most} webhooks", seen="as many")
     webhook = Webhook(
         webhook_id="WH-" + base64.b32encode(random_bytes(10)).decode(),
         url=url,
         secret=random_bytes(SECRET_BYTES),
         account=account,
         kinds=tuple(sorted(set(kinds))),
-        position=_place(transaction, after),
+        position=transaction.events.last_position() if after is None else check_place(transaction, after),
         created_at=now,
         created_by=by,
+        owner=owner,
     )
     transaction.events.add_webhook(webhook)
     return webhook
@@ -234,7 +250,7 @@ def find(transaction: SqlTransaction, text: str) -> Webhook:
 
 def replay(transaction: SqlTransaction, webhook: Webhook, *, after: int) -> None:
     """Have everything behind a place delivered again, and a stopped endpoint go on."""
-    place = _place(transaction, after)
+    place = check_place(transaction, after)
     transaction.events.set_webhook(webhook.webhook_id, position=place, stopped_at=None, stopped_why=None)
 
 
@@ -244,10 +260,9 @@ def retry(transaction: SqlTransaction, webhook: Webhook, positions: Sequence[int
     return transaction.events.retry(webhook_id=webhook.webhook_id, positions=positions, now=now)
 
 
-def _place(transaction: SqlTransaction, after: int | None) -> int:
+def check_place(transaction: SqlTransaction, after: int) -> int:
+    """A place of the stream to begin behind. Raises ``WebhookError`` (``cursor-wrong``)."""
     last = transaction.events.last_position()
-    if after is None:
-        return last
     if not 0 <= after <= last:
         raise WebhookError("cursor-wrong", expected=f"a place from 0 to {last}", seen=str(after)[:30])
     return after

@@ -15,7 +15,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from tallystick.activation import accounts
 from tallystick.activation.people import Person, Token
 from tallystick.activation.permissions import Role
-from tallystick.activation.ports import FieldServer, Holding, IncidentKind, Status
+from tallystick.activation.ports import EventKind, FieldServer, Holding, IncidentKind, Status
+from tallystick.activation.storage import Delivery, PlacedEvent, Webhook
+from tallystick.activation.storage.events import DeliveryState
 from tallystick.domain.catalog import Catalog, Product
 from tallystick.domain.entitlement import Line
 from tallystick.domain.ids import DeviceId, LineId
@@ -122,6 +124,58 @@ class NewToken(TokenDocument):
     def without_secrets(self) -> NewToken:
         """Without the key."""
         return self.model_copy(update={"token": None})
+
+
+class WebhookDocument(Document):
+    """Somebody's program that is told what happens. ``account`` null: of every account; ``kinds`` empty: every kind.
+
+    ``owner`` null: the vendor's, else the account whose people made it. ``position``: events up to it are on their way
+    or delivered. Until ``secret_before_until`` the secret before the last rotation signs as well.
+    """
+
+    webhook_id: str
+    url: str
+    account: str | None
+    owner: str | None
+    kinds: list[EventKind]
+    is_enabled: bool
+    stopped_at: int | None
+    stopped_why: str | None
+    position: int
+    created_at: int
+    created_by: str
+    secret_before_until: int | None
+    version: str
+
+
+class NewWebhook(WebhookDocument):
+    """With its secret, which is shown once, and null when the request is repeated."""
+
+    secret: str | None
+
+    def without_secrets(self) -> NewWebhook:
+        """Without the secret."""
+        return self.model_copy(update={"secret": None})
+
+
+class DeliveryDocument(Document):
+    """One event on its way to a webhook. ``status``: what the other side answered, null where it did not.
+
+    ``next_at``: when it is tried next, null where it is not tried any more.
+    """
+
+    webhook_id: str
+    position: int
+    event_id: str
+    kind: EventKind
+    account: str | None
+    state: DeliveryState
+    attempts: int
+    first_at: int
+    next_at: int | None
+    last_at: int | None
+    status: int | None
+    detail: str
 
 
 class ProductDocument(Document):
@@ -405,6 +459,57 @@ def _product_document(product: Product) -> ProductDocument:
         returnable=product.returnable,
         one_carry=product.one_carry,
         engineering=product.engineering,
+    )
+
+
+def webhook_document(webhook: Webhook) -> WebhookDocument:
+    """A webhook without its secret."""
+    return WebhookDocument(**_webhook_values(webhook))
+
+
+def new_webhook(webhook: Webhook, secret: str) -> NewWebhook:
+    """A webhook with its secret, as it is shown once."""
+    return NewWebhook(**_webhook_values(webhook), secret=secret)
+
+
+def webhook_version(webhook: Webhook) -> str:
+    """The version of what can be changed about a webhook. What is delivered does not change it."""
+    return version_of(webhook.url, webhook.kinds, webhook.stopped_at)
+
+
+def _webhook_values(webhook: Webhook) -> dict[str, Any]:
+    return {
+        "webhook_id": webhook.webhook_id,
+        "url": webhook.url,
+        "account": webhook.account,
+        "owner": webhook.owner,
+        "kinds": list(webhook.kinds),
+        "is_enabled": webhook.stopped_at is None,
+        "stopped_at": webhook.stopped_at,
+        "stopped_why": webhook.stopped_why,
+        "position": webhook.position,
+        "created_at": webhook.created_at,
+        "created_by": webhook.created_by,
+        "secret_before_until": webhook.secret_before_until,
+        "version": webhook_version(webhook),
+    }
+
+
+def delivery_document(delivery: Delivery, event: PlacedEvent) -> DeliveryDocument:
+    """A delivery."""
+    return DeliveryDocument(
+        webhook_id=delivery.webhook_id,
+        position=delivery.position,
+        event_id=event.event_id,
+        kind=EventKind(event.kind),
+        account=event.account,
+        state=DeliveryState(delivery.state),
+        attempts=delivery.attempts,
+        first_at=delivery.first_at,
+        next_at=delivery.next_at if delivery.state == DeliveryState.WAITING else None,
+        last_at=delivery.last_at,
+        status=delivery.status,
+        detail=delivery.detail,
     )
 
 

@@ -60,24 +60,26 @@ def restore_announced(*, lines: int, field_servers: int, now: int) -> Event:
     return Event(kind=EventKind.RESTORED, at=now, account=None, data=data)
 
 
+def lines_frozen(*, lines: int, now: int) -> Event:
+    """Lines that do not grow until a person lifts it, because the data is an old backup."""
+    return Event(kind=EventKind.LINES_FROZEN, at=now, account=None, data={"lines": lines})
+
+
 def _of_lines(changes: Changes, before: Mapping[LineId, Line], now: int) -> Iterator[Event]:
     moved = {entry.line_id for entry in changes.entries if Account.BOUGHT in {entry.source, entry.target}}
     moved |= {entry.line_id for entry in changes.entries if entry.target is Account.RETIRED}
-    frozen: dict[bool, int] = {}
-    told = 0
+    lifted = told = 0
     for line_id, line in changes.lines.items():
         old = before.get(line_id)
         if old is None:
             continue
-        if old.frozen != line.frozen:
-            frozen[line.frozen] = frozen.get(line.frozen, 0) + 1
+        lifted += old.frozen and not line.frozen
         if line_id in moved or any(getattr(old, name) != getattr(line, name) for name in _TERMS):
             told += 1
             if told <= _PER_LINE_MAX:
                 yield Event(kind=EventKind.LINE_CHANGED, at=now, account=line.account, data=_line_view(line))
-    for is_frozen, count in frozen.items():
-        kind = EventKind.LINES_FROZEN if is_frozen else EventKind.FREEZE_LIFTED
-        yield Event(kind=kind, at=now, account=None, data={"lines": count})
+    if lifted:
+        yield Event(kind=EventKind.FREEZE_LIFTED, at=now, account=None, data={"lines": lifted})
 
 
 def _line_view(line: Line) -> dict[str, Any]:

@@ -43,6 +43,7 @@ class Permission(StrEnum):
     CATALOG = "catalog"  # change the catalog
     ACCOUNTS = "accounts"  # create accounts
     PEOPLE = "people"  # people and tokens
+    WEBHOOKS = "webhooks"  # who is told what happens here
 
 
 VENDOR_ROLES: Final = frozenset({Role.VENDOR_ADMINISTRATOR, Role.VENDOR_SUPPORT})
@@ -70,6 +71,7 @@ ALLOWED: Final[dict[Role, frozenset[Permission]]] = {
             Permission.START_RETURN,
             Permission.DECLARE_LOST,
             Permission.PEOPLE,
+            Permission.WEBHOOKS,
         }
     ),
     Role.CUSTOMER_TECHNICIAN: frozenset({Permission.DELIVER, Permission.READ_RETURNS}),

@@ -182,6 +182,8 @@ def announce_restore(transaction: Transaction, signer: Signer, *, now: int) -> t
             books.change(jump(known, now=now), cause="restore")
             field_servers += known.status is not Status.LISTED
     books.changes.events.append(events.restore_announced(lines=lines, field_servers=field_servers, now=now))
+    if lines:
+        books.changes.events.append(events.lines_frozen(lines=lines, now=now))
     books.save()
     return lines, field_servers
 

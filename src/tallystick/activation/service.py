@@ -51,6 +51,7 @@ def make_office(activation: Activation, batcher: Batcher) -> Office:
         batcher=batcher,
         clock=activation.now,
         random_bytes=activation.random_bytes,
+        webhooks_inside=activation.settings.webhooks.allow_private,
     )
 
 

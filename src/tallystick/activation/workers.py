@@ -17,6 +17,7 @@ from typing import Final
 
 RESTART_SECONDS: Final = 1.0
 _EXIT_BY_ITSELF: Final = 3  # of a worker that must not be started again
+_ENDINGS: Final = (signal.SIGTERM, signal.SIGINT)
 
 Serve = Callable[[socket.socket, Callable[[], None], threading.Event], None]
 
@@ -52,13 +53,17 @@ def run(count: int, holder: socket.socket, serve: Serve, *, announce: Callable[[
             _signal(pid)
 
     pids: set[int] = set()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _ENDINGS:
         signal.signal(number, stop)
 
     def start() -> None:
-        pid = os.fork()
+        # A signal between the fork and the note of it would miss the new worker, or reach it as if it watched.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
+        pid = None if stopping else os.fork()
         if pid:
             pids.add(pid)
+        if pid != 0:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS)
             return
         os.close(alive)
         os.close(is_ready)
@@ -66,7 +71,6 @@ def run(count: int, holder: socket.socket, serve: Serve, *, announce: Callable[[
 
     for _ in range(count):
         start()
-    os.close(watching)
     told = threading.Thread(target=_announce, args=(is_ready, count, announce), daemon=True)
     told.start()
     ended_well = True
@@ -84,8 +88,7 @@ def run(count: int, holder: socket.socket, serve: Serve, *, announce: Callable[[
             stop()
         else:
             time.sleep(RESTART_SECONDS)
-            if not stopping:
-                start()
+            start()
     return ended_well
 
 
@@ -96,8 +99,9 @@ def told_ready(told: threading.Thread) -> bool:
 
 def _work(holder: socket.socket, serve: Serve, *, watching: int, ready: int, backlog: int) -> int:
     gone = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _ENDINGS:
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS)
 
     def watch() -> None:
         os.read(watching, 1)

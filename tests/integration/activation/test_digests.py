@@ -51,7 +51,9 @@ def smtp(box):
         hostname="127.0.0.1",
         port=port,
         authenticator=lambda _server, _session, _envelope, _mechanism, data: AuthResult(
-            success=data.password == b"secret", auth_data=data.login.decode()
+            success=data.password == b"secret",
+            handled=False,  # aiosmtpd tells the client what came of it
+            auth_data=data.login.decode(),
         ),
         auth_require_tls=False,
     )
@@ -146,7 +148,7 @@ def test_what_the_mail_server_did_not_take_is_told_again(office, smtp, box):
 
 def test_a_user_signs_in_and_a_wrong_password_is_told(office, smtp, box):
     trouble(office)
-    with pytest.raises(Error):
+    with pytest.raises(Error, match="535"):
         digest_of(office, settings_for(smtp, user="tally", password="wrong")).run_once()
     office.now += 301
     assert digest_of(office, settings_for(smtp, user="tally", password="secret")).run_once() == 2

@@ -73,12 +73,16 @@ def test_two_workers_serve_and_end_together_at_a_signal(served):
     wait_until(lambda: not any(is_running(pid) for pid in pids))
 
 
-def test_a_worker_that_died_is_started_again(served):
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_worker_that_died_is_started_again_and_ends_with_the_others(served, how):
     process, url = served
     before = workers_of(process)
     os.kill(min(before), signal.SIGKILL)
     wait_until(lambda: len(workers_of(process)) == 2 and workers_of(process) != before)
     wait_until(lambda: all(is_healthy(url) for _ in range(10)))
+    pids = workers_of(process)
+    process.send_signal(how)
+    wait_until(lambda: not any(is_running(pid) for pid in pids))
 
 
 def test_workers_do_not_outlive_the_process_that_watches_them(served):

@@ -50,7 +50,12 @@ def world(tmp_path_factory):
             devices=(),
             once=None,
         )
+        customer = site.client(Role.CUSTOMER_ADMINISTRATOR, account)
+        hook = customer.post("/v1/webhooks", json={"url": f"https://hooks.invalid/{account[:5]}", "after": 0}).json()
         objects[account] = {
+            "webhook_id": hook["webhook_id"],
+            "hook_url": hook["url"],
+            "hook_secret": hook["secret"],
             "account": account,
             "person_id": person.person_id,
             "email": person.email,
@@ -61,6 +66,7 @@ def world(tmp_path_factory):
             "spare": str(spare.id),
             "digest": message["digest"],
         }
+    site.dispatcher().run_once()  # every event has its delivery now; no name ends in .invalid, so none is taken
     clients = {
         role: site.client(
             role,
@@ -110,14 +116,37 @@ BODIES = {
     ("POST", "/v1/field-servers/{device_id}/hold"): lambda _: {"reason": "envy"},
     ("POST", "/v1/field-servers/{device_id}/replace"): lambda them: {"by": them["spare"], "reason": "envy"},
 }
+BODIES |= {
+    ("POST", "/v1/webhooks"): lambda them: {"url": "https://spy.example.com/", "account": them["account"]},
+    ("PATCH", "/v1/webhooks/{webhook_id}"): lambda _: {"url": "https://spy.example.com/", "is_enabled": False},
+    ("POST", "/v1/webhooks/{webhook_id}/replay"): lambda _: {"after": 0},
+}
 FILTERS = ("account", "device_id", "line", "text")
+
+
+def filled(path, them):
+    return re.sub(r"\{(\w+)\}", lambda part: {"position": "1", **them}[part[1]], path)
 
 
 def state(site):
     """Everything of the other account, as the vendor sees it."""
     vendor = site.client()
-    paths = ("lines", "field-servers", "returns", "incidents", "ledger", "entitlements", "people", "tokens", "accounts")
+    paths = (
+        "lines",
+        "field-servers",
+        "returns",
+        "incidents",
+        "ledger",
+        "entitlements",
+        "people",
+        "tokens",
+        "accounts",
+        "webhooks",
+    )
     found = {path: vendor.get(f"/v1/{path}").json()["items"] for path in paths}
+    for hook in found["webhooks"]:
+        path = f"/v1/webhooks/{hook['webhook_id']}/deliveries"
+        found[path] = vendor.get(path).json()["items"]
     own = {"tokens": [item for item in found["tokens"] if item["account"] == OTHER]}
     return json.dumps({**found, **own}, sort_keys=True)
 
@@ -140,7 +169,7 @@ def test_nothing_of_another_account_is_seen_or_touched(world, method, path, role
     site, objects, clients = world
     them = objects[OTHER]
     before = state(site)
-    address = re.sub(r"\{(\w+)\}", lambda part: them[part[1]], path)
+    address = filled(path, them)
     body = BODIES.get((method, path))
     parameters = {"account": OTHER, "device_id": them["device_id"], "line": them["line_id"], "text": "Other"}
     for query in ({}, *({name: parameters[name]} for name in FILTERS if method == "GET")):
@@ -168,6 +197,7 @@ def test_nothing_of_another_account_is_seen_or_touched(world, method, path, role
 def test_what_exists_elsewhere_and_what_exists_nowhere_is_answered_alike(world, method, path, role):
     _, objects, clients = world
     nowhere = {
+        "webhook_id": "WH-AAAAAAAAAAAAAAAA",
         "account": "Nobody",
         "person_id": "PE-AAAAAAAAAAAAAAAA",
         "token_id": "TK-AAAAAAAAAAAAAAAA",
@@ -182,7 +212,7 @@ def test_what_exists_elsewhere_and_what_exists_nowhere_is_answered_alike(world, 
         body = BODIES.get((method, path))
         answer = clients[role].request(
             method,
-            re.sub(r"\{(\w+)\}", lambda part, them=them: them[part[1]], path),
+            filled(path, them),
             json=body(them) if body else None,
             headers={"If-Match": '"guess"'} if method in {"PATCH", "PUT"} else {},
         )
@@ -198,7 +228,7 @@ def test_the_own_account_is_seen_by_who_may(world, role):
     _, objects, clients = world
     us = objects[OWN]
     may = {
-        Role.CUSTOMER_ADMINISTRATOR: {"lines", "returns", "people", "messages"},
+        Role.CUSTOMER_ADMINISTRATOR: {"lines", "returns", "people", "messages", "webhooks"},
         Role.CUSTOMER_TECHNICIAN: {"returns", "messages"},
         Role.COURIER: {"messages"},
     }[role]
@@ -207,6 +237,7 @@ def test_the_own_account_is_seen_by_who_may(world, role):
         "returns": "/v1/returns",
         "people": f"/v1/people/{us['person_id']}",
         "messages": f"/v1/messages/{us['digest']}",
+        "webhooks": f"/v1/webhooks/{us['webhook_id']}/deliveries",
     }
     for name, path in paths.items():
         assert clients[role].get(path).status_code == (200 if name in may else 403), name

@@ -112,6 +112,7 @@ def test_what_people_do_is_told(office):
         "return.credited",
         "line.changed",
         "activation_server.restored",
+        "lines.frozen",
         "lines.freeze_lifted",
     ]
 

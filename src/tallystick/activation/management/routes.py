@@ -7,11 +7,11 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from tallystick.activation.management import devices, members, trade
+from tallystick.activation.management import devices, members, trade, webhooks
 from tallystick.activation.management.wire import Problem, Reason
 from tallystick.activation.office import Office
 
-ROUTERS: Final = (members.router, trade.router, devices.router)
+ROUTERS: Final = (members.router, trade.router, devices.router, webhooks.router)
 
 
 def add_management(api: FastAPI, office: Office) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -41,6 +41,7 @@ class Office:
     batcher: Batcher
     clock: Callable[[], int]
     random_bytes: Callable[[int], bytes]
+    webhooks_inside: Sequence[str] = ()  # hosts and networks inside that the vendor's own webhooks may go to
 
     def read(self, caller: Caller, permission: Permission, work: Callable[[SqlTransaction], ResultT]) -> ResultT:
         """Run ``work``, which writes nothing, when ``caller`` may."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final
 
 from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
@@ -22,11 +23,21 @@ from tallystick.activation.storage.tables import DELIVERIES, EVENTS, MARKS, OUTB
 OUTBOX_ROWS_MAX: Final = 200
 PLACED_MAX: Final = 1000  # in one transaction, or what one row holds: on SQLite, messages wait for it
 PRUNED_MAX: Final = 5000
-WAITING: Final = "waiting"
-DELIVERED: Final = "delivered"
-GIVEN_UP: Final = "given-up"
 _POSITION: Final = "event-position"
 _EVENT_ID_BYTES: Final = 15
+
+
+class DeliveryState(StrEnum):
+    """What becomes of a delivery."""
+
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    GIVEN_UP = "given-up"
+
+
+WAITING: Final = DeliveryState.WAITING.value
+DELIVERED: Final = DeliveryState.DELIVERED.value
+GIVEN_UP: Final = DeliveryState.GIVEN_UP.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +54,10 @@ class PlacedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook:
-    """An endpoint that gets events. ``account`` None: of every account; ``kinds`` empty: every kind."""
+    """An endpoint that gets events. ``account`` None: of every account; ``kinds`` empty: every kind.
+
+    ``owner`` None: the vendor's; else the account whose people made it. ``secret_before`` signs as well until a moment.
+    """
 
     webhook_id: str
     url: str
@@ -55,6 +69,9 @@ class Webhook:
     created_by: str
     stopped_at: int | None = None
     stopped_why: str | None = None
+    owner: str | None = None
+    secret_before: bytes | None = None
+    secret_before_until: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +200,25 @@ class EventTables:
         statement = select(WEBHOOKS).order_by(WEBHOOKS.c.created_at, WEBHOOKS.c.webhook_id)
         return [_webhook(row) for row in self._connection.execute(statement)]
 
+    def webhook(self, webhook_id: str) -> Webhook | None:
+        """One endpoint."""
+        row = self._connection.execute(select(WEBHOOKS).where(WEBHOOKS.c.webhook_id == webhook_id)).first()
+        return None if row is None else _webhook(row)
+
+    def find_webhooks(self, *, owner: str | None, after: str, limit: int) -> list[Webhook]:
+        """Endpoints by id. ``owner`` None: everybody's."""
+        statement = select(WEBHOOKS).where(WEBHOOKS.c.webhook_id > after)
+        if owner is not None:
+            statement = statement.where(WEBHOOKS.c.owner == owner)
+        return [
+            _webhook(row) for row in self._connection.execute(statement.order_by(WEBHOOKS.c.webhook_id).limit(limit))
+        ]
+
+    def count_webhooks(self, owner: str | None) -> int:
+        """How many endpoints are the vendor's (None), or an account's."""
+        statement = select(func.count()).select_from(WEBHOOKS).where(WEBHOOKS.c.owner.is_not_distinct_from(owner))
+        return int(self._connection.execute(statement).scalar_one())
+
     def add_webhook(self, webhook: Webhook) -> None:
         """A new endpoint."""
         values = {
@@ -190,22 +226,23 @@ class EventTables:
             "url": webhook.url,
             "secret": webhook.secret,
             "account": webhook.account,
-            "kinds": json.dumps(list(webhook.kinds)),
+            "kinds": kinds_text(webhook.kinds),
             "position": webhook.position,
             "created_at": webhook.created_at,
             "created_by": webhook.created_by,
+            "owner": webhook.owner,
         }
         self._connection.execute(insert(WEBHOOKS), [values])
 
     def remove_webhook(self, webhook_id: str) -> None:
         """Forget an endpoint and its deliveries."""
+        self.lock("deliveries")
         self._connection.execute(delete(DELIVERIES).where(DELIVERIES.c.webhook_id == webhook_id))
         self._connection.execute(delete(WEBHOOKS).where(WEBHOOKS.c.webhook_id == webhook_id))
 
-    def set_webhook(self, webhook_id: str, *, position: int | None = None, **columns: object) -> None:
-        """Change where an endpoint stands."""
-        values = columns if position is None else {"position": position, **columns}
-        self._connection.execute(update(WEBHOOKS).where(WEBHOOKS.c.webhook_id == webhook_id).values(values))
+    def set_webhook(self, webhook_id: str, **columns: object) -> None:
+        """Change columns of an endpoint."""
+        self._connection.execute(update(WEBHOOKS).where(WEBHOOKS.c.webhook_id == webhook_id).values(columns))
 
     # Deliveries
 
@@ -236,9 +273,13 @@ class EventTables:
         self._connection.execute(statement, values)
 
     def is_due(self, *, now: int) -> bool:
-        """Whether a delivery is due."""
-        due = (DELIVERIES.c.state == WAITING, DELIVERIES.c.next_at <= now)
-        return self._connection.execute(select(DELIVERIES.c.position).where(*due).limit(1)).first() is not None
+        """Whether a delivery to an endpoint in service is due."""
+        statement = (
+            select(DELIVERIES.c.position)
+            .join(WEBHOOKS, WEBHOOKS.c.webhook_id == DELIVERIES.c.webhook_id)
+            .where(DELIVERIES.c.state == WAITING, DELIVERIES.c.next_at <= now, WEBHOOKS.c.stopped_at.is_(None))
+        )
+        return self._connection.execute(statement.limit(1)).first() is not None
 
     def claim(self, *, now: int, until: int, limit: int) -> list[tuple[Delivery, PlacedEvent]]:
         """Deliveries that are due, taken until a moment: nobody else takes them before it."""
@@ -292,19 +333,40 @@ class EventTables:
         statement = statement.order_by(DELIVERIES.c.position.desc(), DELIVERIES.c.webhook_id).limit(limit)
         return [(_delivery(row), _event(row)) for row in self._connection.execute(statement)]
 
-    def retry(self, *, webhook_id: str, positions: Sequence[int] | None, now: int) -> int:
-        """Have deliveries that wait or were given up tried at once (None: all of them). Returns how many."""
-        statement = update(DELIVERIES).where(DELIVERIES.c.webhook_id == webhook_id, DELIVERIES.c.state != DELIVERED)
+    def delivery(self, webhook_id: str, position: int) -> tuple[Delivery, PlacedEvent] | None:
+        """One delivery."""
+        found = self.deliveries(webhook_id=webhook_id, before=position + 1, limit=1)
+        return found[0] if found and found[0][0].position == position else None
+
+    def retry(
+        self,
+        *,
+        webhook_id: str,
+        positions: Sequence[int] | None,
+        now: int,
+        states: Collection[str] = (WAITING, GIVEN_UP),
+    ) -> int:
+        """Have deliveries of some states tried at once, and anew (``positions`` None: all of them). Returns how many."""
+        statement = update(DELIVERIES).where(
+            DELIVERIES.c.webhook_id == webhook_id, DELIVERIES.c.state.in_(sorted(states))
+        )
         if positions is not None:
             statement = statement.where(DELIVERIES.c.position.in_(positions))
         return self._connection.execute(statement.values(state=WAITING, attempts=0, first_at=now, next_at=now)).rowcount
 
-    def count_deliveries(self) -> dict[str, int]:
-        """How many deliveries wait, and how many were given up."""
+    def count_deliveries(self, webhook_id: str | None = None) -> dict[str, int]:
+        """How many deliveries (of one endpoint) wait, and how many were given up."""
         statement = (
             select(DELIVERIES.c.state, func.count()).where(DELIVERIES.c.state != DELIVERED).group_by(DELIVERIES.c.state)
         )
+        if webhook_id is not None:
+            statement = statement.where(DELIVERIES.c.webhook_id == webhook_id)
         return {str(state): int(count) for state, count in self._connection.execute(statement)}
+
+
+def kinds_text(kinds: Iterable[str]) -> str:
+    """Kinds of events as a column has them."""
+    return json.dumps(sorted(set(kinds)))
 
 
 def outbox_values(events: Sequence[Event]) -> dict[str, Any]:
@@ -338,6 +400,9 @@ def _webhook(row: Any) -> Webhook:
         created_by=row.created_by,
         stopped_at=row.stopped_at,
         stopped_why=row.stopped_why,
+        owner=row.owner,
+        secret_before=None if row.secret_before is None else bytes(row.secret_before),
+        secret_before_until=row.secret_before_until,
     )
 
 

@@ -262,6 +262,9 @@ WEBHOOKS: Final = Table(
     Column("created_by", Text, nullable=False),
     Column("stopped_at", BigInteger),
     Column("stopped_why", Text),
+    Column("owner", _ID),  # NULL: the vendor's; else the account whose people made it
+    Column("secret_before", LargeBinary),  # signs as well, until a moment
+    Column("secret_before_until", BigInteger),
 )
 
 DELIVERIES: Final = Table(

@@ -262,24 +262,6 @@ class TestRules:
             "h": [device(name).device_id for name, status in states.items() if status in {"active", "hold"}]
         }
 
-    def test_names_are_found_literally(self, store):
-        servers = [
-            device("abcdef", name="roof", host_id="h1"),
-            device("abcdeg", name="roof", host_id="100%"),
-            device("ABCDEF", name="Roof", host_id="a_c"),
-        ]
-        save_servers(store, *servers)
-
-        def names(text):
-            return {server.host_id for server in store.read(lambda tx: tx.find_field_servers_named(text))}
-
-        assert names("abcde") == {"h1", "100%"}
-        assert names("abcdef") == {"h1"}
-        assert names("roof") == {"h1", "100%"}
-        assert names("a_c") == {"a_c"}
-        assert names("%") == names("a_cdef") == set()
-        assert names(servers[0].device_id) == {"h1"}
-
     def test_quarantines_are_due_when_their_time_is_over(self, store):
         save_servers(
             store,

@@ -13,7 +13,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,7 +44,10 @@ def main() -> None:
     with rows.Bench.opened(float(os.environ.get("BENCH_SCALE", "1"))) as bench:
         for name in chosen:
             Console(stderr=True).print(f"{name} ...")
-            results.rows += ROWS[name](bench)
+            load = os.getloadavg()[0]
+            results.rows += [
+                replace(row, taken_on=results.taken_on | {"load_before": round(load, 1)}) for row in ROWS[name](bench)
+            ]
             _save(results)  # each when it is there: the last ones take long
     show(results)
 
@@ -52,11 +55,13 @@ def main() -> None:
 def _save(results: Results) -> None:
     OUTPUT.mkdir(parents=True, exist_ok=True)
     path = OUTPUT / "results.json"
-    old = json.loads(path.read_text("utf-8"))["rows"] if path.exists() else []
-    new = [asdict(row) for row in results.rows]
+    old = (
+        json.loads(path.read_text("utf-8"))["rows"] if path.exists() else []
+    )  # each with its own machine, hour and load
+    new = [{**asdict(row), "taken_on": row.taken_on or results.taken_on} for row in results.rows]
     measured = {row["name"] for row in new}
     kept = [row for row in old if row["name"] not in measured]
-    document = {"taken_on": results.taken_on, "rows": sorted(kept + new, key=lambda row: (row["name"], row["what"]))}
+    document = {"rows": sorted(kept + new, key=lambda row: (row["name"], row["what"]))}
     path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", "utf-8")
     write_page(OUTPUT, document)
 
@@ -86,7 +91,7 @@ class Results:
             "scale": float(os.environ.get("BENCH_SCALE", "1")),
             "cores": os.cpu_count(),
             "processor": model,
-            "load_average": round(os.getloadavg()[1], 1),
+            "load_average": round(os.getloadavg()[0], 1),
             "python": platform.python_version(),
             "postgresql": postgres,
             "system": platform.release(),

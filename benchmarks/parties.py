@@ -145,11 +145,11 @@ def make_site(home: Path, *, database: str | None, lines: int) -> Site:
 class Story:
     """Field servers that are known and go on talking: each round of messages follows the one before."""
 
-    def __init__(self, site: Site, field_servers: int, *, salt: str, lines: int | None = None) -> None:
+    def __init__(self, site: Site, field_servers: int, *, salt: str, lines: int | None = None, told: int = 2) -> None:
         self.site = site
         self.tellers = site.tellers(field_servers, salt=salt, lines=lines)
         self.sequence = 1
-        site.post([message for said in self.next(2) for message in said])
+        site.post([message for said in self.next(told) for message in said])
 
     def next(self, count: int) -> list[list[str]]:
         """The next ``count`` messages of each field server."""

@@ -14,27 +14,22 @@ def write_page(directory: Path, document: dict[str, Any]) -> None:
     rows = document["rows"]
     (directory / "ratios.svg").write_text(_ratios(rows), "utf-8")
     (directory / "rates.svg").write_text(_rates(rows), "utf-8")
-    taken = document["taken_on"]
+    latest = max((row["taken_on"] for row in rows), key=lambda taken: taken["at"])
     lines = [
         "# How fast it is",
         "",
-        "Written by `make bench`; [results.json](results.json) has every single measurement.",
+        "Written by `make bench`; [results.json](results.json) has every single measurement. Where a limit is missed,",
+        "[profile.md](profile.md) says why.",
         "",
-        (
-            f"Taken {taken['at']} on {taken['cores']} cores of {taken['processor']}, Python {taken['python']}, PostgreSQL "
-            f"{taken['postgresql']} with fsync on beside the load, load average {taken['load_average']}, counts times {taken['scale']:g}. Every limit was "
-            "measured in the same run as its figure, in turns; medians count. On a machine that does other work at the same "
-            "time (a load average above the number of cores) figures are worse than they must be, and ratios to pgbench "
-            "too: its 32 processes get a larger share of the cores than our two. What does not depend on that is the "
-            "processor time a message."
-        ),
+        f"Taken on {latest['cores']} cores of {latest['processor']}, Python {latest['python']}, PostgreSQL {latest['postgresql']} with",
+        "fsync on beside the load. Every limit was measured in the same run as its figure, in turns; medians count. Each row",
+        "says when, at which load average (of one minute, before and after it), and with which part of the full counts.",
+        "On a machine that does other work at the same time figures are worse than they must be, and ratios to pgbench too:",
+        "its 32 processes get a larger share of the cores than our two. The processor time a message depends least on that.",
         "",
-        "| | bench | figure | limit | |",
-        "| --- | --- | --- | --- | --- |",
-        *(
-            f"| {row['name']} | {row['what']} | {_text(row['figure'], row['unit'])} | {_limit(row)} | {_verdict(row)} |"
-            for row in rows
-        ),
+        "| | bench | figure | limit | | taken | load | counts |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        *(_line(row) for row in rows),
         "",
         "![Figures beside their limits](ratios.svg)",
         "",
@@ -53,6 +48,15 @@ def write_page(directory: Path, document: dict[str, Any]) -> None:
         "of them small. What the figures mean for a whole installation is in [scale.md](../scale.md).",
     ]
     (directory / "README.md").write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def _line(row: dict[str, Any]) -> str:
+    taken = row["taken_on"]
+    load = (
+        f"{taken['load_before']} to {taken['load_average']}" if "load_before" in taken else str(taken["load_average"])
+    )
+    cells = (row["name"], row["what"], _text(row["figure"], row["unit"]), _limit(row), _verdict(row))
+    return f"| {' | '.join(cells)} | {taken['at']} | {load} | {taken['scale']:g} |"
 
 
 def _text(value: float, unit: str) -> str:

@@ -345,7 +345,7 @@ MUTANTS = (
         name="restore-without-jump",
         breaks="numbers that were given out after the backup are given out again",
         file=ISSUING,
-        old="    return replace(field_server, number=number, sequence=sequence, recovering=number + 1)",
+        old="    return field_server.changed(number=number, sequence=sequence, recovering=number + 1)",
         new="    return field_server",
     ),
     Mutant(

@@ -42,6 +42,7 @@ from tallystick.protocol.problems import WireError, problem_document
 from tallystick.protocol.structs import know
 from tallystick.protocol.tallyfile import BadLine, GoodLine, LineParser
 
+MESSAGES_PATH: Final = "/v1/messages"
 BODY_IDLE_SECONDS: Final = 60.0
 JSON_BYTES_MAX: Final = 64 * 1024
 # Between two lines that say something; what has more is no tally file, and to look at it would keep others waiting.
@@ -50,8 +51,6 @@ EMPTY_LINES_MAX: Final = 100_000
 SPOOL_MEMORY_BYTES: Final = 1024 * 1024
 PROBLEM_TYPE: Final = "application/problem+json"
 _INLINE_LINES_MAX: Final = 4  # so few are verified faster than handed to a thread
-_SHORT_BYTES_MAX: Final = 128 * 1024
-_MESSAGES_PATH: Final = "/v1/messages"
 _PIECE_BYTES: Final = 64 * 1024
 _RETRY_SECONDS: Final = {"database-unavailable": "1", "too-busy": "5", "disk-full": "60"}
 
@@ -91,7 +90,7 @@ def create_api(desk: Desk) -> FastAPI:
         redoc_url=None,
     )
     _add_problem_handlers(api)
-    api.add_middleware(_ShortExchange, desk=desk)
+    api.add_middleware(_Impatient)
 
     @api.get("/healthz", summary="Whether this process works")
     async def healthz() -> dict[str, str]:
@@ -104,7 +103,7 @@ def create_api(desk: Desk) -> FastAPI:
         return Response(desk.signer.keyset.compact + "\n", media_type=tallyfile.MEDIA_TYPE)
 
     @api.post(
-        _MESSAGES_PATH,
+        MESSAGES_PATH,
         summary="A tally file of messages in, the replies out",
         response_class=Response,
         openapi_extra=_body("A tally file: one message a line.", tallyfile.MEDIA_TYPE, _TALLY_SCHEMA),
@@ -222,94 +221,21 @@ class _Exchange:
             raise FileError("disk-full", expected="room for the replies", seen=error.strerror or str(error)) from error
 
 
-class _ShortExchange:
-    """The usual ``POST /v1/messages``: a message or a few, a tally file wanted. The same answer with less around it.
-
-    What a framework does for every request costs more than to verify a message. Anything else goes on to ``app``.
-    """
-
-    def __init__(self, app: ASGIApp, desk: Desk) -> None:
-        self._app = app
-        self._desk = desk
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != _MESSAGES_PATH or not _is_short(scope):
-            await self._app(scope, receive, _impatient(send))
-            return
-        try:
-            body = await _read_short(receive)
-            chunk = list(tallyfile.parse_chunks([body]))
-            if len(chunk) > _INLINE_LINES_MAX:
-                await self._app(scope, _again(body, receive), _impatient(send))
-                return
-            if not chunk:
-                raise WireError("no-messages", expected="a tally file with at least one message", seen="no line")
-            lines = bundles.read_lines(chunk, self._desk.signer.keyset)
-            batch = bundles.messages_of(lines)
-            answers = await self._desk.batcher.submit_soon(batch) if batch else []
-            results = bundles.results_of(lines, answers)
-            self._desk.count(results)
-            reply = b"".join(bundles.tally_lines(results))
-        except ClientDisconnect:
-            return  # nobody reads it; what was taken is durable
-        except Error as error:
-            await _problem(error)(scope, receive, send)
-            return
-        headers = [(b"content-length", b"%d" % len(reply)), (b"content-type", tallyfile.MEDIA_TYPE.encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": reply})
-
-
-def _is_short(scope: Scope) -> bool:
-    """Whether it is a POST with a short body, as it is, for a tally file."""
-    length = None
-    for name, value in scope["headers"]:
-        if name == b"content-length":
-            length = int(value) if value.isdigit() else None
-        elif name == b"content-encoding" or (name == b"accept" and b"json" in value.lower()):
-            return False
-    return scope["method"] == "POST" and length is not None and length <= _SHORT_BYTES_MAX
-
-
-async def _read_short(receive: Receive) -> bytes:
-    body = b""
-    while True:
-        try:
-            async with asyncio.timeout(BODY_IDLE_SECONDS):
-                event = await receive()
-        except TimeoutError:
-            raise _too_slow() from None
-        if event["type"] == "http.disconnect":
-            raise ClientDisconnect
-        piece: bytes = event.get("body", b"")
-        body += piece
-        if not event.get("more_body", False):
-            return body
-
-
-def _again(body: bytes, receive: Receive) -> Receive:
-    """A body that was read, once more; then whatever comes."""
-    waiting = [body]
-
-    async def receive_again() -> Message:
-        if waiting:
-            return {"type": "http.request", "body": waiting.pop(), "more_body": False}
-        return await receive()
-
-    return receive_again
-
-
-def _impatient(send: Send) -> Send:
+class _Impatient:
     """Give up a client that reads nothing for as long as one that sends nothing is waited for."""
 
-    async def send_in_time(event: Message) -> None:
-        try:
-            async with asyncio.timeout(BODY_IDLE_SECONDS):
-                await send(event)
-        except TimeoutError:
-            raise ClientDisconnect from None
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
 
-    return send_in_time
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_in_time(event: Message) -> None:
+            try:
+                async with asyncio.timeout(BODY_IDLE_SECONDS):
+                    await send(event)
+            except TimeoutError:
+                raise ClientDisconnect from None
+
+        await self._app(scope, receive, send_in_time)
 
 
 def _too_slow() -> Error:
@@ -319,14 +245,12 @@ def _too_slow() -> Error:
 def _add_problem_handlers(api: FastAPI) -> None:
     @api.exception_handler(Error)
     async def refuse(_: Request, error: Error) -> Response:
-        return _problem(error)
+        return problem(error)
 
     @api.exception_handler(HTTPException)
     async def refuse_http(request: Request, error: HTTPException) -> Response:
         code = {404: "not-found", 405: "method-wrong"}.get(error.status_code, "usage")
-        response = _problem(
-            Error(code, expected="a path of the API", seen=f"{request.method} {request.url.path[:200]}")
-        )
+        response = problem(Error(code, expected="a path of the API", seen=f"{request.method} {request.url.path[:200]}"))
         response.headers.update(error.headers or {})
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             response.headers["Allow"] = _allowed(api, request.url.path) or response.headers.get("Allow", "")
@@ -334,7 +258,7 @@ def _add_problem_handlers(api: FastAPI) -> None:
 
     @api.exception_handler(RequestValidationError)
     async def refuse_request(_: Request, error: RequestValidationError) -> Response:
-        return _problem(Error("json-malformed", expected="a request as documented", seen=str(error)[:200]))
+        return problem(Error("json-malformed", expected="a request as documented", seen=str(error)[:200]))
 
     @api.exception_handler(ClientDisconnect)
     async def gone(_: Request, __: ClientDisconnect) -> Response:
@@ -343,7 +267,7 @@ def _add_problem_handlers(api: FastAPI) -> None:
     @api.exception_handler(Exception)
     async def fail(_: Request, error: Exception) -> Response:
         _LOG.error("a fault of Tallystick", exc_info=error)
-        return _problem(Error("invariant", expected="an answer", seen=type(error).__name__))
+        return problem(Error("invariant", expected="an answer", seen=type(error).__name__))
 
 
 def _allowed(api: FastAPI, path: str) -> str:
@@ -360,7 +284,8 @@ def _allowed(api: FastAPI, path: str) -> str:
     return ", ".join(sorted(method.upper() for method in methods))
 
 
-def _problem(error: Error) -> Response:
+def problem(error: Error) -> Response:
+    """An error as RFC 9457 has it."""
     document = problem_document(error)
     reasons = getattr(error, "reasons", ())
     if reasons:

@@ -124,7 +124,7 @@ class Books:
         """
         number = field_server.number + 1
         newest = Outstanding(epoch=field_server.epoch, number=number, quantities=dict(quantities))
-        after = replace(field_server, number=number, outstanding=reservation.append(field_server.outstanding, newest))
+        after = field_server.changed(number=number, outstanding=reservation.append(field_server.outstanding, newest))
         self.change(after, cause=cause)
         claims = Grant(
             iss=self.signer.keyset.issuer,

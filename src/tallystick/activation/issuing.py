@@ -102,7 +102,7 @@ def jump(field_server: FieldServer, *, now: int) -> FieldServer:
     """
     number = max(field_server.number + NUMBER_JUMP, now * 1000)
     sequence = max(field_server.sequence + NUMBER_JUMP, now * 1000)
-    return replace(field_server, number=number, sequence=sequence, recovering=number + 1)
+    return field_server.changed(number=number, sequence=sequence, recovering=number + 1)
 
 
 def error_answer(error: WireError) -> Answer:
@@ -281,9 +281,9 @@ class _Visit:
             first_seen_at=self.desk.now,
         )
         if listed is not None:
-            enrolled = replace(enrolled, number=listed.number, sequence=listed.sequence, recovering=listed.recovering)
+            enrolled = enrolled.changed(number=listed.number, sequence=listed.sequence, recovering=listed.recovering)
         elif self._is_frozen():
-            enrolled = jump(replace(enrolled, sequence=request.sequence), now=self.desk.now)
+            enrolled = jump(enrolled.changed(sequence=request.sequence), now=self.desk.now)
         self.books.change(enrolled, cause=self.message.digest)
         self._keep_facts()
         return None
@@ -561,7 +561,7 @@ class _Visit:
         before = self.field_server
         if all(getattr(before, name) == value for name, value in changed.items()):
             return
-        after = replace(before, **changed)  # type: ignore[arg-type]  # fields of FieldServer
+        after = before.changed(**changed)
         entries = self.books.change(after, cause=self.message.digest)
         self.credited += [entry for entry in entries if entry.target is Account.AVAILABLE]
 

@@ -6,6 +6,7 @@ A registry of its own, so that several activation servers in one process (tests)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -39,18 +40,22 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
+        # What a label's values stand for is looked up once: there are few of them.
+        self._message = cache(self._messages.labels)
+        self._request = cache(self._requests.labels)
+        self._span = cache(self._seconds.labels)
         build = Gauge("tallystick_build", "The version of Tallystick.", ("version",), registry=self._registry)
         build.labels(__version__).set(1)
         self._registry.register(_Looked(look))
 
     def count_message(self, outcome: str, code: str | None) -> None:
         """A message was answered."""
-        self._messages.labels(outcome, code or "").inc()
+        self._message(outcome, code or "").inc()
 
     def count_request(self, *, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered."""
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        self._request(method, route, str(status)).inc()
+        self._span(route).observe(seconds)
 
     def text(self) -> bytes:
         """Everything, in Prometheus' text format."""

@@ -11,7 +11,7 @@ import hmac
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -136,9 +136,7 @@ class Watch:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = dict(scope["headers"]).get(b"x-request-id", b"")
-        is_usable = _REQUEST_ID.fullmatch(given) is not None
-        request_id = given if is_usable else self._operations.random_bytes(8).hex().encode()
+        request_id = request_id_of(self._operations, scope["headers"])
         mark = REQUEST_ID.set(request_id.decode())
         started = time.perf_counter()
         status = 500
@@ -155,12 +153,32 @@ class Watch:
         finally:
             seconds = time.perf_counter() - started
             route = getattr(scope.get("route"), "path", "none")
-            method = scope["method"] if scope["method"] in _METHODS else "other"
-            self._operations.metrics.count_request(method=method, route=route, status=status, seconds=seconds)
-            if self._operations.logs_requests:
-                more = {"method": method, "path": scope["path"][:200], "status": status, "seconds": round(seconds, 6)}
-                _LOG.info("%s %s: %d", method, scope["path"][:200], status, extra=more)
+            count_request(
+                self._operations, request_id=request_id, scope=scope, route=route, status=status, seconds=seconds
+            )
             REQUEST_ID.reset(mark)
+
+
+def request_id_of(operations: Operations, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The id that a client gave its request, where it can be one, or a new one."""
+    for name, value in headers:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return value
+    return operations.random_bytes(8).hex().encode()
+
+
+def count_request(
+    operations: Operations, *, request_id: bytes, scope: Any, route: str, status: int, seconds: float
+) -> None:
+    """A request was answered: for monitoring, and for the log where the settings say so."""
+    method = scope["method"] if scope["method"] in _METHODS else "other"
+    operations.metrics.count_request(method=method, route=route, status=status, seconds=seconds)
+    if operations.logs_requests:
+        path = scope["path"][:200]
+        mark = REQUEST_ID.set(request_id.decode())
+        more = {"method": method, "path": path, "status": status, "seconds": round(seconds, 6)}
+        _LOG.info("%s %s: %d", method, path, status, extra=more)
+        REQUEST_ID.reset(mark)
 
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -12,12 +12,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
+from msgspec import Struct, structs
+
 from tallystick.domain.catalog import Catalog
 from tallystick.domain.entitlement import Entitlement, Line
 from tallystick.domain.grant import Outstanding, Reserved, reserve
 from tallystick.domain.ids import DeviceId, Digest, EntitlementId, LineId
 from tallystick.domain.ledger import Entry
 from tallystick.protocol.keys import Keyset
+from tallystick.protocol.structs import know
 
 ResultT = TypeVar("ResultT")
 
@@ -32,8 +35,7 @@ class Status(StrEnum):
     RETIRED = "retired"  # declared lost, and the waiting period is over
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FieldServer:
+class FieldServer(Struct, frozen=True, kw_only=True):
     """What the activation server keeps per field server (protocol, section 4).
 
     ``epoch`` is the activation server's, ``spoken_epoch`` the highest that the field server itself spoke in;
@@ -63,6 +65,10 @@ class FieldServer:
     lost_until: int | None = None
     first_seen_at: int = 0
     last_seen_at: int = 0
+
+    def changed(self, **fields: object) -> FieldServer:
+        """The same field server with some fields changed. (A message changes it several times; this is quick.)"""
+        return structs.replace(self, **fields)
 
     @property
     def intended(self) -> Mapping[LineId, int]:
@@ -335,3 +341,6 @@ class Policy:
     enrolment: Enrolment = Enrolment.OPEN
     waiting_days: int = 14
     lost_per_year: int = 3
+
+
+know(FieldServer)

@@ -67,7 +67,7 @@ def start_change(
     if newest is not None and newest.envelope and decision.quantities == field_server.intended:
         return newest.envelope
     for line_id in decision.quantities:
-        field_server = replace(field_server, account=books.line(line_id).account)
+        field_server = field_server.changed(account=books.line(line_id).account)
     envelope = books.grant(field_server, decision.quantities, request=None, cause=f"person:{by}: change", confirm=True)
     books.save()
     return envelope
@@ -104,8 +104,7 @@ def declare_lost(
             seen=f"{len(declared)} already",
         )
     books.load_lines()
-    after = replace(
-        field_server,
+    after = field_server.changed(
         status=Status.LOST,
         epoch=field_server.epoch + 1,
         lost_at=now,
@@ -136,7 +135,7 @@ def release_hold(transaction: Transaction, signer: Signer, device_id: DeviceId, 
         raise RefusedError("not-on-hold", expected="a field server on hold", seen=f"one that is {field_server.status}")
     books.load_lines()
     epoch = max(field_server.epoch, field_server.spoken_epoch) + 1
-    after = replace(field_server, status=Status.ACTIVE, epoch=epoch)
+    after = field_server.changed(status=Status.ACTIVE, epoch=epoch)
     books.change(after, cause=f"person:{by}: released")
     books.save()
     return after
@@ -153,7 +152,7 @@ def settle_quarantines(transaction: Transaction, signer: Signer, *, now: int) ->
     for device_id in sorted(due):
         field_server = books.field_servers[device_id]
         if field_server.status is Status.LOST and (field_server.lost_until or 0) <= now:
-            after = replace(field_server, status=Status.RETIRED, outstanding=())
+            after = field_server.changed(status=Status.RETIRED, outstanding=())
             books.change(after, cause="time: the waiting period ended")
     books.save()
     return due

@@ -26,6 +26,7 @@ from tallystick.activation.office import Office
 from tallystick.activation.office.signin import new_setup_code
 from tallystick.activation.operations import Operations, add_operations, look
 from tallystick.activation.portal import add_portal
+from tallystick.activation.shortcut import Shortcut
 from tallystick.errors import Error, InvariantError
 
 SETTLE_SECONDS: Final = 60.0
@@ -58,13 +59,20 @@ def make_office(activation: Activation, batcher: Batcher) -> Office:
 def make_site(activation: Activation, batcher: Batcher, *, office: Office) -> FastAPI:
     """Everything that is served: the API of the protocol, the management API, the pages."""
     operations = _operations(activation, batcher, office)
-    desk = Desk(
+    return _site(_desk(activation, batcher, operations), operations, office)
+
+
+def _desk(activation: Activation, batcher: Batcher, operations: Operations) -> Desk:
+    return Desk(
         store=activation.store,
         signer=activation.signer,
         batcher=batcher,
-        clock=office.clock,
+        clock=activation.now,
         metrics=operations.metrics,
     )
+
+
+def _site(desk: Desk, operations: Operations, office: Office) -> FastAPI:
     site = create_api(desk)
     add_operations(site, operations)
     add_management(site, office)
@@ -125,8 +133,11 @@ def _serve(
 
     batcher = _batcher(activation, on_broken)
     office = make_office(activation, batcher)
+    operations = _operations(activation, batcher, office)
+    desk = _desk(activation, batcher, operations)
     config = uvicorn.Config(
-        make_site(activation, batcher, office=office),
+        _site(desk, operations, office),
+        http=Shortcut.on(desk, operations),  # type: ignore[arg-type]  # it makes a protocol
         log_config=None,
         access_log=False,
         server_header=False,

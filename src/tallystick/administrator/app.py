@@ -20,6 +20,7 @@ from tallystick.administrator.network import RealNetwork
 from tallystick.administrator.operations import Operations
 from tallystick.administrator.passwords import KEY_BYTES, Sealer, key_from_file, key_from_passphrase
 from tallystick.administrator.ports import Route
+from tallystick.administrator.proxy import read_stored
 from tallystick.administrator.workflows import Workflows
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
@@ -143,7 +144,7 @@ def open_administrator(*, forced: Route | None = None, directory: Path | None = 
 def administrator_on(database: Database, sealer: Sealer, *, forced: Route | None = None) -> Iterator[Administrator]:
     """One run on a database that stays open: what is found out about the route holds for it and no longer."""
     inventory, mailbag, clock = Inventory(database, sealer), Mailbag(database), SystemClock()
-    network = RealNetwork(proxy=inventory.setting(PROXY_SETTING))
+    network = RealNetwork(proxy=read_stored(inventory.secret(PROXY_SETTING)))
     try:
         courier = Courier(network, inventory, forced=forced)
         yield Administrator(

@@ -7,16 +7,16 @@ part": the wish is written, and nothing of it is lost, but it is not in force, o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import typer.core
 
-from tallystick.administrator import console, enrolment, foresight, planning, views
-from tallystick.administrator.app import Administrator, open_administrator
-from tallystick.administrator.commands import fieldservers, pages
+from tallystick.administrator import console, enrolment, planning, views
+from tallystick.administrator.app import open_administrator
+from tallystick.administrator.commands import fieldservers, operating, pages, proxies
+from tallystick.administrator.commands.operating import IN_PART, REFUSED, UNREACHABLE, USAGE
 from tallystick.administrator.console import (
     AsJson,
     DryRun,
@@ -31,7 +31,6 @@ from tallystick.administrator.files import Import, write_durably, write_export
 from tallystick.administrator.goals import (
     Goal,
     Refresh,
-    Report,
     Result,
     Return,
     ReturnOneCarry,
@@ -43,7 +42,6 @@ from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
 from tallystick.protocol.tallyfile import format_file
 
-DONE, REFUSED, USAGE, UNREACHABLE, IN_PART = 0, 1, 2, 3, 4
 _OPEN = (Phase.TROUBLE, Phase.DELIVER, Phase.PROVE, Phase.ASK)
 
 
@@ -78,6 +76,7 @@ app.command(epilog="Example: tallystick admin find")(fieldservers.find)
 app.command(epilog="Example: tallystick admin remove roof")(fieldservers.remove)
 app.command(epilog='Example: tallystick admin site "North building" roof cellar')(fieldservers.site)
 app.command(epilog="Example: tallystick admin report -o north.pdf --site North")(fieldservers.report)
+app.command(epilog="Example: tallystick admin proxy http://proxy.example:3128 --user ann")(proxies.proxy)
 app.command(epilog="Example: tallystick admin web")(pages.web)
 
 
@@ -171,6 +170,12 @@ def status(as_json: AsJson = False) -> None:
                 if step.phase in {*_OPEN, Phase.PLANNED}
             ],
         }
+        unfinished = administrator.operations.unfinished()
+        value["unfinished"] = [
+            {"operation": one.number, "kind": one.kind, "open": len(one.open_goals), "field_servers": len(one.visits)}
+            for one in unfinished
+        ]
+        notes = [operating.operation_text(one, now=now) for one in unfinished]
     if as_json:
         console.show_json(value)
         return
@@ -180,6 +185,8 @@ def status(as_json: AsJson = False) -> None:
         f"{count_text(value['receipts'], 'receipt')}"
     )
     console.show_table(["name", "phase", "next step"], console.cells(value["open"], "name", "phase", "next_step"))
+    for note in notes:
+        console.show_text(f"Not finished: {note}. Next: tallystick admin go-on")
 
 
 # Entitlements and the plan
@@ -311,7 +318,7 @@ def activate(
             now = None if dry_run else administrator.clock.now()
             plan = planning.assign(administrator.inventory, line, chosen, now=now)
         goals = planning.activation_goals(plan, chosen, is_everyone=everyone)
-        _operate(administrator, goals, as_json=as_json, dry_run=dry_run)
+        operating.operate(administrator, goals, as_json=as_json, dry_run=dry_run)
 
 
 @app.command(epilog="Example: tallystick admin refresh --all")
@@ -325,7 +332,9 @@ def refresh(
     """Fetch the latest terms of licenses already there ("reclaim"): extended dates, raised quantities."""
     with open_administrator(forced=forced) as administrator:
         chosen = planning.choose_field_servers(administrator.inventory, server, is_everyone=everyone)
-        _operate(administrator, {record.device_id: Refresh() for record in chosen}, as_json=as_json, dry_run=dry_run)
+        operating.operate(
+            administrator, {record.device_id: Refresh() for record in chosen}, as_json=as_json, dry_run=dry_run
+        )
 
 
 @app.command("return", epilog="Example: tallystick admin return roof cellar")
@@ -352,12 +361,14 @@ def return_(
             goal = Return(
                 wants=tuple((planning.choose_line(text, lines, chosen).line_id, count) for text, count in pairs)
             )
-        _operate(administrator, {record.device_id: goal for record in chosen}, as_json=as_json, dry_run=dry_run)
+        operating.operate(
+            administrator, {record.device_id: goal for record in chosen}, as_json=as_json, dry_run=dry_run
+        )
 
 
 @app.command(epilog="Example: tallystick admin sync")
 def sync(server: Servers = None, as_json: AsJson = False, forced: Forced = None) -> None:
-    """Carry whatever waits, in both directions, for all field servers, by the route there is."""
+    """Go on with what was not finished, then carry whatever waits, in both directions, by the route there is."""
     with open_administrator(forced=forced) as administrator:
         every = administrator.inventory.field_servers()
         chosen = planning.find_field_servers(every, server) if server else every
@@ -368,7 +379,18 @@ def sync(server: Servers = None, as_json: AsJson = False, forced: Forced = None)
                 administrator.workflows.carry_up(strays)
             except PortError as error:
                 console.show_error(error)
-        _operate(administrator, {record.device_id: Sync() for record in chosen}, as_json=as_json)
+        unfinished = [] if server else administrator.operations.unfinished()
+        reports = operating.go_on_with(administrator, unfinished, as_json=as_json)
+        visited = {report.device_id for report in reports}
+        goals = {record.device_id: Sync() for record in chosen if record.device_id not in visited}
+        reports += operating.run(administrator, goals, as_json=as_json)
+        operating.show(administrator, reports, as_json=as_json, went_on=[one.number for one in unfinished])
+
+
+app.command("go-on", epilog="Example: tallystick admin go-on")(operating.go_on)
+app.command(epilog="Example: tallystick admin leave 7")(operating.leave)
+app.command(epilog="Example: tallystick admin stop 7")(operating.stop)
+app.command(epilog="Example: tallystick admin operations")(operating.operations)
 
 
 # Files
@@ -428,13 +450,12 @@ def import_(
             raise Error("not-text", expected="a tally file with at least one line", seen="nothing in it")
         waiting = {reply.device_id for reply in administrator.mailbag.inbound()}
         goals: dict[DeviceId, Goal] = {device_id: Sync() for device_id in sorted(reading.device_ids & waiting)}
-        with console.told(_only(administrator.inventory.names(), goals), is_quiet=as_json) as progress:
-            reports = administrator.workflows.run(goals, progress)
+        reports = operating.run(administrator, goals, as_json=as_json)
         records = {record.device_id: record for record in administrator.inventory.field_servers()}
     if as_json:
         shown = [views.show_report(one, records.get(one.device_id)) for one in reports]
         console.show_json({**views.show_import(result, reading.bad_lines), "field_servers": shown})
-        _name_failures(reports)
+        operating.name_failures(reports)
     else:
         console.show_text(
             f"Taken in: {count_text(result.replies, 'reply')}, {count_text(result.keysets, 'keyset')}, "
@@ -482,65 +503,3 @@ def receipts(
         for one in kept
     ]
     console.show_table(["field server", "issuer", "credited", "digest"], rows)
-
-
-# Shared
-
-
-def _operate(
-    administrator: Administrator, goals: Mapping[DeviceId, Goal], *, as_json: bool, dry_run: bool = False
-) -> None:
-    """Run goals, show what came of them, and exit with the code that says so."""
-    if dry_run:
-        _foresee(administrator, goals, as_json=as_json)
-        return
-    names = _only(administrator.inventory.names(), goals)
-    with console.told(names, is_quiet=as_json) as progress:
-        reports = administrator.workflows.run(goals, progress)
-    if as_json:
-        records = {record.device_id: record for record in administrator.inventory.field_servers()}
-        console.show_json(
-            {
-                "finished": all(report.is_finished for report in reports),
-                "field_servers": [views.show_report(one, records.get(one.device_id)) for one in reports],
-            }
-        )
-        _name_failures(reports)
-    else:
-        console.show_reports(reports)
-    raise typer.Exit(_exit_code(reports))
-
-
-def _foresee(administrator: Administrator, goals: Mapping[DeviceId, Goal], *, as_json: bool) -> None:
-    """Look at the field servers, and show what the goals would do. Nothing else is sent."""
-    administrator.workflows.look(goals)
-    records, lines = administrator.inventory.field_servers(), administrator.inventory.lines()
-    rows = foresight.foresee(goals, records, lines=lines, now=administrator.clock.now())
-    if as_json:
-        console.show_json([views.show_foreseen(row) for row in rows])
-    else:
-        console.show_foreseen(rows)
-    if any(row.effect is foresight.Effect.REFUSED for row in rows):
-        raise typer.Exit(REFUSED)
-
-
-def _name_failures(reports: Sequence[Report]) -> None:
-    """With ``--json``, too, the reason is on standard error."""
-    failed = [report for report in reports if not report.is_finished]
-    if failed:
-        console.show_reports(failed)
-
-
-def _exit_code(reports: Sequence[Report]) -> int:
-    results = {report.result for report in reports}
-    if results <= {Result.DONE, Result.ALREADY}:
-        return DONE
-    if results == {Result.UNREACHABLE}:
-        return UNREACHABLE
-    if results <= {Result.REFUSED, Result.FAILED}:
-        return REFUSED
-    return IN_PART
-
-
-def _only(names: Mapping[DeviceId, str], goals: Mapping[DeviceId, Goal]) -> dict[DeviceId, str]:
-    return {device_id: names[device_id] for device_id in goals if device_id in names}

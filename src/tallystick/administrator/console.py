@@ -61,6 +61,7 @@ _STYLES: Final = {
     Result.UNREACHABLE: "red",
     Result.FAILED: "red",
     Result.INTERRUPTED: "yellow",
+    Result.LEFT: "yellow",
 }
 
 
@@ -114,6 +115,11 @@ def show_foreseen(rows: Sequence[Foreseen]) -> None:
 def show_text(text: str) -> None:
     """A paragraph on standard output."""
     console().print(escape(text))
+
+
+def show_note(text: str) -> None:
+    """A paragraph on standard error."""
+    console(to_error=True).print(escape(text))
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -245,7 +245,7 @@ def _decide_route(
     if all(identity is None for _, identity in asked):
         return Route.SEMI_ONLINE, f"{there}, but no field server.{also}"
     if alone:
-        failed = _names(f"{probe.name} at {probe.address}: {_own_route(identity)}" for probe, identity in alone)
+        failed = _by_reason(alone)
         return (
             Route.SEMI_ONLINE,
             f"{there}; field servers do not by themselves ({failed}), so it carries for them.{also}",
@@ -260,6 +260,14 @@ def _has_own_route(identity: Identity) -> bool:
 def _own_route(identity: Identity) -> str:
     own = identity.activation
     return "told of no activation server" if own is None else f"{own.url}: {own.why or 'not reached'}"
+
+
+def _by_reason(alone: Sequence[tuple[Probe, Identity]]) -> str:
+    """Who has no route of its own, each reason once."""
+    reasons: dict[str, list[str]] = {}
+    for probe, identity in alone:
+        reasons.setdefault(_own_route(identity), []).append(f"{probe.name} at {probe.address}")
+    return "; ".join(f"{_names(names)}: {why}" for why, names in list(reasons.items())[:NAMES_SHOWN_MAX])
 
 
 def _names(texts: Iterable[str]) -> str:

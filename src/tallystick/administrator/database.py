@@ -16,10 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from tallystick.administrator.marks import Marks
 from tallystick.errors import Error
 
 FILE_NAME: Final = "administrator.sqlite3"
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 _WAIT_SECONDS: Final = 30.0
 _WAL_ATTEMPTS: Final = 100
 _WAL_PAUSE_SECONDS: Final = 0.05
@@ -69,13 +70,18 @@ CREATE TABLE visits (
   name TEXT NOT NULL, goal BLOB NOT NULL, report BLOB, PRIMARY KEY (operation, device_id)
 ) STRICT;
 """,
+    3: """
+CREATE TABLE taken (place INTEGER PRIMARY KEY AUTOINCREMENT, digest TEXT NOT NULL UNIQUE) STRICT;
+""",
 }
 
 
 class Database:
     """One connection, shared by the threads of this process under a lock; other processes wait for each other."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, directory: Path | None = None) -> None:
+        """``directory``: where its file is; None where it has none."""
+        self.marks = Marks(directory)
         self._connection = connection
         self._lock = threading.RLock()
 
@@ -113,7 +119,8 @@ def open_database(directory: Path) -> Database:
         if not path.exists():
             directory.chmod(0o700)
             path.touch(mode=0o600)
-        return _prepare(sqlite3.connect(path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False))
+        connection = sqlite3.connect(path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False)
+        return _prepare(connection, directory)
 
 
 def open_in_memory() -> Database:
@@ -121,9 +128,9 @@ def open_in_memory() -> Database:
     return _prepare(sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False))
 
 
-def _prepare(connection: sqlite3.Connection) -> Database:
+def _prepare(connection: sqlite3.Connection, directory: Path | None = None) -> Database:
     connection.row_factory = sqlite3.Row
-    database = Database(connection)
+    database = Database(connection, directory)
     try:
         _turn_wal_on(connection)
         connection.execute("PRAGMA foreign_keys=ON")

@@ -1,13 +1,14 @@
 """The file courier: messages out to a tally file, and whatever comes back in a file sorted by what it is.
 
-Guarantees: a file is written beside its place, synced and renamed, so that a stick that is pulled out never holds half
-of one under its name; the same messages give the same lines. What is read may be anything of any size: it is read as a
+Guarantees: a file is written beside its place, synced, renamed and read back, so that a stick that is pulled out never
+holds half of one under its name, and nobody is told that one is there that is not; the same messages give the same lines. What is read may be anything of any size: it is read as a
 stream, every line is verified before it is kept, good lines go through beside bad ones, and a bad one is handed back
 with its code. Reading the same file again changes nothing.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -30,6 +31,8 @@ from tallystick.protocol.tallyfile import BadLine, GoodLine
 CHUNK_BYTES: Final = 1 << 20
 BATCH_LINES: Final = 500
 BAD_LINES_KEPT_MAX: Final = 100
+_BINARY: Final[int] = getattr(os, "O_BINARY", 0)
+_HAS_DIRECTORIES: Final = os.open in os.supports_dir_fd and hasattr(os, "O_DIRECTORY")  # which can be opened
 
 
 class FileError(Error):
@@ -75,21 +78,59 @@ def export_bytes(waiting: Sequence[Outbound], *, names: dict[DeviceId, str]) -> 
     return b"".join(tallyfile.format_file([message.compact for message in waiting], comment=comment))
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """The file is there as a whole and on the disk, or not at all. Raises ``Error`` (``disk-failed``, ``disk-full``)."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+def write_durably(path: Path, data: bytes, *, device: int | None = None) -> None:
+    """The file is there as a whole, on the disk, and was read back from it; or nothing is there under its name.
+
+    A stick may be pulled out at any moment: its directory is opened once and everything is done in it, so that nothing
+    lands in an empty place where the stick was; and it is told when the name leads elsewhere afterwards. ``device``: the
+    ``st_dev`` on which it shall be. Raises ``Error`` (``disk-failed``, ``disk-full``).
+    """
     try:
-        with beside.open("wb") as file:
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY) if _HAS_DIRECTORIES else None
+        try:
+            there = path.parent.stat() if directory is None else os.fstat(directory)
+            if device not in {None, there.st_dev}:
+                raise OSError(errno.ENODEV, "it was pulled out")
+            _write(path, data, directory)
+        finally:
+            if directory is not None:
+                os.close(directory)
+    except OSError as error:
+        code = "disk-full" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "disk-failed"
+        raise FileError(code, expected=f"to write {path}", seen=error.strerror or str(error)) from None
+
+
+def _write(path: Path, data: bytes, directory: int | None) -> None:
+    """Beside its place, synced, renamed, and read again. Raises ``OSError``."""
+    name, beside = path.name, f".{path.name}.{os.getpid()}.part"
+    if directory is None:
+        name, beside = str(path), str(path.with_name(beside))
+    try:
+        descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | _BINARY, 0o666, dir_fd=directory)
+        with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
-        _sync_directory(path.parent)
-    except OSError as error:
+        os.replace(beside, name, src_dir_fd=directory, dst_dir_fd=directory)
+        if directory is not None:
+            with suppress(OSError):  # some file systems of sticks cannot be asked; then nothing more is to do
+                os.fsync(directory)
+        if _read_from_disk(path) != data:
+            with suppress(OSError):
+                os.unlink(name, dir_fd=directory)
+            raise OSError(errno.EIO, "what is on it now is not what was written")
+    except OSError:
         with suppress(OSError):
-            beside.unlink(missing_ok=True)
-        code = "disk-full" if error.errno == 28 else "disk-failed"  # ENOSPC
-        raise FileError(code, expected=f"to write {path}", seen=error.strerror or str(error)) from None
+            os.unlink(beside, dir_fd=directory)
+        raise
+
+
+def _read_from_disk(path: Path) -> bytes:
+    """What whoever plugs the stick in next would read: by its name, and, where the system lets us, not from memory."""
+    with path.open("rb") as file:
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        return file.read()
 
 
 class Import:
@@ -233,13 +274,3 @@ def _header(waiting: Sequence[Outbound], names: dict[DeviceId, str]) -> str:
         "3. tallystick admin import REPLY.tally, where the field servers can be reached.\n"
         "It may be uploaded any number of times. Lines that begin with # are for you and are never trusted."
     )
-
-
-def _sync_directory(directory: Path) -> None:
-    """A rename is durable with its directory. Some file systems of sticks cannot be asked; then nothing more is to do."""
-    with suppress(OSError):
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

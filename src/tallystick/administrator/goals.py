@@ -62,6 +62,7 @@ class Result(StrEnum):
     UNREACHABLE = "unreachable"
     FAILED = "failed"
     INTERRUPTED = "interrupted"
+    LEFT = "left"  # given up, by a person or for something that was wanted later
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

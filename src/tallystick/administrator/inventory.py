@@ -214,6 +214,15 @@ class Inventory:
             else:
                 sql.execute("DELETE FROM settings WHERE name = ?", (name,))
 
+    def secret(self, name: str) -> str:
+        """What was set, and sealed like a password; nothing where another key had sealed it."""
+        stored = self.setting(name)
+        return stored if self._sealer is None else self._sealer.open(stored, name) or ""
+
+    def set_secret(self, name: str, value: str) -> None:
+        """Seal and remember it; empty: forget it."""
+        self.set_setting(name, self._sealed(value, DeviceId(name)) or "" if value else "")
+
     # Activation servers and keys
 
     def add_activation(self, url: str, issuer: str | None = None) -> None:

@@ -22,6 +22,7 @@ from tallystick.protocol.envelope import Unverified, Verified
 from tallystick.protocol.messages import CREDIT, GRANT, REFUSAL, Credit, Reply
 from tallystick.protocol.problems import WireError
 
+TAKEN_MAX = 100_000  # of so many delivered replies it is known that they were
 _KINDS = {GRANT: "grant", REFUSAL: "refusal", CREDIT: "credit"}
 
 
@@ -192,6 +193,8 @@ class Mailbag:
         """Replies that a field server has taken leave the bag; those that it could not use stay, with the reason."""
         with self._database.write() as sql:
             sql.executemany("DELETE FROM inbound WHERE digest = ?", [(digest,) for digest in taken])
+            sql.executemany("INSERT OR IGNORE INTO taken (digest) VALUES (?)", [(digest,) for digest in taken])
+            sql.execute("DELETE FROM taken WHERE place <= (SELECT max(place) FROM taken) - ?", (TAKEN_MAX,))
             sql.executemany(
                 "UPDATE inbound SET code = ?, detail = ? WHERE digest = ?",
                 [(code, detail, digest) for digest, code, detail in unusable],
@@ -228,6 +231,8 @@ def _keep_reply(sql: sqlite3.Connection, reply: KnownReply, *, now: int, names: 
             (verified.digest, device_id, _KINDS[verified.typ], claims.request, verified.compact, now),
         )
     fresh = sql.total_changes - before
+    if sql.execute("SELECT 1 FROM taken WHERE digest = ?", (verified.digest,)).fetchone() is not None:
+        fresh = 0  # delivered before; it is delivered again all the same, which changes nothing
     if claims.request is not None:
         row = sql.execute("SELECT sequence FROM outbound WHERE digest = ?", (claims.request,)).fetchone()
         if row is not None:

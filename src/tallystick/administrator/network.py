@@ -3,10 +3,11 @@
 Guarantees towards a field server: the pinned certificate is the only trust anchor, and the handshake is over before the
 password, or anything else, is sent; when it fails, the certificate that the address shows now is looked at, and
 ``certificate-changed`` names both fingerprints. The pin decides, not the name in the certificate and not its dates: a
-technician's clock may be wrong. No proxy stands between this computer and a field server.
+technician's clock may be wrong. No proxy stands between this computer and a field server, unless one was set for that.
 
-Towards an activation server: the operating system's trust, and the proxy that was set, else those of the environment. Every answer has a limit
-in bytes and a deadline. Whatever goes wrong leaves as a ``PortError``.
+Towards an activation server: the operating system's trust, and the proxy that was set, else those of the environment.
+Every exchange has a limit in bytes and a deadline for the whole of it, also where the other side says one byte a second.
+Whatever goes wrong leaves as a ``PortError``; a proxy that refuses is told apart from whoever is behind it.
 """
 
 from __future__ import annotations
@@ -15,9 +16,8 @@ import base64
 import hashlib
 import socket
 import ssl
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, Never, TypeVar
 from urllib.parse import urlsplit
 
@@ -26,6 +26,7 @@ import msgspec
 
 from tallystick.administrator.ports import (
     FIELD_SERVERS_AT_ONCE_MAX,
+    PROTOCOL,
     ActivateWish,
     Answered,
     Contact,
@@ -42,20 +43,25 @@ from tallystick.administrator.ports import (
     Wish,
     WrittenRequest,
 )
+from tallystick.administrator.proxy import Proxy
+from tallystick.administrator.wire import deadline, open_tunnel, set_deadlines
 from tallystick.domain.ids import Digest, EntitlementId
 from tallystick.protocol import tallyfile
+from tallystick.protocol.structs import know
 
 USER: Final = "administrator"
 CONNECT_SECONDS: Final = 5.0
 ANSWER_SECONDS: Final = 60.0
 PROBE_SECONDS: Final = 10.0  # for the first question, which decides whether there is a route
+PROBE_WHOLE_SECONDS: Final = 20.0
 ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
-_DEADLINE_SECONDS: Final = 180.0
+ANSWER_WHOLE_SECONDS: Final = 180.0
 _SHOWN_CHARACTERS: Final = 200
 _PROBES: Final = frozenset({"/v1/identity", "/v1/keys"})
 _NO_CHECK_TIME: Final = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, which Python's ssl has no name for
 _CODE_UNAUTHORIZED: Final = 401
 _CODE_TOO_MANY: Final = 429
+_CODE_PROXY: Final = 407
 
 ValueT = TypeVar("ValueT")
 
@@ -63,9 +69,9 @@ ValueT = TypeVar("ValueT")
 class RealNetwork:
     """Implements ``ports.Network``."""
 
-    def __init__(self, *, trust_environment: bool = True, proxy: str = "") -> None:
+    def __init__(self, *, trust_environment: bool = True, proxy: Proxy | None = None) -> None:
         self._trust_environment = trust_environment
-        self._proxy = proxy or None
+        self._proxy = proxy
         self._kept: list[httpx2.Client] = []
 
     def close(self) -> None:
@@ -81,7 +87,7 @@ class RealNetwork:
         context.verify_mode = ssl.CERT_NONE  # only to look: nothing is sent, and the caller compares the fingerprint
         try:
             with (
-                socket.create_connection((host, port), timeout=CONNECT_SECONDS) as plain,
+                self._connect(address, host, port) as plain,
                 context.wrap_socket(plain, server_hostname=host) as secured,
             ):
                 der = secured.getpeercert(binary_form=True)
@@ -91,14 +97,27 @@ class RealNetwork:
             raise _unreachable(address, "no certificate")
         return ShownCertificate(certificate=ssl.DER_cert_to_PEM_cert(der), fingerprint=fingerprint_of(der))
 
+    def _connect(self, address: str, host: str, port: int) -> socket.socket:
+        proxy = self._field_server_proxy
+        if proxy is None:
+            return socket.create_connection((host, port), timeout=CONNECT_SECONDS)
+        return open_tunnel(proxy, address, host, port)
+
+    @property
+    def _field_server_proxy(self) -> Proxy | None:
+        return self._proxy if self._proxy is not None and self._proxy.is_for_field_servers else None
+
     @contextmanager
     def field_server(self, contact: Contact) -> Iterator[FieldServerPort]:
         """A field server at its pinned certificate."""
+        proxy = self._field_server_proxy
         with httpx2.Client(
             base_url=contact.address,
             verify=_pinned_context(contact),
             trust_env=False,
+            proxy=None if proxy is None else proxy.url,
         ) as client:
+            set_deadlines(client)
             yield HttpsFieldServer(self, client, contact)
 
     def activation(self, url: str) -> HttpActivation:
@@ -107,7 +126,7 @@ class RealNetwork:
             client = httpx2.Client(
                 base_url=url,
                 trust_env=self._trust_environment,
-                proxy=self._proxy,
+                proxy=None if self._proxy is None else self._proxy.url,
                 limits=httpx2.Limits(
                     max_connections=FIELD_SERVERS_AT_ONCE_MAX, max_keepalive_connections=FIELD_SERVERS_AT_ONCE_MAX
                 ),
@@ -115,7 +134,16 @@ class RealNetwork:
         except (httpx2.InvalidURL, ValueError, OSError) as error:
             raise _unreachable(url, _reason(error)) from None
         self._kept.append(client)
+        set_deadlines(client)
         return HttpActivation(client, url)
+
+
+class _Said(msgspec.Struct):
+    """What decides whether the rest can be read."""
+
+    device_id: str
+    protocol: int = PROTOCOL
+    software: str = "unknown"
 
 
 class HttpsFieldServer:
@@ -128,17 +156,19 @@ class HttpsFieldServer:
 
     def identity(self) -> Identity:
         """Who it is."""
-        return _convert(self._contact.address, self._ask("GET", "/v1/identity", with_password=False), Identity)
+        answer = self._ask("GET", "/v1/identity", with_password=False)
+        self._check_version(answer)
+        return self._read(answer, Identity)
 
     def licenses(self) -> LicenseReport:
         """What it holds, and what waits."""
-        return _convert(self._contact.address, self._ask("GET", "/v1/licenses"), LicenseReport)
+        return self._read(self._ask("GET", "/v1/licenses"), LicenseReport)
 
     def request(self, wish: Wish) -> WrittenRequest:
         """Have it write a message."""
         body = msgspec.json.encode(wish_document(wish))
         answer = self._ask("POST", "/v1/requests", body, {"Content-Type": "application/json"})
-        return _convert(self._contact.address, answer, WrittenRequest)
+        return self._read(answer, WrittenRequest)
 
     def outbox(self) -> bytes:
         """Its waiting messages."""
@@ -147,7 +177,7 @@ class HttpsFieldServer:
     def inbox(self, tally: bytes) -> Delivery:
         """Deliver a tally file."""
         answer = self._ask("POST", "/v1/inbox", tally, {"Content-Type": tallyfile.MEDIA_TYPE})
-        return _convert(self._contact.address, answer, Delivery)
+        return self._read(answer, Delivery)
 
     def _ask(
         self,
@@ -171,6 +201,34 @@ class HttpsFieldServer:
             return _exchange(self._client, self._contact.address, method, path, body, headers, auth=auth)
         except ssl.SSLError as error:
             self._explain(error)
+        except PortError as error:
+            if error.code in {"not-found", "method-wrong"}:  # it is Tallystick's, and does not know what was asked
+                raise self._another_version(f"that it does not know {method} {path}") from None
+            raise
+
+    def _check_version(self, answer: bytes) -> None:
+        """Before anything else of an answer is looked at, because another version may have changed all of it."""
+        with suppress(msgspec.DecodeError):
+            said = msgspec.json.decode(answer, type=_Said)
+            if said.protocol != PROTOCOL:
+                raise self._another_version(f"version {said.protocol}, of its software {said.software[:40]}")
+
+    def _read(self, answer: bytes, kind: type[ValueT]) -> ValueT:
+        try:
+            return msgspec.json.decode(answer, type=kind)
+        except msgspec.ValidationError as error:
+            if b'"device_id"' in answer or kind is not Identity:
+                raise self._another_version(f"an answer with another form ({error})") from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass
+        return _convert(self._contact.address, answer, kind)
+
+    def _another_version(self, seen: str) -> PortError:
+        return PortError(
+            "version-wrong",
+            expected=f"a field server that speaks version {PROTOCOL}, at {self._contact.address}",
+            seen=seen[:_SHOWN_CHARACTERS],
+        )
 
     def _explain(self, error: ssl.SSLError) -> Never:
         """The handshake failed, so nothing was sent. Was it the certificate?"""
@@ -261,17 +319,22 @@ def _exchange(
     auth: tuple[str, str] | None = None,
 ) -> bytes:
     """One exchange, within its limits. Raises ``PortError``, and ``ssl.SSLError`` when the handshake failed."""
-    deadline = time.monotonic() + _DEADLINE_SECONDS
     # Not compressed, so that the limit in bytes is one.
     sent = {"Accept": "application/json", **(headers or {}), "Accept-Encoding": "identity"}
-    timeout = httpx2.Timeout(PROBE_SECONDS if path in _PROBES else ANSWER_SECONDS, connect=CONNECT_SECONDS)
+    seconds, whole = (PROBE_SECONDS, PROBE_WHOLE_SECONDS) if path in _PROBES else (ANSWER_SECONDS, ANSWER_WHOLE_SECONDS)
+    timeout = httpx2.Timeout(seconds, connect=CONNECT_SECONDS)
     try:
-        with client.stream(method, path, content=body, headers=sent, auth=auth, timeout=timeout) as response:
+        with (
+            deadline(whole),
+            client.stream(method, path, content=body, headers=sent, auth=auth, timeout=timeout) as response,
+        ):
             data = bytearray()
             for chunk in response.iter_raw():
                 data += chunk
-                if len(data) > ANSWER_BYTES_MAX or time.monotonic() > deadline:
+                if len(data) > ANSWER_BYTES_MAX:
                     raise _unreachable(address, "an answer without end")
+    except httpx2.ProxyError as error:
+        raise _proxy_refused(address, str(error)) from None
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
         refused = _ssl_error(error)
         if refused is not None:
@@ -279,7 +342,15 @@ def _exchange(
         raise _unreachable(address, _reason(error)) from None
     if response.is_success:
         return bytes(data)
+    if response.status_code == _CODE_PROXY:
+        raise _proxy_refused(address, f"{response.status_code} {response.reason_phrase}")
     raise _problem(address, response, bytes(data))
+
+
+def _proxy_refused(address: str, seen: str) -> PortError:
+    return PortError(
+        "proxy-refused", expected=f"a proxy that lets through to {address}", seen=f"{seen[:_SHOWN_CHARACTERS]}, from it"
+    )
 
 
 def _problem(address: str, response: httpx2.Response, data: bytes) -> PortError:
@@ -358,7 +429,7 @@ def _reason(error: BaseException) -> str:
             break
         seen = inner
     if isinstance(seen, TimeoutError | httpx2.TimeoutException):
-        return "no answer in time"
+        return "no whole answer in time"
     text = getattr(seen, "strerror", None) or str(seen) or type(seen).__name__
     return str(text)[:_SHOWN_CHARACTERS]
 
@@ -372,3 +443,6 @@ def _host_and_port(address: str) -> tuple[str, int]:
     if not host:
         raise _unreachable(address, "an address without a host")
     return host, port or 443
+
+
+know(_Said)

@@ -1,26 +1,45 @@
-"""The site report as PDF: fpdf2, its built-in fonts, no picture, no font file."""
+"""The site report as PDF: fpdf2 and fonts of our own (``lettering``), of which what is used is put into the file."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
+from unicodedata import bidirectional
 
 from fpdf import FPDF
+from fpdf.bidi import BidiParagraph
 from fpdf.enums import TableBordersLayout, VAlign
-from fpdf.fonts import FontFace
+from fpdf.fonts import FontFace, TTFFont
 
+from tallystick.administrator.lettering import BOLD, BOX, REGULAR, fit
 from tallystick.administrator.sitereport import SiteReport, moment_text
 
-_FONT: Final = "Helvetica"
+_FONT: Final = "DejaVu Sans"
 _SMALL: Final = 8
 _BODY: Final = 9
 _INK: Final = (33, 30, 26)
 _WOOD: Final = (138, 90, 34)
 _SOFT: Final = (243, 233, 218)
+_BOXES: Final = "stands for a symbol that the fonts of this paper do not have. The CSV file has every name as it is."
 
 
 class _Paper(FPDF):
+    def __init__(self) -> None:
+        super().__init__(format="A4")
+        self.add_font(_FONT, fname=REGULAR)
+        self.add_font(_FONT, style="B", fname=BOLD)
+        self._known = set.intersection(*(set(font.cmap) for font in self.fonts.values() if isinstance(font, TTFFont)))
+        self.has_boxes = False
+
+    def fitted(self, text: str) -> str:
+        """The text as the fonts can draw it."""
+        drawn, has_boxes = fit(text, self._known)
+        self.has_boxes |= has_boxes
+        if any(bidirectional(symbol) in {"R", "AL"} for symbol in drawn):
+            drawn = "\n".join(BidiParagraph(line).get_reordered_string() for line in drawn.split("\n"))
+        return drawn
+
     def footer(self) -> None:
         """The number of the page."""
         self.set_y(-12)
@@ -30,14 +49,14 @@ class _Paper(FPDF):
 
 def report_pdf(report: SiteReport) -> bytes:
     """The report on A4 pages. The same report gives the same bytes."""
-    paper = _Paper(format="A4")
+    paper = _Paper()
     paper.set_creation_date(datetime.fromtimestamp(report.made_at, UTC))
-    paper.set_title(_latin(f"Licenses: {report.site or 'all sites'}"))
+    paper.set_title(f"Licenses: {report.site or 'all sites'}")
     paper.set_auto_page_break(auto=True, margin=16)
     paper.set_text_color(*_INK)
     paper.add_page()
     paper.set_font(_FONT, "B", 18)
-    paper.cell(0, 10, _latin(f"Licenses: {report.site or 'all sites'}"), new_x="LMARGIN", new_y="NEXT")
+    paper.cell(0, 10, paper.fitted(f"Licenses: {report.site or 'all sites'}"), new_x="LMARGIN", new_y="NEXT")
     paper.set_draw_color(*_WOOD)
     paper.line(paper.l_margin, paper.get_y(), paper.w - paper.r_margin, paper.get_y())
     paper.set_font(_FONT, size=_BODY)
@@ -47,7 +66,7 @@ def report_pdf(report: SiteReport) -> bytes:
         f"{len(report.open_returns)} open, {len(report.receipts)} credit receipts. What is not reached is told as it was "
         "last seen."
     )
-    paper.multi_cell(0, 5, _latin(summary), new_x="LMARGIN", new_y="NEXT")
+    paper.multi_cell(0, 5, paper.fitted(summary), new_x="LMARGIN", new_y="NEXT")
     _table(
         paper,
         "Features",
@@ -73,7 +92,7 @@ def report_pdf(report: SiteReport) -> bytes:
             )
             for record in report.records
         ],
-        widths=(52, 24, 74, 32),
+        widths=(52, 24, 68, 38),
     )
     _table(
         paper,
@@ -87,7 +106,7 @@ def report_pdf(report: SiteReport) -> bytes:
         "Open",
         ("Field server", "Since", "What is open"),
         [(record.name, moment_text(step.since_at), step.text) for record, step in report.open_returns],
-        widths=(40, 34, 106),
+        widths=(40, 38, 102),
     )
     _table(
         paper,
@@ -102,17 +121,21 @@ def report_pdf(report: SiteReport) -> bytes:
             )
             for receipt in report.receipts
         ],
-        widths=(45, 34, 60, 41),
+        widths=(42, 38, 60, 40),
     )
+    if paper.has_boxes:
+        paper.ln(4)
+        paper.set_font(_FONT, size=_SMALL)
+        paper.multi_cell(0, 4.5, f"{BOX} {_BOXES}", new_x="LMARGIN", new_y="NEXT")
     return bytes(paper.output())
 
 
 def _table(
-    paper: FPDF, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, widths: tuple[int, ...]
+    paper: _Paper, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, widths: tuple[int, ...]
 ) -> None:
     paper.ln(4)
     paper.set_font(_FONT, "B", 12)
-    paper.cell(0, 7, _latin(title), new_x="LMARGIN", new_y="NEXT")
+    paper.cell(0, 7, paper.fitted(title), new_x="LMARGIN", new_y="NEXT")
     paper.set_font(_FONT, size=_SMALL)
     if not rows:
         paper.cell(0, 6, "None.", new_x="LMARGIN", new_y="NEXT")
@@ -130,9 +153,4 @@ def _table(
         for cells in (columns, *rows):
             row = table.row()
             for cell in cells:
-                row.cell(_latin(str(cell)))
-
-
-def _latin(text: str) -> str:
-    """The built-in fonts know Latin-1; another symbol is shown as a question mark, and whole in the CSV file."""
-    return text.encode("latin-1", "replace").decode("latin-1")
+                row.cell(paper.fitted(str(cell)))

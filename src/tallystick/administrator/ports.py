@@ -20,6 +20,7 @@ from tallystick.protocol.problems import BY_CODE
 from tallystick.protocol.structs import know
 
 FIELD_SERVERS_AT_ONCE_MAX: Final = 64
+PROTOCOL: Final = 1  # the version of the field server API, and of its messages, that is spoken here
 
 
 class PortError(Error):
@@ -56,7 +57,10 @@ class OwnRoute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who a field server is. ``activation``: None where it was not told of any route of its own."""
+    """Who a field server is. ``activation``: None where it was not told of any route of its own.
+
+    ``protocol``: which version it speaks; an answer that says nothing of it is of version 1.
+    """
 
     device_id: DeviceId
     kind: str
@@ -67,6 +71,7 @@ class Identity:
     root_fingerprint: str | None = None
     issuer: str | None = None
     keyset_version: int | None = None
+    protocol: int = PROTOCOL
     activation: OwnRoute | None = None
 
 

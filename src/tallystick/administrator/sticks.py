@@ -23,11 +23,12 @@ _REMOVABLE: Final = 2  # DRIVE_REMOVABLE of GetDriveTypeW
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stick:
-    """Where it is, what people call it, and how much room is on it."""
+    """Where it is, what people call it, how much room is on it, and what the system calls it (``st_dev``)."""
 
     path: Path
     name: str
     bytes_free: int
+    device: int
 
 
 def find_sticks() -> list[Stick]:
@@ -37,7 +38,7 @@ def find_sticks() -> list[Stick]:
         try:
             if path.is_dir() and os.access(path, os.W_OK):
                 free = os.statvfs(path).f_bavail * os.statvfs(path).f_frsize if hasattr(os, "statvfs") else 0
-                found[path] = Stick(path=path, name=path.name or str(path), bytes_free=free)
+                found[path] = Stick(path=path, name=path.name or str(path), bytes_free=free, device=path.stat().st_dev)
         except OSError:
             continue
     return sorted(found.values(), key=lambda stick: stick.name.casefold())

@@ -64,7 +64,9 @@ ROUNDS_MAX: Final = 8
 ATTEMPTS_MAX: Final = 4
 # Refusals that say: nothing is wrong with the wish, ask again.
 _ASK_AGAIN: Final = frozenset({"superseded", "grant-unknown", "restored"})
-_TROUBLES: Final = frozenset({"unreachable", "certificate-changed", "password-wrong", "too-many-tries", "device-wrong"})
+# Who answers all the same, and what else says something about the next contact.
+_ANSWERS: Final = frozenset({"password-wrong", "too-many-tries", "version-wrong"})
+_TROUBLES: Final = _ANSWERS | {"unreachable", "proxy-refused", "certificate-changed", "device-wrong"}
 _TAKEN: Final = frozenset({"applied", "already", "noted", "stale", "refused"})
 
 
@@ -202,7 +204,7 @@ class Workflows:
                 return _Visit(self, record, lambda _stage: None, threading.Event()).look(port)
         except PortError as error:
             self.keep_trouble(record.device_id, error)
-            return error.code in {"password-wrong", "too-many-tries"}
+            return error.code in _ANSWERS
 
     def keep_trouble(self, device_id: DeviceId, error: PortError) -> None:
         """Remember why a field server could not be worked with, where that says something about the next contact."""
@@ -260,7 +262,7 @@ def _interrupted(record: FieldServerRecord) -> Report:
         name=record.name,
         result=Result.INTERRUPTED,
         detail="stopped before it was finished; nothing is lost",
-        next_step="tallystick admin sync goes on where this stopped",
+        next_step="tallystick admin go-on goes on where this stopped",
     )
 
 

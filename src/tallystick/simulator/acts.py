@@ -114,7 +114,7 @@ def _gather(world: World, step: Step, dice: Dice) -> str:
         return "nobody is there"
     outbox = world.gather(copy, step)
     world.carry(world.up, outbox, dice)
-    return f"{copy.name}: {len(outbox)} messages are gathered"
+    return f"{copy.name}: gathered, {len(outbox)} in its outbox"
 
 
 def _some(bag: list[str], dice: Dice) -> list[str]:
@@ -167,7 +167,7 @@ def _lose(world: World, _step: Step, dice: Dice) -> str:
     count = min(len(bag), dice.between(1, 10))
     for _ in range(count):
         bag.pop(dice.below(len(bag)))
-    return f"{count} envelopes are lost"
+    return f"lost on the way: {count}"
 
 
 def _power(world: World, step: Step, dice: Dice) -> str:

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -105,14 +105,19 @@ class Crowd:
         self._delay_seconds = delay_seconds
         self.at_once = 0
         self.at_once_max = 0
+        self.connections: Sized = ()
+        self.connections_max = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, later."""
-        if scope["path"] == "/crowd":
-            await _tell(send, {"at_once_max": self.at_once_max})
+        if scope["path"] == "/crowd":  # for whoever runs the test; ?SECONDS changes the delay
+            if scope["query_string"]:
+                self._delay_seconds = float(scope["query_string"])
+            await _tell(send, {"at_once_max": self.at_once_max, "connections_max": self.connections_max})
             return
         self.at_once += 1
         self.at_once_max = max(self.at_once_max, self.at_once)
+        self.connections_max = max(self.connections_max, len(self.connections))
         try:
             await asyncio.sleep(self._delay_seconds)
             await self._members[scope["server"][1]](scope, receive, send)
@@ -145,8 +150,9 @@ def main(options: dict[str, Any]) -> None:
         key_file, certificate_file = Path(directory) / "key.pem", Path(directory) / "certificate.pem"
         key_file.write_bytes(private)
         certificate_file.write_bytes(certificate)
+        crowd = Crowd(members, delay_seconds=float(options.get("delay_seconds", 0)))
         config = uvicorn.Config(
-            Crowd(members, delay_seconds=float(options.get("delay_seconds", 0))),
+            crowd,
             http="h11", loop="asyncio", ws="none", lifespan="off", log_config=None, access_log=False,
             ssl_certfile=certificate_file, ssl_keyfile=key_file, timeout_keep_alive=15,
         )  # fmt: skip
@@ -154,7 +160,9 @@ def main(options: dict[str, Any]) -> None:
         addresses = [f"https://127.0.0.1:{listener.getsockname()[1]}" for listener in listeners]
         sys.stdout.write(json.dumps({"names": list(names), "addresses": addresses, "password": PASSWORD}) + "\n")
         sys.stdout.flush()
-        uvicorn.Server(config).run(sockets=listeners)
+        server = uvicorn.Server(config)
+        crowd.connections = server.server_state.connections
+        server.run(sockets=listeners)
 
 
 if __name__ == "__main__":

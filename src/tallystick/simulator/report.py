@@ -83,7 +83,7 @@ class Sum:
     def lines(self) -> Iterator[str]:
         """For people."""
         yield (
-            f"{self.seeds} seeds, {self.steps} steps, {self.checks} audits in {self.seconds:.1f} s; "
+            f"seeds: {self.seeds}, {self.steps} steps, {self.checks} audits in {self.seconds:.1f} s; "
             f"{len(self.failures)} failed"
         )
         yield "  acts: " + _counts(self.done)

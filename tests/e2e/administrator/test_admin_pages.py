@@ -2,12 +2,16 @@
 
 import os
 import re
+from pathlib import Path
 
 import pytest
 
 from support.chromium import check_accessible
+from tallystick.administrator import web
 
 pytestmark = pytest.mark.chromium
+PICTURES = Path(__file__).parents[3] / "docs" / "walkthroughs" / "pictures"
+EVERYTHING_VARIABLE = "TALLYSTICK_LOOK_AT"  # a directory: every page in every look, for a person who reviews them
 
 NAMES = ["roof", "cellar", "plant-room", "lobby", "east-wing", "garage"]
 
@@ -16,7 +20,7 @@ NAMES = ["roof", "cellar", "plant-room", "lobby", "east-wing", "garage"]
 def ready(small):
     """Field servers of two sites; a plan that is in force on some; a violation; a return that waits."""
     _, certificate = small.sell("smartdriver=8", "personal-dashboards=2")
-    small.link = small.web()
+    small.certificate = certificate
     small.admin("add", "--csv", small.csv(sites=("North building", "South building")))
     small.admin("entitlement", "add", certificate, "--activation", small.serve_activation())
     small.admin("activate", "fs0000", "fs0001", "fs0002", "--line", "smartdriver=2")
@@ -41,39 +45,126 @@ def opened(browser, link):
     context.close()
 
 
+def see(path):
+    """A page that is there by itself."""
+
+    def lead(page, _site):
+        page.goto(page.base + path)
+
+    return lead
+
+
+def fingerprints(page, site):
+    page.goto(page.base + "/add")
+    page.get_by_label("CSV file").set_input_files(
+        site.csv(path=site.directory / "again.csv", sites=("North building",))
+    )
+    page.get_by_role("button", name="Show the fingerprints first").click()
+
+
+def added(page, site):
+    """Some that are renewed, one that is not there, and one whose name is another."""
+    sites = ("North building", "South building")
+    rows = site.csv(path=site.directory / "mixed.csv", sites=sites).read_text("utf-8").splitlines()[:3]
+    rows[1] = rows[1].replace("fs0000", "plant-room")
+    file = site.directory / "mixed.csv"
+    file.write_text(
+        "\n".join([*rows, f"nobody,https://127.0.0.1:9,{site.members['password']},North building"]), "utf-8"
+    )
+    page.goto(page.base + "/add")
+    page.get_by_label("CSV file").set_input_files(file)
+    page.get_by_role("button", name="Add all in one step").click()
+
+
+def taken(page, site):
+    """A file with something good in it, and something bad."""
+    file = site.directory / "odd.tally"
+    file.write_bytes(site.certificate.read_bytes() + b"no envelope\n")
+    page.goto(page.base + "/carry")
+    page.get_by_label("Whatever came back").set_input_files(file)
+    page.get_by_role("button", name="Take in and deliver").click()
+
+
+def one(page, _site):
+    page.goto(page.base + "/?q=fs0000")
+    page.get_by_role("link", name="fs0000").click()
+
+
+def dry_run(page, _site):
+    page.goto(page.base + "/")
+    page.get_by_label("fs0000").check()
+    page.get_by_role("button", name="Return…", exact=True).click()
+
+
+def operation(page, _site):
+    page.goto(page.base + "/operations")
+    page.locator("tbody th a").first.click()
+
+
+def stranger(page, _site):
+    page.context.clear_cookies()
+    page.goto(page.base + "/")
+
+
+# Every template that is a page: how to get there, and the heading that it then has. A test compares it with the templates.
 PAGES = {
-    "field-servers": ("/", "Field servers"),
-    "add": ("/add", "Add field servers"),
-    "plan-page": ("/plan", "Plan"),
-    "carry-page": ("/carry", "What to carry"),
-    "route": ("/route", "Route"),
-    "report": ("/report", "Licenses: all sites"),
-    "operations": ("/operations", "Operations"),
+    "fieldservers": (see("/"), "Field servers"),
+    "fieldserver": (one, "fs0000"),
+    "add": (see("/add"), "Add field servers"),
+    "add_fingerprints": (fingerprints, "Compare the fingerprints"),
+    "added": (added, "2 of 3 added"),
+    "plan": (see("/plan"), "Plan"),
+    "draft": (dry_run, "Return licenses?"),
+    "operations": (see("/operations"), "Operations"),
+    "operation": (operation, "Return licenses"),
+    "carry": (see("/carry"), "What to carry"),
+    "taken": (taken, "What came back"),
+    "route": (see("/route"), "Route"),
+    "report": (see("/report"), "Licenses: all sites"),
+    "problem": (see("/drafts/999"), "That did not work"),
+    "stranger": (stranger, "Not this browser"),
 }
+SHOWN = {
+    "light": set(PAGES) - {"problem", "stranger", "operation", "operations", "fieldserver", "draft"},
+    "dark": {"fieldservers", "carry"},
+    "phone": {"fieldservers", "carry"},
+}
+
+
+def test_every_page_that_there_is_is_looked_at():
+    directory = Path(web.__file__).parent / "templates"
+    pages = {path.stem for path in directory.glob("*.html") if "{% extends" in path.read_text("utf-8")} - {"frame"}
+    assert set(PAGES) == pages, "say in PAGES how to get to it"
+    parts = {path.stem for path in directory.glob("*.html")} - pages - {"frame"}
+    for part in parts:
+        assert any(f'include "own/{part}.html"' in (directory / f"{page}.html").read_text("utf-8") for page in PAGES)
 
 
 @pytest.mark.parametrize("looks", ["light", "dark", "phone"])
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_accessible_and_fits_in_light_in_dark_and_on_a_phone(browser, opened, name, looks):
+def test_a_page_is_accessible_and_fits_in_light_in_dark_and_on_a_phone(browser, opened, ready, name, looks):
     state, base = opened
-    path, title = PAGES[name]
+    lead, title = PAGES[name]
     size = {"width": 390, "height": 844} if looks == "phone" else {"width": 1200, "height": 800}
     context = browser.new_context(
         viewport=size, color_scheme="dark" if looks == "dark" else "light", storage_state=state
     )
     page = context.new_page()
-    page.goto(base + path)
-    page.wait_for_function("() => !document.body.textContent.includes('are being asked')")
-    page.goto(base + path)
-    assert page.get_by_role("heading", level=1).inner_text() == title
+    page.set_default_timeout(30_000)
+    page.base = base
+    if name != "stranger":
+        page.goto(base + "/")
+        page.wait_for_function("() => !document.body.textContent.includes('are being asked')")
+    lead(page, ready)
+    page.get_by_role("heading", level=1, name=title).wait_for()
+    page.wait_for_function("() => !document.querySelector('[data-live]')")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "it scrolls sideways"
     check_accessible(page)
-    if os.environ.get("TALLYSTICK_SCREENSHOTS") and (looks == "light" or name in {"field-servers", "carry-page"}):
-        from pathlib import Path
-
-        pictures = Path(__file__).parents[3] / "docs" / "walkthroughs" / "pictures"
-        pictures.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=pictures / f"{name}-{looks}.png")
+    if os.environ.get("TALLYSTICK_SCREENSHOTS") and name in SHOWN[looks]:
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=PICTURES / f"{name}-{looks}.png")
+    if os.environ.get(EVERYTHING_VARIABLE):
+        page.screenshot(path=Path(os.environ[EVERYTHING_VARIABLE]) / f"{name}-{looks}.png", full_page=True)
     context.close()
 
 
@@ -128,9 +219,3 @@ def test_what_was_asked_offline_is_carried_online_with_one_click(page, ready):
     page.get_by_role("button", name="Carry what waits").click()
     page.get_by_text(re.compile("6 of 6 done")).wait_for()
     assert ready.lines()["smartdriver"]["held"] == 4
-
-
-def test_a_problem_has_its_sentence_and_next_step(page):
-    page.goto(page.base + "/drafts/999")
-    assert "That did not work" in page.content()
-    check_accessible(page)

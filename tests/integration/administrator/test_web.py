@@ -3,51 +3,12 @@
 import re
 import zipfile
 from io import BytesIO
-from urllib.parse import urlsplit
 
-import httpx2
 import pytest
 
 from support.adminsite import site_at
+from support.pagereader import PageReader
 from tallystick.protocol.tallyfile import parse_chunks
-
-
-class Browser:
-    """Follows links and sends forms."""
-
-    def __init__(self, link):
-        parts = urlsplit(link)
-        self.base, self.link = f"{parts.scheme}://{parts.netloc}", link
-        self.client = httpx2.Client(base_url=self.base, follow_redirects=True, timeout=60, trust_env=False)
-        self.csrf = ""
-
-    def enter(self):
-        return self.see(self.link)
-
-    def see(self, path):
-        answer = self.client.get(path)
-        found = re.search(r'name="csrf" value="([0-9a-f]+)"', answer.text)
-        self.csrf = found.group(1) if found else self.csrf
-        self.text = answer.text
-        return answer
-
-    def send(self, path, data=None, files=None, **fields):
-        body = {"csrf": self.csrf, **(data or {}), **fields}
-        answer = self.client.post(path, data=body, files=files) if files else self.client.post(path, data=body)
-        self.text = answer.text
-        self.at = urlsplit(str(answer.url)).path
-        return answer
-
-    def wait(self):
-        """An operation's page, until it has ended."""
-        for _ in range(600):
-            self.see(self.at)
-            if 'http-equiv="refresh"' not in self.text:
-                return self.text
-        raise AssertionError("it never ended")
-
-    def close(self):
-        self.client.close()
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +16,7 @@ def site(tmp_path_factory):
     with site_at(tmp_path_factory.mktemp("web"), 4) as site:
         site.bought, site.certificate = site.sell("smartdriver=10", "personal-dashboards=2")
         site.link = site.web()
-        site.browser = Browser(site.link)
+        site.browser = PageReader(site.link)
         site.browser.enter()
         yield site
         site.browser.close()
@@ -73,7 +34,7 @@ def devices(browser):
 
 
 def test_a_stranger_sees_nothing_and_the_link_opens_once(site):
-    stranger = Browser(site.link)
+    stranger = PageReader(site.link)
     assert stranger.see("/").status_code == 403
     assert "Not this browser" in stranger.text
     assert stranger.enter().status_code == 403, "the link was used"

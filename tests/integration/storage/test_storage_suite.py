@@ -94,7 +94,7 @@ def test_a_field_server_is_read_as_it_was_saved_with_every_field_set(office):
     assert office.store.transact(lambda tx: tx.load_field_servers_for_update([found.device_id, "?" * 43])) == {
         found.device_id: found
     }
-    changed = replace(found, status=Status.ACTIVE, lost_at=None, lost_until=None, recovering=None, outstanding=())
+    changed = found.changed(status=Status.ACTIVE, lost_at=None, lost_until=None, recovering=None, outstanding=())
     saved_servers(office, changed)
     assert office.store.read(lambda tx: tx.find_field_servers()) == [changed]
 

@@ -102,7 +102,7 @@ def test_a_sound_ledger_that_does_not_fit_the_grants_is_a_fault(bench):
 def test_a_field_server_whose_grants_vanished_is_a_fault(bench):
     for key, server in bench.store.tables.field_servers.items():
         if server.outstanding:
-            bench.store.tables.field_servers[key] = replace(server, outstanding=())
+            bench.store.tables.field_servers[key] = server.changed(outstanding=())
             break
     assert any("does not fit its grants" in fault for fault in verify(bench).faults)
 

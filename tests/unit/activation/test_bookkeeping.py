@@ -130,9 +130,9 @@ def test_a_change_of_status_alone_moves_the_reservation(bench):
 
     def work(tx):
         opened = books(bench, tx, device)
-        entries = opened.change(replace(opened.field_servers[device.id], status=Status.LOST), cause="test")
+        entries = opened.change(opened.field_servers[device.id].changed(status=Status.LOST), cause="test")
         assert [(entry.source, entry.target) for entry in entries] == [(Account.HELD, Account.QUARANTINED)]
-        entries = opened.change(replace(opened.field_servers[device.id], status=Status.ACTIVE), cause="test")
+        entries = opened.change(opened.field_servers[device.id].changed(status=Status.ACTIVE), cause="test")
         assert [(entry.source, entry.target) for entry in entries] == [(Account.QUARANTINED, Account.HELD)]
 
     bench.store.transact(work)

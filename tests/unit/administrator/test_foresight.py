@@ -2,9 +2,8 @@
 
 from tallystick.administrator.enrolling import parse_candidates
 from tallystick.administrator.foresight import Effect, foresee
-from tallystick.administrator.goals import Activate, Refresh, Report, Result, Return, ReturnOneCarry
+from tallystick.administrator.goals import Activate, Refresh, Return, ReturnOneCarry
 from tallystick.administrator.inventory import Assignment
-from tallystick.administrator.operations import Operations
 from tallystick.administrator.sitereport import make_report, report_csv
 
 
@@ -67,21 +66,6 @@ def test_one_that_cannot_be_reached_is_foreseen_as_such(site):
     (row,) = seen(site, {roof.id: Return()})
     assert (row.effect, row.code) == (Effect.REFUSED, "unreachable")
     assert row.next_step
-
-
-def test_an_operation_that_died_is_known_with_what_is_left(site):
-    line = site.bench.buy(3)
-    site.know(line)
-    roof, cellar = site.add("roof"), site.add("cellar")
-    operations, goals = Operations(site.database), wants(line, (roof, 1), (cellar, 1))
-    number = operations.begin(goals, names=site.inventory.names(), now=site.now)
-    operations.keep(number, Report(device_id=roof.id, name="roof", result=Result.DONE))
-    assert operations.unended() == [number]
-    found = operations.operation(number)
-    assert found.kind == "activate"
-    assert found.open_goals == {cellar.id: goals[cellar.id]}
-    operations.end(number, now=site.now)
-    assert operations.unended() == []
 
 
 def test_a_csv_file_with_semicolons_a_mark_and_other_columns_is_read():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 from tallystick.activation import documents, returns
@@ -363,7 +362,7 @@ def _set_status(
             "not-in-service", expected="a field server in service", seen=f"one that is {current.status.value}"
         )
     books.load_lines()
-    after = replace(current, status=status)
+    after = current.changed(status=status)
     books.change(after, cause=cause)
     books.save()
     return after

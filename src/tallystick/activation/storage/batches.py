@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import count
+from operator import itemgetter
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -123,6 +124,7 @@ WRITES: Final[Mapping[str, Write]] = {
     "incidents": _write("insert", tables.INCIDENTS),
     "declarations": _write("upsert", tables.DECLARATIONS),
     "outbox": _write("insert", tables.OUTBOX),
+    "events": _write("insert", tables.EVENTS),
 }
 
 _SERVERS: Final = f"SELECT {', '.join(column.name for column in tables.FIELD_SERVERS.c)} FROM field_servers"  # noqa: S608 - constants
@@ -183,7 +185,7 @@ class SqliteBatches:
         for name in WRITES:
             if rows := sets.get(name):
                 statement, columns = self._statement(name)
-                connection.exec_driver_sql(statement, [tuple(row[column] for column in columns) for row in rows])
+                connection.exec_driver_sql(statement, _tuples(columns, rows))
 
     @staticmethod
     @cache
@@ -258,9 +260,13 @@ class PostgresBatches:
         if not names:
             return
         parameters = [
-            _array(column_type, [row[column] for row in sets[name]])
+            _array(column_type, values)
             for name in names
-            for column, column_type in WRITES[name].columns.items()
+            for column_type, values in zip(
+                WRITES[name].columns.values(),
+                zip(*_tuples(list(WRITES[name].columns), sets[name]), strict=True),
+                strict=True,
+            )
         ]
         self._run(connection, self._statement(names), *parameters)
 
@@ -296,6 +302,13 @@ class PostgresBatches:
         return f"WITH {sets} SELECT 1 AS done".encode()
 
 
+def _tuples(columns: Sequence[str], rows: Sequence[Values]) -> list[tuple[Any, ...]]:
+    """The values of every row, in the order of the columns."""
+    if len(columns) == 1:
+        return [(row[columns[0]],) for row in rows]
+    return list(map(itemgetter(*columns), rows))
+
+
 def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
@@ -303,10 +316,14 @@ def _json(value: object) -> str:
 def _array(column_type: str, values: Sequence[Any]) -> str:
     """A PostgreSQL array literal."""
     if column_type == "text":
+        if None not in values:
+            joined = '","'.join(values)
+            if "\\" not in joined and joined.count('"') == 2 * (len(values) - 1):  # nothing to escape, as a rule
+                return f'{{"{joined}"}}' if values else "{}"
         return "{" + ",".join("NULL" if value is None else f'"{_escaped(value)}"' for value in values) + "}"
     if column_type == "boolean":
-        return "{" + ",".join("t" if value else "f" for value in values) + "}"
-    return "{" + ",".join("NULL" if value is None else str(value) for value in values) + "}"
+        return "{" + ",".join(["t" if value else "f" for value in values]) + "}"
+    return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
 
 
 def _escaped(text: str) -> str:

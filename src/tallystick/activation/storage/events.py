@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
 
 from tallystick.activation.ports import Event
 from tallystick.activation.storage.dialects import KEYS_MAX, Dialect
 from tallystick.activation.storage.tables import DELIVERIES, EVENTS, MARKS, OUTBOX, TOLD, WEBHOOKS
+from tallystick.protocol.structs import know
 
 OUTBOX_ROWS_MAX: Final = 200
 PLACED_MAX: Final = 1000  # in one transaction, or what one row holds: on SQLite, messages wait for it
@@ -111,20 +113,20 @@ class EventTables:
             if len(values) >= PLACED_MAX:
                 break
             ids.append(row.id)
-            for event in json.loads(row.events):
+            for event in _TOLD.decode(row.events):
                 position += 1
                 values.append(
                     {
                         "position": position,
                         "event_id": "evt_" + base64.b32encode(random_bytes(_EVENT_ID_BYTES)).decode().lower(),
-                        "account": event["account"],
-                        "kind": event["kind"],
-                        "at": event["at"],
-                        "data": json.dumps(event["data"], ensure_ascii=False),
+                        "account": event.account,
+                        "kind": event.kind,
+                        "at": event.at,
+                        "data": bytes(event.data).decode(),
                     }
                 )
         if values:
-            self._connection.execute(insert(EVENTS), values)
+            self._dialect.batches.write(self._connection, {"events": values})
         for start in range(0, len(ids), KEYS_MAX):
             self._connection.execute(delete(OUTBOX).where(OUTBOX.c.id.in_(ids[start : start + KEYS_MAX])))
         self.set_mark(_POSITION, position)
@@ -374,7 +376,20 @@ def outbox_values(events: Sequence[Event]) -> dict[str, Any]:
     listed = [
         {"kind": event.kind.value, "at": event.at, "account": event.account, "data": event.data} for event in events
     ]
-    return {"events": json.dumps(listed, ensure_ascii=False)}
+    return {"events": msgspec.json.encode(listed).decode()}
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """An event in the outbox; its data is never looked at."""
+
+    kind: str
+    at: int
+    account: str | None
+    data: msgspec.Raw
+
+
+_TOLD: Final = msgspec.json.Decoder(list[_Told])
+know(_Told)
 
 
 def _event(row: Any) -> PlacedEvent:

@@ -46,7 +46,7 @@ def add(
         _add_many(csv, as_json=as_json)
         return
     address = planning.normal_address(url or "")
-    password = _password(password_file)
+    password = password_from(password_file)
     with open_administrator() as administrator:
         enrolled = enrolment.add_field_server(
             administrator.network,
@@ -114,14 +114,15 @@ def _add_many(path: Path, *, as_json: bool) -> None:
         raise typer.Exit(IN_PART if good else REFUSED)
 
 
-def _password(path: Path | None) -> str:
+def password_from(path: Path | None, *, what: str = "the field server") -> str:
+    """From a file, or asked at a terminal. Raises ``Error`` (``usage``)."""
     if path is not None:
         try:
             return path.read_text("utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise Error("usage", expected=f"a password in {path}", seen=str(error)) from None
     if sys.stdin.isatty():
-        return str(typer.prompt("Password of the field server", hide_input=True)).strip()
+        return str(typer.prompt(f"Password of {what}", hide_input=True)).strip()
     raise Error("usage", expected="--password-file, or a terminal to ask at", seen="neither")
 
 

@@ -74,6 +74,7 @@ _FORMS: Final[tuple[tuple[str, Handler], ...]] = (
     ("/drafts/{number:int}/begin", operations.begin),
     ("/operations/{number:int}/cancel", operations.cancel),
     ("/operations/{number:int}/go-on", operations.go_on),
+    ("/operations/{number:int}/leave", operations.leave),
     ("/carry/download", carry.download),
     ("/carry/stick", carry.to_stick),
     ("/carry/from-stick", carry.from_stick),
@@ -173,12 +174,12 @@ class Pages:
 _LINK_USED: Final = Error(
     "usage",
     expected="a link that was not used yet",
-    seen="one that was; the window in which `tallystick admin web` runs shows a new one",
+    seen="one that was; the window in which “tallystick admin web” runs shows a new one",
 )
 _NO_SESSION: Final = Error(
     "usage",
     expected="the browser that opened the link",
-    seen="another one; the window in which `tallystick admin web` runs shows a link for it",
+    seen="another one; the window in which “tallystick admin web” runs shows a link for it",
 )
 
 

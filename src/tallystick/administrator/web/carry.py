@@ -12,7 +12,7 @@ from starlette.responses import Response
 from tallystick.administrator.files import BadImport, Import, Imported, export_bytes, write_durably
 from tallystick.administrator.goals import Sync
 from tallystick.administrator.mailbag import Outbound
-from tallystick.administrator.standing import Phase
+from tallystick.administrator.standing import PROOFS, Phase
 from tallystick.administrator.sticks import Stick, find_sticks
 from tallystick.administrator.web.desk import Ask
 from tallystick.administrator.web.fieldservers import rows_of
@@ -61,7 +61,8 @@ def download(ask: Ask) -> Response:
 def to_stick(ask: Ask) -> Response:
     """The same onto a stick that is there now."""
     stick, up = _stick(ask), _waiting(ask)
-    write_durably(stick.path / FILE_NAME, export_bytes(up, names=ask.administrator.inventory.names()))
+    data = export_bytes(up, names=ask.administrator.inventory.names())
+    write_durably(stick.path / FILE_NAME, data, device=stick.device)
     ask.administrator.mailbag.note_exported([one.digest for one in up], now=ask.now)
     result = f"{len(up)} messages are on {stick.name} as {FILE_NAME}. Remove the stick safely before pulling it out."
     return ask.go(f"/carry/taken/{ask.desk.kept.keep(_told(result))}")
@@ -94,10 +95,11 @@ def taken_page(ask: Ask) -> Response:
     """What came back, how its delivery goes, and what to carry next."""
     taken: Taken = ask.desk.kept.find(Taken, ask.number())
     mailbag = ask.administrator.mailbag
+    up = mailbag.outbound()
     progress = None if taken.operation is None else progress_of(ask, taken.operation)
     return ask.page(
-        "taken.html", taken=taken, progress=progress, up=len(mailbag.outbound()), down=len(mailbag.inbound()),
-        sticks=find_sticks(),
+        "taken.html", taken=taken, progress=progress, up=len(up), down=len(mailbag.inbound()), sticks=find_sticks(),
+        proofs=any(one.purpose in PROOFS for one in up),
     )  # fmt: skip
 
 

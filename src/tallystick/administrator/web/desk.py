@@ -25,10 +25,17 @@ from tallystick.errors import Error
 from tallystick.pages import PAGE_HEADERS
 from tallystick.protocol.problems import BY_CODE
 
+KINDS: Final = {
+    "activate": "Activate what is planned",
+    "return": "Return licenses",
+    "one-carry": "Return in one carry",
+    "refresh": "Refresh",
+    "sync": "Carry what waits",
+}
 KEPT_MAX: Final = 100
 # What a sentence for the command line says, as the pages say it.
 _IN_PAGES: Final = (
-    ("tallystick admin sync goes on where this stopped", "“Go on” goes on where this stopped"),
+    ("tallystick admin go-on goes on where this stopped", "“Go on” goes on where this stopped"),
     ("tallystick admin export FILE.tally", "save the file on the page What to carry"),
     ("tallystick admin import REPLY.tally", "drop the reply file into the box on the page What to carry"),
     ("tallystick admin sync", "“Carry what waits”"),
@@ -139,6 +146,7 @@ class Ask:
             counts=counts,
             forced=self.desk.forced,
             jobs=self.desk.jobs,
+            kinds_of_operation=KINDS,
             **values,
         )
         return HTMLResponse(text, status_code=status, headers=dict(PAGE_HEADERS))

@@ -133,7 +133,11 @@ def list_page(ask: Ask) -> Response:
         kinds=sorted({record.kind for record in records}),
         open_count=sum(row.is_open for row in every),
         violation_count=sum(bool(row.violations) for row in every),
-        unended=[number for number in ask.administrator.operations.unended() if not ask.desk.jobs.running(number)],
+        unfinished=[
+            operation
+            for operation in reversed(ask.administrator.operations.unfinished())
+            if not ask.desk.jobs.running(operation.number)
+        ],
         seen=ask.desk.jobs.seen,
     )
 

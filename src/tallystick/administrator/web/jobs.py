@@ -1,7 +1,7 @@
 """What runs while pages are looked at: one operation at a time, and looking around, each in a thread of its own.
 
-An operation is on disk before it begins (``operations``), so that closing the browser changes nothing, and ending the
-program, or the laptop's battery, leaves an operation that goes on where it was.
+An operation is on disk before it begins (``doing``), so that closing the browser changes nothing. Operations that the
+command line runs are seen, and stopped, like our own.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
+from tallystick.administrator import doing
 from tallystick.administrator.app import Administrator
-from tallystick.administrator.goals import Goal, Report
+from tallystick.administrator.goals import Goal
 from tallystick.administrator.operations import Operation
 from tallystick.administrator.ports import RouteReport, Stage
 from tallystick.domain.ids import DeviceId
@@ -67,17 +68,17 @@ class Jobs:
         """Keep and start an operation. Raises ``Error`` (``too-busy``)."""
         self._check_free()
         with self._opened() as administrator:
-            number = administrator.operations.begin(
-                goals, names=administrator.inventory.names(), now=administrator.clock.now()
-            )
-        self._start(number, goals)
+            number = doing.begin(administrator, goals)
+            try:
+                self._start(number, goals)
+            except Error:
+                administrator.operations.do_not_run(number)
+                raise
         return number
 
     def go_on(self, operation: Operation) -> None:
         """Take up what an operation has left open. Raises ``Error`` (``too-busy``)."""
         self._check_free()
-        with self._opened() as administrator:
-            administrator.operations.resume(operation.number)
         self._start(operation.number, operation.open_goals)
 
     def running(self, number: int | None = None) -> Running | None:
@@ -86,10 +87,14 @@ class Jobs:
         return found if found is not None and number in {None, found.number} else None
 
     def cancel(self, number: int) -> None:
-        """Let every visit end its step, and begin no other."""
+        """Let every visit end its step, and begin no other, also where another process runs it."""
         found = self.running(number)
         if found is not None:
             found.stop.set()
+            return
+        with self._opened() as administrator:
+            if administrator.operations.is_running(number):
+                administrator.operations.ask_to_stop(number)
 
     def close(self) -> None:
         """Stop, and wait for what is in the middle of a step."""
@@ -118,12 +123,7 @@ class Jobs:
             return
         try:
             with self._slot, self._opened() as administrator:
-
-                def keep(report: Report) -> None:
-                    administrator.operations.keep(number, report)
-
-                administrator.workflows.run(goals, running, stop=running.stop, on_report=keep)
-                administrator.operations.end(number, now=administrator.clock.now())
+                doing.run(administrator, number, goals, running, stop=running.stop)
         except Error as error:  # a full disk, say: what was kept is kept, and the operation goes on later
             self.problems[number] = f"{error.code}: {error}"
         finally:

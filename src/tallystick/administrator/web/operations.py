@@ -14,19 +14,12 @@ from tallystick.administrator.goals import Goal, Refresh, Report, Return, Return
 from tallystick.administrator.inventory import FieldServerRecord
 from tallystick.administrator.operations import Operation
 from tallystick.administrator.ports import Stage
-from tallystick.administrator.web.desk import Ask
+from tallystick.administrator.web.desk import KINDS, Ask
 from tallystick.administrator.web.fieldservers import chosen_of
 from tallystick.domain.ids import DeviceId, LineId
 from tallystick.errors import Error, InvariantError
 from tallystick.protocol.messages import QUANTITY_MAX
 
-KINDS: Final = {
-    "activate": "Activate what is planned",
-    "return": "Return licenses",
-    "one-carry": "Return in one carry",
-    "refresh": "Refresh",
-    "sync": "Carry what waits",
-}
 _STAGES: Final = list(Stage)
 
 
@@ -63,6 +56,7 @@ class Progress:
 
     operation: Operation
     is_running: bool
+    is_elsewhere: bool  # in another process: the command line's, say
     is_stopping: bool
     stages: dict[DeviceId, Stage]
     problem: str = ""
@@ -83,7 +77,7 @@ class Progress:
         """How far one is."""
         stage = self.stages.get(device_id)
         if stage is None:
-            return "its turn comes" if self.is_running else "not begun"
+            return "under way or to come" if self.is_elsewhere else "its turn comes" if self.is_running else "not begun"
         return str(stage)
 
     def stage_number(self, device_id: DeviceId) -> int:
@@ -166,7 +160,7 @@ def operation_page(ask: Ask) -> Response:
 
 def operations_page(ask: Ask) -> Response:
     """The newest operations."""
-    return ask.page("operations.html", rows=ask.administrator.operations.newest(), kinds=KINDS)
+    return ask.page("operations.html", rows=ask.administrator.operations.newest())
 
 
 def cancel(ask: Ask) -> Response:
@@ -178,21 +172,35 @@ def cancel(ask: Ask) -> Response:
 def go_on(ask: Ask) -> Response:
     """Take it up where it was."""
     operation = _find(ask, ask.number())
-    if operation.open_goals:
+    if operation.open_goals and not ask.administrator.operations.is_running(operation.number):
         ask.desk.jobs.go_on(operation)
     else:
         ask.administrator.operations.end(operation.number, now=ask.now)
     return ask.go(f"/operations/{operation.number}")
 
 
+def leave(ask: Ask) -> Response:
+    """Give up what is open of it."""
+    operation = _find(ask, ask.number())
+    if not ask.administrator.operations.is_running(operation.number):
+        ask.administrator.operations.leave(operation.number, now=ask.now)
+    return ask.go("/")
+
+
 def progress_of(ask: Ask, number: int) -> Progress:
     """An operation as it is now."""
     running = ask.desk.jobs.running(number)  # first: what ends meanwhile is then shown once more as running
     operation = _find(ask, number)
+    operations = ask.administrator.operations
+    is_elsewhere = running is None and operations.is_running(number)
+    if is_elsewhere:
+        operation = _find(ask, number)
+    is_stopping = operations.is_asked_to_stop(number) if running is None else running.stop.is_set()
     progress = Progress(
         operation=operation,
-        is_running=running is not None,
-        is_stopping=running is not None and running.stop.is_set(),
+        is_running=running is not None or is_elsewhere,
+        is_elsewhere=is_elsewhere,
+        is_stopping=is_stopping,
         stages={} if running is None else dict(running.stages),
         problem=ask.desk.jobs.problems.get(number, ""),
     )

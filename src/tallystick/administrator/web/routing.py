@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from starlette.responses import Response
 
 from tallystick.administrator import enrolment
 from tallystick.administrator.app import PROXY_SETTING
 from tallystick.administrator.ports import Route
+from tallystick.administrator.proxy import parse_proxy, read_stored
 from tallystick.administrator.web.desk import Ask
-from tallystick.errors import Error
 
 
 def route_page(ask: Ask) -> Response:
     """What was found, and why."""
     inventory = ask.administrator.inventory
     return ask.page(
-        "route.html", seen=ask.desk.jobs.seen, proxy=inventory.setting(PROXY_SETTING), urls=inventory.activation_urls(),
+        "route.html", seen=ask.desk.jobs.seen, proxy=read_stored(inventory.secret(PROXY_SETTING)), urls=inventory.activation_urls(),
         routes=[str(route) for route in Route],
     )  # fmt: skip
 
@@ -31,17 +29,19 @@ def force(ask: Ask) -> Response:
 
 
 def set_proxy(ask: Ask) -> Response:
-    """The proxy on the way to activation servers. Raises ``Error`` (``usage``)."""
-    proxy = ask.text("proxy", 300)
-    if proxy:
-        try:
-            parts = urlsplit(proxy)
-            port = parts.port
-        except ValueError:
-            raise Error("usage", expected="a proxy like http://proxy.example:3128", seen=proxy) from None
-        if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
-            raise Error("usage", expected="a proxy like http://proxy.example:3128", seen=proxy)
-    ask.administrator.inventory.set_setting(PROXY_SETTING, proxy)
+    """The proxy on the way to activation servers, and perhaps to field servers. Raises ``Error`` (``usage``)."""
+    inventory, text = ask.administrator.inventory, ask.text("proxy", 300)
+    before = read_stored(inventory.secret(PROXY_SETTING))
+    if not text:
+        inventory.set_secret(PROXY_SETTING, "")
+    else:
+        user, password = ask.text("proxy_user", 200), ask.text("proxy_password", 200)
+        if before is not None and user == before.user and not password:
+            password = before.password  # it is never shown, so an empty field says nothing
+        made = parse_proxy(
+            text, user=user, password=password, is_for_field_servers=bool(ask.text("proxy_field_servers"))
+        )
+        inventory.set_secret(PROXY_SETTING, made.stored())
     ask.desk.jobs.look()
     return ask.go("/route")
 

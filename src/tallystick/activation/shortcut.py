@@ -1,0 +1,165 @@
+"""The usual ``POST /v1/messages`` without a framework: a message or a few, for a tally file, by a client that reads.
+
+What a framework does for every request costs as much as to verify a message. The connection is uvicorn's in any case:
+it reads HTTP, keeps connections open, queues pipelined requests and ends them all at a stop. Here, a request whose
+whole short body is there is answered at once; every other one goes on to the application, which answers the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from tallystick.activation import bundles
+from tallystick.activation.api import MESSAGES_PATH, Desk, problem
+from tallystick.activation.bundles import ReadLine
+from tallystick.activation.operations import Operations, count_request, request_id_of
+from tallystick.activation.ports import Answer
+from tallystick.errors import Error
+from tallystick.protocol import tallyfile
+
+BYTES_MAX: Final = 32 * 1024  # below what uvicorn keeps of a body before it stops reading
+LINES_MAX: Final = 4  # so few are verified faster than handed to a thread
+WHOLE_SECONDS: Final = 1.0  # a body that takes longer is the application's to wait for
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """One request on the short way."""
+
+    cycle: RequestResponseCycle
+    go_on: asyncio.TimerHandle | None
+    started: float
+    request_id: bytes = b""
+
+
+class Shortcut(HttpToolsProtocol):
+    """A connection that answers short exchanges itself."""
+
+    def __init__(self, desk: Desk, operations: Operations, **given: Any) -> None:
+        super().__init__(**given)
+        self._desk = desk
+        self._operations = operations
+        self._exchange: _Exchange | None = None
+
+    @classmethod
+    def on(cls, desk: Desk, operations: Operations) -> Callable[..., Shortcut]:
+        """For uvicorn, which makes a protocol for every connection."""
+
+        def protocol(**given: Any) -> Shortcut:
+            return cls(desk, operations, **given)
+
+        return protocol
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """See uvicorn: a request begins, now or when the pipelined one before it was answered."""
+        if app is not self.app or self.flow.write_paused or not _is_short(cycle):
+            super()._start_asgi_task(cycle, app)
+            return
+        self._exchange = _Exchange(cycle, None, time.perf_counter())
+        if not cycle.more_body:
+            self._take(self._exchange)
+
+    def data_received(self, data: bytes) -> None:
+        """See uvicorn. A short body that is not whole yet is waited for, for a moment."""
+        super().data_received(data)
+        exchange = self._exchange
+        if exchange is not None and exchange.go_on is None and exchange.cycle.more_body:
+            exchange.go_on = self.loop.call_later(WHOLE_SECONDS, self._hand_over, exchange)
+
+    def on_message_complete(self) -> None:
+        """See uvicorn."""
+        super().on_message_complete()
+        if self._exchange is not None and self._exchange.cycle is self.cycle:
+            self._take(self._exchange)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See uvicorn. What was taken is durable, whether anybody reads it or not."""
+        if self._exchange is not None and self._exchange.cycle.more_body:
+            self._end()
+        super().connection_lost(exc)
+
+    def _hand_over(self, exchange: _Exchange) -> None:
+        """Let the application answer it; nothing of it was used up."""
+        self._end()
+        super()._start_asgi_task(exchange.cycle, self.app)
+
+    def _end(self) -> None:
+        if self._exchange is not None and self._exchange.go_on is not None:
+            self._exchange.go_on.cancel()
+        self._exchange = None
+
+    def _take(self, exchange: _Exchange) -> None:
+        if exchange.go_on is not None:
+            exchange.go_on.cancel()
+        chunk = list(tallyfile.parse_chunks([bytes(exchange.cycle.body)]))
+        if not 0 < len(chunk) <= LINES_MAX:
+            self._hand_over(exchange)  # it says what is wrong, or takes its time
+            return
+        exchange.request_id = request_id_of(self._operations, exchange.cycle.scope["headers"])
+        lines = bundles.read_lines(chunk, self._desk.signer.keyset)
+        batch = bundles.messages_of(lines)
+        if not batch:
+            self.loop.call_soon(self._reply, exchange, lines, ())  # a next request may wait behind this one
+            return
+        self._desk.batcher.submit_soon(batch).add_done_callback(lambda answers: self._answer(exchange, lines, answers))
+
+    def _answer(self, exchange: _Exchange, lines: Sequence[ReadLine], answers: asyncio.Future[list[Answer]]) -> None:
+        error = answers.exception()
+        if error is None:
+            self._reply(exchange, lines, answers.result())
+        else:
+            refused = problem(error if isinstance(error, Error) else Error("invariant", expected="an answer", seen=""))
+            self._write(exchange, refused.status_code, refused.raw_headers, bytes(refused.body))
+
+    def _reply(self, exchange: _Exchange, lines: Sequence[ReadLine], answers: Sequence[Answer]) -> None:
+        results = bundles.results_of(lines, answers)
+        self._desk.count(results)
+        body = b"".join(bundles.tally_lines(results))
+        self._write(exchange, 200, [(b"content-length", b"%d" % len(body)), _TYPE], body)
+
+    def _write(self, exchange: _Exchange, status: int, headers: Headers, body: bytes) -> None:
+        cycle, self._exchange = exchange.cycle, None
+        more = [*self.server_state.default_headers, *headers, (b"x-request-id", exchange.request_id)]
+        if not cycle.keep_alive:
+            more.append((b"connection", b"close"))
+        if not cycle.disconnected:
+            head = b"".join(b"%b: %b\r\n" % header for header in more)
+            self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], head, body))
+        count_request(
+            self._operations,
+            request_id=exchange.request_id,
+            scope=cycle.scope,
+            route=MESSAGES_PATH,
+            status=status,
+            seconds=time.perf_counter() - exchange.started,
+        )
+        cycle.response_started = cycle.response_complete = True
+        if cycle.disconnected:
+            return
+        if not cycle.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+
+_TYPE: Final = (b"content-type", tallyfile.MEDIA_TYPE.encode())
+
+
+def _is_short(cycle: RequestResponseCycle) -> bool:
+    """Whether it is a POST of messages with a short body, as it is, for a tally file."""
+    scope, length = cycle.scope, None
+    if scope["path"] != MESSAGES_PATH or scope["method"] != "POST" or cycle.waiting_for_100_continue:
+        return False
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            length = int(value) if value.isdigit() else None
+        elif name in {b"content-encoding", b"upgrade"} or (name == b"accept" and b"json" in value.lower()):
+            return False
+    return length is not None and length <= BYTES_MAX

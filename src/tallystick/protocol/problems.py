@@ -240,6 +240,8 @@ PROBLEMS: tuple[Problem, ...] = (
          "Take it from the settings of the activation server (operations.token); without one there, nobody gets in."),
     _row("backup-wrong", 422, "Not a backup", "a backup as `activation backup` writes it, whole",
          "Use another copy of the backup; nothing of this one was put in place."),
+    _row("backup-passphrase-wrong", 422, "The passphrase of the backup does not fit", "the passphrase of the backup",
+         "Give --passphrase-file with it, or type it when asked; nothing was written or put in place."),
     _row("mail-failed", 503, "The mail was not taken", "a mail server that takes the mail",
          "Check the settings under mail with: tallystick activation config check. It is tried again by itself."),
     _row("too-busy", 503, "Too many messages wait", "room for another batch",

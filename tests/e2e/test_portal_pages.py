@@ -1,15 +1,50 @@
 """Every page in Chromium: light, dark, on a phone; axe-core finds nothing serious; no page is wider than the phone."""
 
+from dataclasses import replace
+
 import pytest
 
 from support.activation import DAY
 from support.chromium import check_accessible, chromium, served, take_screenshot
+from support.receiver import Receiver
 from support.site import PASSWORD, Site
-from tallystick.activation.office import members
+from tallystick.activation.office import codes, members, webhooks
+from tallystick.activation.office.webhooks import WebhookChange
 from tallystick.activation.permissions import Role
 from tallystick.activation.portal.site import OPEN_PAGES, PAGES
+from tallystick.activation.ports import EventKind
+from tallystick.protocol.frames import make_frames
 
 pytestmark = pytest.mark.chromium
+
+
+def webhooks_with_a_past(site):
+    """Two webhooks: one that took everything but the last, one that is paused. Returns the first one's id."""
+    ana = replace(site.root, name="ana@example.com")
+    receiver = Receiver()
+    site.dispatcher().place_all()
+    made = webhooks.create_webhook(
+        site.office, ana, url=receiver.url, account=None, kinds=[], after=9, once=None
+    ).webhook_id
+    paused = webhooks.create_webhook(
+        site.office,
+        ana,
+        url="https://harbour.example/licenses",
+        account="Harbour",
+        kinds=[EventKind.RETURN_OPENED],
+        after=None,
+        once=None,
+    )
+    change = WebhookChange(is_enabled=False)
+    webhooks.change_webhook(site.office, ana, paused.webhook_id, change, version=paused.version)
+    site.dispatcher().run_once()
+    receiver.failures = 1
+    site.sell("Airport", ("mqtt", 5))
+    site.dispatcher().run_once()
+    receiver.close()
+    shown = {"url": "https://hooks.example.com/tally"}  # the same in every picture
+    site.activation.transact(lambda tx: tx.events.set_webhook(made, **shown))
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +74,17 @@ def world(tmp_path_factory):
     )
     site.token(Role.COURIER, "Harbour", devices=(roof.id,))
     person = site.activation.read(lambda tx: tx.people.find_person(email="ana@example.com"))
+    hook = webhooks_with_a_past(site)
+    frames = make_frames(f"{roof.say('refresh')}\n".encode())
+    codes.keep(site.office, person.caller, frames)
     values = {
+        "{webhook_id}": hook,
         "{entitlement_id}": bought.entitlement_id,
         "{line_id}": bought.lines[0].line_id,
         "{device_id}": str(lobby.id),
         "{person_id}": person.person_id,
         "{invitation}": str(cy.invitation),
+        "{transfer}": frames[0].transfer,
     }
     yield site, values, roof
     site.close()

@@ -112,7 +112,7 @@ class Site:
         made = members.create_token(
             self.office,
             self.root,
-            name=f"{role.value} of {account}",
+            name=f"{role.value} of {account or 'the vendor'}",
             role=role,
             account=account,
             days=30,

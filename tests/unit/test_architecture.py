@@ -24,6 +24,8 @@ MAY_IMPORT = {
     "domain/": set(),
     "protocol/": WIRE,
     "pages/": {"jinja2", "markupsafe"},
+    "pages/codes.py": {"markupsafe", "segno"},
+    "pages/photos.py": {"PIL", "zxingcpp"},
     "activation/": WIRE,
     "activation/api.py": {"fastapi", "msgspec", "starlette"},
     "activation/portal/": {"fastapi", "jinja2", "markupsafe", "segno", "starlette"},

@@ -22,6 +22,7 @@ from urllib.parse import SplitResult, urlsplit
 from tallystick.errors import Error
 
 URL_LENGTH_MAX: Final = 2000
+_NOT_IN_URLS: Final = frozenset(' "<>\\^`{|}')  # RFC 3986
 _ANSWER_BYTES_MAX: Final = 2000
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 
@@ -52,7 +53,7 @@ def check_url(url: str, allowed: Sequence[str]) -> SplitResult:
         port = parts.port
     except ValueError:
         raise TargetError("webhook-target", expected="a URL like https://example.com/hook", seen=url[:60]) from None
-    is_clean = len(url) <= URL_LENGTH_MAX and url.isascii() and url.isprintable() and " " not in url
+    is_clean = len(url) <= URL_LENGTH_MAX and url.isascii() and url.isprintable() and not set(url) & _NOT_IN_URLS
     if not is_clean or parts.scheme not in {"https", "http"} or not parts.hostname or port == 0:
         raise TargetError("webhook-target", expected="a URL like https://example.com/hook", seen=url[:60])
     if parts.username is not None or parts.password is not None or parts.fragment:

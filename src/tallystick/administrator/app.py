@@ -14,6 +14,7 @@ import platformdirs
 
 from tallystick.administrator.courier import Courier, at_once
 from tallystick.administrator.database import Database, open_database
+from tallystick.administrator.framebox import FrameBox
 from tallystick.administrator.inventory import Inventory
 from tallystick.administrator.mailbag import Mailbag
 from tallystick.administrator.network import RealNetwork
@@ -48,6 +49,7 @@ class Administrator:
 
     inventory: Inventory
     mailbag: Mailbag
+    frames: FrameBox
     network: RealNetwork
     courier: Courier
     workflows: Workflows
@@ -150,6 +152,7 @@ def administrator_on(database: Database, sealer: Sealer, *, forced: Route | None
         yield Administrator(
             inventory=inventory,
             mailbag=mailbag,
+            frames=FrameBox(database),
             network=network,
             courier=courier,
             workflows=Workflows(inventory=inventory, mailbag=mailbag, network=network, courier=courier, clock=clock),

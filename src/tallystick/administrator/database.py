@@ -20,7 +20,7 @@ from tallystick.administrator.marks import Marks
 from tallystick.errors import Error
 
 FILE_NAME: Final = "administrator.sqlite3"
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 _WAIT_SECONDS: Final = 30.0
 _WAL_ATTEMPTS: Final = 100
 _WAL_PAUSE_SECONDS: Final = 0.05
@@ -72,6 +72,12 @@ CREATE TABLE visits (
 """,
     3: """
 CREATE TABLE taken (place INTEGER PRIMARY KEY AUTOINCREMENT, digest TEXT NOT NULL UNIQUE) STRICT;
+""",
+    4: """
+CREATE TABLE frames (
+  transfer TEXT NOT NULL, number INTEGER NOT NULL, count INTEGER NOT NULL, piece BLOB NOT NULL, read_at INTEGER NOT NULL,
+  PRIMARY KEY (transfer, number)
+) STRICT;
 """,
 }
 

@@ -26,3 +26,10 @@ PAGE_HEADERS: Final[Mapping[str, str]] = MappingProxyType({**_COMMON, "Cache-Con
 STATIC_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
     {**_COMMON, "Cache-Control": "public, max-age=31536000, immutable"}
 )
+# For the pages that read QR codes: they may ask for the camera, which the browser then asks the person for.
+CAMERA_HEADERS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        **PAGE_HEADERS,
+        "Permissions-Policy": _COMMON["Permissions-Policy"].replace("camera=()", "camera=(self)"),
+    }
+)

@@ -1,4 +1,4 @@
-"""The static files, read once, at addresses that contain the hash of their bytes."""
+"""The static files, read once, at addresses that contain the hash of their bytes, or the version of what others made."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from importlib import resources
 from typing import Final
 
 _MEDIA_TYPES: Final = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
-_NAMES: Final = ("tallystick.css", "tallystick.js", "mark.svg")
+_NAMES: Final = ("tallystick.css", "tallystick.js", "codes.js", "mark.svg")
+# Files of others, unchanged: their addresses contain the version instead, because they name each other.
+_VENDORED: Final = ("qr-0.7.0/decode.js", "qr-0.7.0/index.js")
 _HASH_SYMBOLS: Final = 16
 
 
@@ -29,7 +31,7 @@ class Statics:
     @cache  # noqa: B019 - there is one instance, for the life of the process
     def files(self) -> dict[str, StaticFile]:
         """By hashed name."""
-        return {file.hashed_name: file for file in map(_load, _NAMES)}
+        return {file.hashed_name: file for file in map(_load, (*_NAMES, *_VENDORED))}
 
     def hashed_name(self, name: str) -> str:
         """The hashed name of a file. Raises ``KeyError``."""
@@ -37,8 +39,10 @@ class Statics:
 
 
 def _load(name: str) -> StaticFile:
-    content = (resources.files(__package__) / "static" / name).read_bytes()
+    content = (resources.files(__package__) / "static").joinpath(*name.split("/")).read_bytes()
     stem, suffix = name.rsplit(".", 1)
+    if name in _VENDORED:
+        return StaticFile(name=name, hashed_name=name, media_type=_MEDIA_TYPES[suffix], content=content)
     digest = hashlib.sha256(content).hexdigest()[:_HASH_SYMBOLS]
     return StaticFile(
         name=name, hashed_name=f"{stem}.{digest}.{suffix}", media_type=_MEDIA_TYPES[suffix], content=content

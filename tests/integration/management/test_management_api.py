@@ -135,6 +135,46 @@ def test_lists_are_read_page_by_page(site, admin):
     assert len(seen) == len(set(seen)) == 5
 
 
+def read_all(client, path, cursor, limit):
+    """Every item of a list, page by page."""
+    found, following = [], None
+    while True:
+        answer = client.get(path, params={"limit": limit, **({cursor: following} if following else {})}).json()
+        assert len(answer["items"]) <= limit
+        found += answer["items"]
+        following = answer["next"]
+        if following is None:
+            return found
+
+
+def test_a_long_history_is_read_page_by_page_and_nothing_is_left_out(site, admin, bought):
+    device = site.activated(site.device("plant"), (bought.lines[0], 1))
+    for second in range(130):
+        site.now += second % 3 == 0  # several in one second
+        site.post(device.say("refresh"))
+    admin.post(f"/v1/field-servers/{device.id}/return")
+    copy = device.copy()
+    site.post(device.say("refresh"))
+    site.post(copy.say("refresh"))
+    admin.post(f"/v1/field-servers/{device.id}/lost", json={"reason": "burnt"})
+    path = f"/v1/field-servers/{device.id}/history"
+    found = read_all(admin, path, "before", 7)
+    assert found == admin.get(path, params={"limit": 200}).json()["items"]
+    assert [event["at"] for event in found] == sorted((event["at"] for event in found), reverse=True)
+    assert {event["kind"] for event in found} == {"message", "started-here", "incident", "declared-lost"}
+    digests = [event["digest"] for event in found if event["kind"] == "message"]
+    assert len(digests) == len(set(digests)) == 133
+    for wrong in ("x", "1.2", "1.4.1.", "9" * 40, "1.1.1.<script>"):
+        problem(admin.get(path, params={"before": wrong}), "json-malformed")
+
+
+def test_who_holds_a_line_is_read_page_by_page(site, admin):
+    line = site.sell("Harbour", ("smartdriver", 20)).lines[0]
+    made = sorted(str(site.activated(site.device(f"d{number}"), (line, 1)).id) for number in range(7))
+    path = f"/v1/lines/{line.line_id}/holders"
+    assert [row["device_id"] for row in read_all(admin, path, "after", 3)] == made
+
+
 def test_a_return_that_is_started_here_is_listed_until_it_is_proven(site, admin, bought):
     device = site.activated(site.device("plant"), (bought.lines[0], 4))
     started = admin.post(f"/v1/field-servers/{device.id}/return", headers={"Idempotency-Key": "return-1"}).json()

@@ -13,6 +13,10 @@ from tallystick.activation.permissions import Role
 from tallystick.activation.portal import daily
 from tallystick.activation.portal.site import PAGES
 
+ACTS = {
+    "/field-servers/{device_id}/{act}": ("return", "lost", "hold", "release", "retire", "replace"),
+    "/webhooks/{webhook_id}/{act}": ("pause", "go-on", "retry", "replay", "secret", "remove"),
+}
 RIGHT_TO_LEFT = "\u202egnp.exe"
 
 
@@ -32,15 +36,17 @@ def posts(site, bought, admin):
     line = bought.lines[0].line_id
     person = site.activation.read(lambda tx: tx.people.find_person(email="ana@example.com")).person_id
     token = site.client().get("/v1/tokens").json()["items"][0]["token_id"]
+    hook = site.client().post("/v1/webhooks", json={"url": "https://hooks.example.com/"}).json()["webhook_id"]
     return {
         path.replace("{line_id}", line)
         .replace("{device_id}", device.id)
         .replace("{person_id}", person)
         .replace("{token_id}", token)
+        .replace("{webhook_id}", hook)
         .replace("{act}", act)
         for path, (_, methods) in PAGES.items()
         if "POST" in methods
-        for act in (("return", "lost", "hold", "release", "retire", "replace") if "{act}" in path else ("",))
+        for act in ACTS.get(path, ("",))
     }
 
 
@@ -48,7 +54,7 @@ def everything(site):
     with site.activation.store.engine.connect() as connection:
         return [
             tuple(connection.exec_driver_sql(f"SELECT * FROM {table} ORDER BY 1, 2"))
-            for table in ("lines", "field_servers", "entries", "trail", "people", "entitlements")
+            for table in ("lines", "field_servers", "entries", "trail", "people", "entitlements", "webhooks")
         ]
 
 
@@ -126,11 +132,18 @@ def test_a_declaration_without_the_tick_is_not_made(site, bought, admin):
         "/ledger?before={0}.{0}.{0}",
         "/trail?before={}",
         "/people?people={0}&tokens={0}",
+        "/webhooks?after={}",
+        "/lines/LINE?holders={}",
+        "/field-servers/DEVICE?history={}",
+        "/field-servers/DEVICE?history={0}.{0}.{0}.{0}",
         "/incidents?kind={}",
         "/field-servers?status={}",
     ],
 )
-def test_a_page_number_out_of_range_is_no_fault(admin, bought, path, page):
+def test_a_page_number_out_of_range_is_no_fault(site, admin, bought, path, page):
+    if "DEVICE" in path:
+        path = path.replace("DEVICE", site.activated(site.device("plant"), (bought.lines[0], 1)).id)
+    path = path.replace("LINE", bought.lines[0].line_id)
     assert admin.see(path.format(page)).status_code == 200
 
 
@@ -269,7 +282,18 @@ def test_no_page_shows_a_customer_anything_of_another_account(site, bought):
     device = site.activated(site.device("other-plant"), (other.lines[0], 1))
     site.client().post(f"/v1/field-servers/{device.id}/return")
     person = site.person("spy@example.com", Role.CUSTOMER_ADMINISTRATOR, "Other works")
-    secrets = {other.entitlement_id, other.lines[0].line_id, device.id, "other-plant", "Other works", "spy@example.com"}
+    hook = site.client(Role.CUSTOMER_ADMINISTRATOR, "Other works").post(
+        "/v1/webhooks", json={"url": "https://hooks.other.example/"}
+    )
+    secrets = {
+        "hooks.other.example",
+        other.entitlement_id,
+        other.lines[0].line_id,
+        device.id,
+        "other-plant",
+        "Other works",
+        "spy@example.com",
+    }
     for role in (Role.CUSTOMER_ADMINISTRATOR, Role.CUSTOMER_TECHNICIAN):
         reader = site.signed_in(f"{role.value}@example.com", role, "Harbour")
         for path, (_, methods) in PAGES.items():
@@ -278,7 +302,8 @@ def test_no_page_shows_a_customer_anything_of_another_account(site, bought):
                 .replace("{line_id}", other.lines[0].line_id)
                 .replace("{device_id}", device.id)
                 .replace("{person_id}", person.person_id)
-                .replace("{act}", "return")
+                .replace("{webhook_id}", hook.json()["webhook_id"])
+                .replace("{act}", "return" if "device_id" in path else "secret")
                 .replace("{token_id}", "TK-AAAAAAAAAAAAAAAA")
             )
             if "GET" in methods:

@@ -81,8 +81,8 @@ def show(counter: Counter, device: DeviceText) -> None:
 @field_server_app.command(epilog="Example: tallystick activation field-server history plant-room --data DIR")
 @verb
 def history(counter: Counter, device: DeviceText) -> None:
-    """What it said and what was done to it, newest first; the newest hundred of each kind."""
-    found = counter.ask("GET", f"/v1/field-servers/{counter.device(device)}/history")["items"]
+    """What it said and what was done to it, newest first."""
+    found = counter.all(f"/v1/field-servers/{counter.device(device)}/history", cursor="before")
     columns = [("At (UTC)", "at"), ("What", "title"), ("Detail", "detail"), ("Next", "next_step")]
     counter.show(found, columns, empty="Nothing yet.")
 

@@ -195,8 +195,8 @@ def show_line(counter: Counter, line: LineText) -> None:
 @line_app.command(epilog="Example: tallystick activation line holders 7K3M9Q2A --data DIR")
 @verb
 def holders(counter: Counter, line: LineText) -> None:
-    """Who holds rights of a line; the first two hundred."""
-    found = counter.ask("GET", f"/v1/lines/{_line_id(line)}/holders")["items"]
+    """Who holds rights of a line."""
+    found = counter.all(f"/v1/lines/{_line_id(line)}/holders")
     columns = [("Name", "device_name"), ("Field server", "device_id"), ("Held#", "held"), ("Returning#", "returning")]
     counter.show(found, [*columns, ("Quarantined#", "quarantined"), ("Since", "since_at")], empty="Nobody.")
 

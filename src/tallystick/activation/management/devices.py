@@ -32,6 +32,7 @@ from tallystick.activation.management.wire import (
     At,
     DeviceAfter,
     EntryBefore,
+    HistoryBefore,
     IdempotencyKey,
     Limit,
     NumberBefore,
@@ -39,7 +40,7 @@ from tallystick.activation.management.wire import (
     once_for,
     page,
 )
-from tallystick.activation.office import delivery, devices
+from tallystick.activation.office import delivery, devices, histories
 from tallystick.activation.ports import IncidentKind, Status
 
 router = APIRouter(prefix="/v1", responses=PROBLEM_RESPONSES)
@@ -115,8 +116,11 @@ def load_field_server(office: At, caller: Asks, device_id: DevicePath) -> FieldS
 
 
 @router.get("/field-servers/{device_id}/history", tags=["field servers"], summary="Its history, newest first")
-def history(office: At, caller: Asks, device_id: DevicePath) -> Page[EventDocument]:
-    return Page[EventDocument](items=devices.history(office, caller, device_id), next=None)
+def history(
+    office: At, caller: Asks, device_id: DevicePath, before: HistoryBefore | None = None, limit: Limit = 100
+) -> Page[EventDocument]:
+    found, following = histories.find_history(office, caller, device_id, before=before, limit=limit)
+    return Page[EventDocument](items=found, next=following)
 
 
 @router.post(

@@ -31,6 +31,7 @@ from tallystick.activation.management.wire import (
     AccountAfter,
     Asks,
     At,
+    DeviceAfter,
     EntitlementBefore,
     IdempotencyKey,
     IfMatch,
@@ -233,7 +234,9 @@ def change_line(
     return changed
 
 
-@router.get("/lines/{line_id}/holders", tags=["lines"], summary="Who holds rights of a line; 200 at most")
-def find_holders(office: At, caller: Asks, line_id: LinePath) -> Page[HoldingDocument]:
-    found = trade.find_holders(office, caller, line_id)
-    return Page[HoldingDocument](items=found, next=None)
+@router.get("/lines/{line_id}/holders", tags=["lines"], summary="Who holds rights of a line")
+def find_holders(
+    office: At, caller: Asks, line_id: LinePath, after: DeviceAfter | None = None, limit: Limit = 100
+) -> Page[HoldingDocument]:
+    found = trade.find_holders(office, caller, line_id, after=after or "", limit=limit + 1)
+    return Page[HoldingDocument].model_validate(page(found, limit, lambda item: item.device_id))

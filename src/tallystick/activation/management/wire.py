@@ -14,6 +14,7 @@ from starlette.convertors import StringConvertor, register_url_convertor
 
 from tallystick.activation.documents import ACCOUNT_PATTERN, DEVICE_PATTERN, ENTITLEMENT_PATTERN, LINE_PATTERN
 from tallystick.activation.office import Office, OfficeError, Once
+from tallystick.activation.office.histories import PLACE_PATTERN
 from tallystick.activation.office.signin import caller_of_token
 from tallystick.activation.permissions import Caller
 
@@ -75,6 +76,7 @@ ReturnAfter = Annotated[
         description="`next` of the page before.",
     ),
 ]
+HistoryBefore = Annotated[str, Query(pattern=PLACE_PATTERN, description="`next` of the page before.")]
 IdempotencyKey = Annotated[
     str | None,
     Header(

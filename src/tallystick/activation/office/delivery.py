@@ -57,8 +57,8 @@ def deliver(office: Office, caller: Caller, files: Iterable[tuple[str, Iterable[
     return Delivery(rows=tuple(shown), digests=tuple(digests), total=len(rows), counts=counts)
 
 
-def replies(office: Office, caller: Caller, digests: Sequence[str]) -> bytes:
-    """The stored replies to messages, as one tally file in the order of ``digests``."""
+def replies(office: Office, caller: Caller, digests: Sequence[str], *, comment: bool = True) -> bytes:
+    """The stored replies to messages, as one tally file in the order of ``digests``; ``comment`` tells people what it is."""
     caller.check(Permission.DELIVER)
 
     def work(transaction: SqlTransaction) -> list[str]:
@@ -70,11 +70,11 @@ def replies(office: Office, caller: Caller, digests: Sequence[str]) -> bytes:
         return envelopes
 
     keyset = office.signer.keyset
-    comment = (
+    told = (
         f"Tallystick: replies of activation server {keyset.issuer}\n"
         "Carry this file to where the messages came from, and import or deliver it there."
     )
-    return b"".join(format_file([keyset.compact, *office.store.read(work)], comment=comment))
+    return b"".join(format_file([keyset.compact, *office.store.read(work)], comment=told if comment else ""))
 
 
 def load_reply(office: Office, caller: Caller, digest: str) -> ReplyDocument:

@@ -9,7 +9,6 @@ from tallystick.activation import documents, returns
 from tallystick.activation.bookkeeping import Books
 from tallystick.activation.documents import (
     EntryDocument,
-    EventDocument,
     FieldServerDocument,
     IncidentDocument,
     ReturnDocument,
@@ -17,11 +16,10 @@ from tallystick.activation.documents import (
 )
 from tallystick.activation.office.desk import Office, OfficeError, Once, not_found, record
 from tallystick.activation.permissions import Caller, Permission
-from tallystick.activation.ports import FieldServer, IncidentKind, Outcome, Status, TakenMessage
+from tallystick.activation.ports import FieldServer, IncidentKind, Status
 from tallystick.activation.storage import SqlTransaction
 from tallystick.domain.ids import DeviceId, LineId
 from tallystick.domain.rules import Want
-from tallystick.protocol.problems import problem_for
 from tallystick.protocol.tallyfile import format_file
 
 INCIDENT_STEPS: Final = {
@@ -32,7 +30,6 @@ INCIDENT_STEPS: Final = {
     IncidentKind.HOST_ID_TAKEN: "If it replaces the other one, declare that one lost; if not, one of the two is a copy.",
     IncidentKind.GRANT_ADOPTED: "Expected after a restore. When all were heard from, lift the freeze of the lines.",
 }
-_HISTORY_MAX: Final = 100
 
 
 def find_field_servers(
@@ -63,80 +60,6 @@ def load_field_server(office: Office, caller: Caller, device_id: str) -> FieldSe
         caller,
         Permission.READ,
         lambda transaction: _document(transaction, caller, _server(transaction, caller, device_id)),
-    )
-
-
-def history(office: Office, caller: Caller, device_id: str) -> list[EventDocument]:
-    """Everything that a field server said and that was done to it, newest first; the newest hundred of each kind."""
-
-    def work(transaction: SqlTransaction) -> list[EventDocument]:
-        _server(transaction, caller, device_id)
-        tables = transaction.within(caller.scope)
-        events = [_message_event(message) for message in tables.messages(device_id, limit=_HISTORY_MAX)]
-        events += [
-            EventDocument(
-                at=grant.issued_at,
-                kind="started-here",
-                title="A return or change was started here",
-                detail=f"grant {grant.number}",
-                next_step="Carry it to the field server, and its proof back.",
-                digest=grant.digest,
-                is_alarming=False,
-            )
-            for grant in tables.grants(device_id, limit=_HISTORY_MAX)
-        ]
-        events += [
-            EventDocument(
-                at=noticed.incident.at,
-                kind="incident",
-                title=f"Incident: {noticed.incident.kind.value}",
-                detail=noticed.incident.detail,
-                next_step=INCIDENT_STEPS[noticed.incident.kind],
-                digest=noticed.incident.digest,
-                is_alarming=True,
-            )
-            for noticed in tables.incidents(device_id=device_id, limit=_HISTORY_MAX)
-        ]
-        for declaration in tables.declarations(device_id, limit=_HISTORY_MAX):
-            override = f", allowed by {declaration.override_by}" if declaration.override_by else ""
-            undone = " It was undone." if declaration.undone_at else ""
-            events.append(
-                EventDocument(
-                    at=declaration.at,
-                    kind="declared-lost",
-                    title="Declared lost",
-                    detail=f"by {declaration.by}{override}: {declaration.reason}.{undone}",
-                    next_step="",
-                    digest=None,
-                    is_alarming=True,
-                )
-            )
-        return sorted(events, key=lambda event: event.at, reverse=True)
-
-    return office.read(caller, Permission.READ, work)
-
-
-def _message_event(message: TakenMessage) -> EventDocument:
-    answer = message.answer
-    titles = {
-        "activate": "Asked to activate",
-        "return": "Asked to return",
-        "refresh": "Asked what it should hold",
-        "confirm": "Confirmed what it applied",
-        "relinquish": "Gave everything up",
-    }
-    refused = answer.outcome is Outcome.REFUSED
-    next_step = problem_for(answer.code).next_step if refused and answer.code else ""
-    return EventDocument(
-        at=message.taken_at,
-        kind="message",
-        title=f"{titles.get(message.purpose, message.purpose)}: {answer.outcome.value}",
-        detail=answer.detail.removesuffix(next_step).strip()
-        if refused
-        else f"message {message.sequence} of epoch {message.epoch}",
-        next_step=next_step,
-        digest=message.digest,
-        is_alarming=refused,
     )
 
 

@@ -162,13 +162,15 @@ def load_line(office: Office, caller: Caller, line_id: str) -> LineDocument:
     )
 
 
-def find_holders(office: Office, caller: Caller, line_id: str, *, limit: int = 200) -> list[HoldingDocument]:
-    """Who holds rights of a line."""
+def find_holders(
+    office: Office, caller: Caller, line_id: str, *, after: str = "", limit: int = 100
+) -> list[HoldingDocument]:
+    """Who holds rights of a line, by device id."""
 
     def work(transaction: SqlTransaction) -> list[HoldingDocument]:
         line = _line(transaction, caller, line_id)
         tables = transaction.within(caller.scope)
-        holdings = tables.holdings(line_id=line_id, limit=limit)
+        holdings = tables.holdings(line_id=line_id, after=after, limit=limit)
         servers = tables.field_servers_by_id({holding.device_id for holding in holdings})
         return documents.holding_documents(holdings, {line.line_id: line}, servers)
 

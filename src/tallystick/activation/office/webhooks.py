@@ -158,12 +158,13 @@ def find_deliveries(
     return office.read(caller, Permission.WEBHOOKS, work)
 
 
-def count_deliveries(office: Office, caller: Caller, webhook_id: str) -> dict[str, int]:
-    """How many deliveries of a webhook wait, and how many were given up, by state."""
+def count_open(office: Office, caller: Caller, webhook_ids: Sequence[str]) -> dict[str, dict[str, int]]:
+    """How many deliveries of webhooks wait, and how many were given up, by webhook and state."""
 
-    def work(transaction: SqlTransaction) -> dict[str, int]:
-        _webhook(transaction, caller, webhook_id)
-        return transaction.events.count_deliveries(webhook_id)
+    def work(transaction: SqlTransaction) -> dict[str, dict[str, int]]:
+        for webhook_id in webhook_ids:
+            _webhook(transaction, caller, webhook_id)
+        return transaction.events.count_open(webhook_ids)
 
     return office.read(caller, Permission.WEBHOOKS, work)
 

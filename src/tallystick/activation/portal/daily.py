@@ -9,7 +9,7 @@ from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from tallystick.activation.office import OfficeError, delivery, devices, trade
+from tallystick.activation.office import OfficeError, delivery, devices, histories, trade
 from tallystick.activation.permissions import Permission
 from tallystick.activation.portal.frame import Form, Page, redirect
 from tallystick.activation.portal.inputs import check_device, check_named
@@ -58,7 +58,7 @@ async def deliver(page: Page) -> Response:
     page.who.caller.check(Permission.DELIVER)
     if page.request.method == "GET":
         return await page.show("deliver.html", made=None)
-    await _check_length(page)
+    await check_length(page)
     async with page.request.form(max_files=FILES_MAX, max_fields=10) as data:
         form = Form(data)
         page.check_form(form.text("csrf"))
@@ -70,7 +70,7 @@ async def deliver(page: Page) -> Response:
     return await page.show("deliver.html", made=made)
 
 
-async def _check_length(page: Page) -> None:
+async def check_length(page: Page) -> None:
     """Raises ``OfficeError`` for too long an upload, after reading it away: a browser shows no answer that comes before."""
     length = page.request.headers.get("content-length", "")
     if length.isdigit() and int(length) <= UPLOAD_BYTES_MAX:
@@ -144,12 +144,15 @@ async def field_server(page: Page) -> Response:
     caller, office = page.who.caller, page.office
     device_id = page.request.path_params["device_id"]
     server = await page.do(devices.load_field_server, office, caller, device_id)
-    events = await page.do(devices.history, office, caller, device_id)
+    events, older = await page.do(
+        histories.find_history, office, caller, device_id, before=page.asked("history"), limit=_PAGE
+    )
     rights = sum(kept.held + kept.returning for kept in server.licenses)
     return await page.show(
         "field_server.html",
         server=server,
         events=events,
+        older=older,
         rights=rights,
         policy=office.policy,
         until=office.clock() + office.policy.waiting_days * DAY_SECONDS,

@@ -264,6 +264,7 @@ def _navigation(open_returns: int, visitor: Visitor) -> list[list[tuple[str, str
         ("Ledger", "/ledger", 0, Permission.READ),
         ("Catalog", "/catalog", 0, Permission.READ),
         ("People and tokens", "/people", 0, Permission.PEOPLE),
+        ("Webhooks", "/webhooks", 0, Permission.WEBHOOKS),
         ("Audit trail", "/trail", 0, Permission.READ_TRAIL),
         ("Your account", "/me", 0, None),
     ]

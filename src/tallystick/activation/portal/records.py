@@ -165,11 +165,15 @@ async def _show_line(page: Page, line_id: str, *, error: Error | None = None) ->
     caller, office = page.who.caller, page.office
     found = await page.do(trade.load_line, office, caller, line_id)
     document = problem_document(error) if error else None
+    holders = await page.do(
+        trade.find_holders, office, caller, line_id, after=page.asked("holders", 43), limit=_PAGE + 1
+    )
     return await page.show(
         "line.html",
         document=document,
         line=found,
-        holders=await page.do(trade.find_holders, office, caller, line_id),
+        holders=holders[:_PAGE],
+        next_holders=holders[_PAGE - 1].device_id if len(holders) > _PAGE else "",
         entries=await page.do(devices.find_entries, office, caller, line_id=line_id, limit=_PAGE),
     )
 

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tallystick.activation.office import Office, OfficeError
-from tallystick.activation.portal import daily, entrance, records
+from tallystick.activation.portal import codes, daily, entrance, records, webhooks
 from tallystick.activation.portal.frame import Handler, Page, make_desk, page_for
 from tallystick.pages import PAGE_HEADERS, STATIC_HEADERS, STATICS
 
@@ -30,6 +30,8 @@ PAGES: Final[dict[str, tuple[Handler, list[str]]]] = {
     "/me": (entrance.me, _BOTH),
     "/deliver": (daily.deliver, _BOTH),
     "/deliver/replies": (daily.replies, _POST),
+    "/deliver/codes": (codes.read, _BOTH),
+    "/deliver/codes/{transfer}": (codes.transfer, _GET),
     "/entitlements": (records.entitlements, _GET),
     "/entitlements/new": (records.new_entitlement, _BOTH),
     "/entitlements/{entitlement_id}": (records.entitlement, _GET),
@@ -46,6 +48,9 @@ PAGES: Final[dict[str, tuple[Handler, list[str]]]] = {
     "/people": (records.people, _BOTH),
     "/people/{person_id}": (records.person, _BOTH),
     "/tokens/{token_id}/revoke": (records.revoke, _POST),
+    "/webhooks": (webhooks.hooks, _BOTH),
+    "/webhooks/{webhook_id}": (webhooks.hook, _BOTH),
+    "/webhooks/{webhook_id}/{act}": (webhooks.act, _POST),
     "/trail": (records.trail, _GET),
 }
 
@@ -78,7 +83,7 @@ def add_portal(site: FastAPI, office: Office) -> None:
     async def nowhere(page: Page) -> Response:
         raise OfficeError("not-found", expected="a page that there is", seen=page.request.url.path[:200])
 
-    site.add_route("/static/{name}", static, methods=_GET, include_in_schema=False)
+    site.add_route("/static/{name:path}", static, methods=_GET, include_in_schema=False)
     for path, (handler, methods) in OPEN_PAGES.items():
         site.add_route(path, page_for(desk, handler, is_open=True), methods=methods, include_in_schema=False)
     for path, (handler, methods) in PAGES.items():

@@ -5,6 +5,7 @@ from tallystick.activation.storage.dialects import DatabaseError
 from tallystick.activation.storage.events import Delivery, EventTables, PlacedEvent, Webhook
 from tallystick.activation.storage.pruning import Pruned, prune
 from tallystick.activation.storage.schema import migrate
+from tallystick.activation.storage.scoped import HistoryPlace, NumberedIncident
 from tallystick.activation.storage.store import SqlStore, migrate_database, open_store
 from tallystick.activation.storage.transaction import SqlTransaction
 
@@ -12,6 +13,8 @@ __all__ = [
     "DatabaseError",
     "Delivery",
     "EventTables",
+    "HistoryPlace",
+    "NumberedIncident",
     "PlacedEvent",
     "Pruned",
     "SqlStore",

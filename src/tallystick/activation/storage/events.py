@@ -356,13 +356,23 @@ class EventTables:
             statement = statement.where(DELIVERIES.c.position.in_(positions))
         return self._connection.execute(statement.values(state=WAITING, attempts=0, first_at=now, next_at=now)).rowcount
 
-    def count_deliveries(self, webhook_id: str | None = None) -> dict[str, int]:
-        """How many deliveries (of one endpoint) wait, and how many were given up."""
+    def count_open(self, webhook_ids: Collection[str]) -> dict[str, dict[str, int]]:
+        """How many deliveries of endpoints wait, and how many were given up, by endpoint and state."""
+        statement = (
+            select(DELIVERIES.c.webhook_id, DELIVERIES.c.state, func.count())
+            .where(DELIVERIES.c.webhook_id.in_(sorted(webhook_ids)), DELIVERIES.c.state != DELIVERED)
+            .group_by(DELIVERIES.c.webhook_id, DELIVERIES.c.state)
+        )
+        found: dict[str, dict[str, int]] = {}
+        for webhook_id, state, count in self._connection.execute(statement):
+            found.setdefault(str(webhook_id), {})[str(state)] = int(count)
+        return found
+
+    def count_deliveries(self) -> dict[str, int]:
+        """How many deliveries wait, and how many were given up."""
         statement = (
             select(DELIVERIES.c.state, func.count()).where(DELIVERIES.c.state != DELIVERED).group_by(DELIVERIES.c.state)
         )
-        if webhook_id is not None:
-            statement = statement.where(DELIVERIES.c.webhook_id == webhook_id)
         return {str(state): int(count) for state, count in self._connection.execute(statement)}
 
 

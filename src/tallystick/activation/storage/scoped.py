@@ -41,6 +41,7 @@ from tallystick.domain.ids import DeviceId, EntitlementId, LineId
 from tallystick.domain.ledger import Entry
 
 ValueT = TypeVar("ValueT")
+_HISTORY_KEYS: Final = (("at",), ("at", "id"), ("issued_at", "number"), ("taken_at", "sequence", "digest"))  # by source
 _KEYS_MAX: Final = 500
 
 
@@ -60,6 +61,19 @@ class NumberedIncident:
     number: int
     account: str | None
     incident: Incident
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class HistoryPlace:
+    """Where something stands in the history of a field server. ``source``: of one second, messages are the newest."""
+
+    at: int
+    source: int
+    number: int = 0
+    digest: str = ""
+
+
+Told = TakenMessage | IssuedGrant | NumberedIncident | LostDeclaration
 
 
 class ScopedTables:
@@ -194,12 +208,14 @@ class ScopedTables:
                 found[server.device_id] = server
         return found
 
-    def holdings(self, *, line_id: str | None = None, device_id: str | None = None, limit: int = 200) -> list[Holding]:
-        """Who holds a line, or what a field server holds."""
+    def holdings(
+        self, *, line_id: str | None = None, device_id: str | None = None, after: str = "", limit: int = 200
+    ) -> list[Holding]:
+        """Who holds a line (behind a device id), or what a field server holds."""
         column = HOLDINGS.c
         statement = self._within(select(HOLDINGS), column.account)
         if line_id is not None:
-            statement = statement.where(column.line_id == line_id)
+            statement = statement.where(column.line_id == line_id, column.device_id > after)
         if device_id is not None:
             statement = statement.where(column.device_id == device_id)
         return self._all(statement.order_by(column.line_id, column.device_id).limit(limit), rows.holding_of)
@@ -220,30 +236,27 @@ class ScopedTables:
 
     # History
 
-    def messages(self, device_id: str, *, limit: int = 100) -> list[TakenMessage]:
-        """What a field server said, newest first."""
-        column = MESSAGES.c
-        statement = self._within(select(MESSAGES), column.account).where(column.device_id == device_id)
-        order = (column.sequence.desc(), column.taken_at.desc())
-        return self._all(statement.order_by(*order).limit(limit), rows.message_of)
+    def history(self, device_id: str, *, before: HistoryPlace | None, limit: int) -> list[tuple[HistoryPlace, Told]]:
+        """Messages, grants that were started here, incidents and declarations of a field server, newest first."""
+        started = select(GRANTS).where(GRANTS.c.envelope.is_not(None))
+        sources = [(0, DECLARATIONS, select(DECLARATIONS)), (1, INCIDENTS, select(INCIDENTS))]
+        sources += [(2, GRANTS, started), (3, MESSAGES, select(MESSAGES))]
+        found: list[tuple[HistoryPlace, Told]] = []
+        for source, table, statement in sources:
+            key = [table.c[name] for name in _HISTORY_KEYS[source]]
+            within = self._within(statement, table.c.account).where(table.c.device_id == device_id)
+            if before is not None and source == before.source:
+                place = (before.at, before.number, before.digest)[: len(key)]
+                within = within.where(tuple_(*key) < tuple_(*place))
+            elif before is not None:
+                within = within.where(key[0] <= before.at if source < before.source else key[0] < before.at)
+            found += self._all(within.order_by(*(part.desc() for part in key)).limit(limit), _TOLD_OF[source])
+        return sorted(found, key=lambda pair: pair[0], reverse=True)[:limit]
 
     def message(self, digest: str) -> TakenMessage | None:
         """One message."""
         statement = self._within(select(MESSAGES), MESSAGES.c.account).where(MESSAGES.c.digest == digest)
         return self._first(statement, rows.message_of)
-
-    def grants(self, device_id: str, *, limit: int = 100) -> list[IssuedGrant]:
-        """Grants that were started here for a field server, newest first."""
-        column = GRANTS.c
-        statement = self._within(select(GRANTS), column.account)
-        statement = statement.where(column.device_id == device_id, column.envelope.is_not(None))
-        return self._all(statement.order_by(column.number.desc()).limit(limit), rows.grant_of)
-
-    def declarations(self, device_id: str, *, limit: int = 100) -> list[LostDeclaration]:
-        """When a field server was declared lost, newest first."""
-        column = DECLARATIONS.c
-        statement = self._within(select(DECLARATIONS), column.account).where(column.device_id == device_id)
-        return self._all(statement.order_by(column.at.desc()).limit(limit), rows.declaration_of)
 
     def incidents(
         self,
@@ -333,3 +346,22 @@ def _pieces(keys: Collection[str]) -> Iterator[list[str]]:
 def _contains(text: str) -> str:
     plain = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return f"%{plain}%"
+
+
+def _told_declaration(row: rows.Row) -> tuple[HistoryPlace, Told]:
+    return HistoryPlace(at=row.at, source=0), rows.declaration_of(row)
+
+
+def _told_incident(row: rows.Row) -> tuple[HistoryPlace, Told]:
+    return HistoryPlace(at=row.at, source=1, number=row.id), _numbered_incident(row)
+
+
+def _told_grant(row: rows.Row) -> tuple[HistoryPlace, Told]:
+    return HistoryPlace(at=row.issued_at, source=2, number=row.number), rows.grant_of(row)
+
+
+def _told_message(row: rows.Row) -> tuple[HistoryPlace, Told]:
+    return HistoryPlace(at=row.taken_at, source=3, number=row.sequence, digest=row.digest), rows.message_of(row)
+
+
+_TOLD_OF: Final = (_told_declaration, _told_incident, _told_grant, _told_message)  # by source

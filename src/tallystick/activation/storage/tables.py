@@ -366,6 +366,19 @@ TRIES: Final = Table(
     Column("last_at", BigInteger, nullable=False),
 )
 
+# QR codes that a person read, until their transfer is whole and a while after.
+FRAMES: Final = Table(
+    "frames",
+    METADATA,
+    Column("person_id", _ID, ForeignKey("people.person_id"), primary_key=True),
+    Column("transfer", _ID, primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("count", BigInteger, nullable=False),
+    Column("piece", LargeBinary, nullable=False),
+    Column("read_at", BigInteger, nullable=False),
+    Index("ix_frames_read_at", "read_at"),
+)
+
 # The one-time code of the first-run page; there is at most one, and none once somebody can sign in.
 SETUP_CODES: Final = Table(
     "setup_codes",

@@ -25,6 +25,7 @@ from tallystick.activation.ports import (
 from tallystick.activation.storage import rows, schema, statements
 from tallystick.activation.storage.dialects import KEYS_MAX, Dialect
 from tallystick.activation.storage.events import EventTables, outbox_values
+from tallystick.activation.storage.frames import FrameTable
 from tallystick.activation.storage.people import PeopleTables
 from tallystick.activation.storage.scoped import ScopedTables
 from tallystick.activation.storage.tables import (
@@ -64,6 +65,11 @@ class SqlTransaction:
     def people(self) -> PeopleTables:
         """People, sessions, tokens, the audit trail."""
         return PeopleTables(self._connection, self._dialect, locks=self._locks)
+
+    @property
+    def frames(self) -> FrameTable:
+        """QR codes that people read."""
+        return FrameTable(self._connection, self._dialect)
 
     def within(self, scope: Scope) -> ScopedTables:
         """What exists for a caller."""

@@ -23,6 +23,7 @@ from tallystick.administrator.ports import Route as CarryRoute
 from tallystick.administrator.web import (
     adding,
     carry,
+    codes,
     fieldservers,
     operations,
     plan,
@@ -51,6 +52,8 @@ _PAGES: Final[tuple[tuple[str, Handler], ...]] = (
     ("/operations/{number:int}", operations.operation_page),
     ("/carry", carry.carry_page),
     ("/carry/taken/{number:int}", carry.taken_page),
+    ("/carry/codes", codes.show_page),
+    ("/carry/read", codes.read_page),
     ("/route", routing.route_page),
     ("/report", reporting.report_page),
     ("/report.csv", reporting.report_as_csv),
@@ -80,6 +83,7 @@ _FORMS: Final[tuple[tuple[str, Handler], ...]] = (
     ("/carry/from-stick", carry.from_stick),
     ("/carry/take", carry.take),
     ("/carry/now", carry.carry_now),
+    ("/carry/read", codes.read),
     ("/route/force", routing.force),
     ("/route/proxy", routing.set_proxy),
     ("/route/activation", routing.add_activation),
@@ -99,7 +103,7 @@ class Pages:
         """All routes."""
         routes = [
             Route(ENTER_PATH, self.enter, methods=["GET"]),
-            Route("/static/{name}", self.static, methods=["GET"]),
+            Route("/static/{name:path}", self.static, methods=["GET"]),
             *(Route(path, self._guarded(handler), methods=["GET"]) for path, handler in _PAGES),
             *(Route(path, self._guarded(handler), methods=["POST"]) for path, handler in _FORMS),
         ]

@@ -17,10 +17,12 @@ from tallystick.administrator.sticks import Stick, find_sticks
 from tallystick.administrator.web.desk import Ask
 from tallystick.administrator.web.fieldservers import rows_of
 from tallystick.administrator.web.operations import progress_of
+from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
 from tallystick.pages import PAGE_HEADERS
 from tallystick.protocol.tallyfile import MEDIA_TYPE
 
+CODES_DEVICES_MAX: Final = 30  # at once, as QR codes
 FILE_NAME: Final = "requests-to-carry.tally"
 
 
@@ -33,6 +35,7 @@ class Taken:
     files: tuple[str, ...]
     operation: int | None
     note: str = ""
+    devices: tuple[DeviceId, ...] = ()
 
 
 def carry_page(ask: Ask) -> Response:
@@ -44,6 +47,7 @@ def carry_page(ask: Ask) -> Response:
     return ask.page(
         "carry.html", up=up, down=down, names=names, up_devices=len({one.device_id for one in up}),
         down_devices=len({one.device_id for one in down}), oldest=min((one.gathered_at for one in up), default=0),
+        devices_up=[(one, names.get(one, one[:12])) for one in dict.fromkeys(one.device_id for one in up)],
         issuers=sorted({one.issuer for one in up}), sticks=[_on_stick(stick) for stick in find_sticks()],
         open_rows=open_rows, seen=ask.desk.jobs.seen, exported=sum(one.exported_at is not None for one in up),
     )  # fmt: skip
@@ -91,6 +95,14 @@ def take(ask: Ask) -> Response:
         return _take(ask, paths)
 
 
+def take_content(ask: Ask, name: str, content: bytes) -> Response:
+    """A tally file that came another way than through the box."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / name
+        path.write_bytes(content)
+        return _take(ask, [path])
+
+
 def taken_page(ask: Ask) -> Response:
     """What came back, how its delivery goes, and what to carry next."""
     taken: Taken = ask.desk.kept.find(Taken, ask.number())
@@ -128,7 +140,7 @@ def _take(ask: Ask, paths: list[Path]) -> Response:
             note = f"Delivery waits: {error.seen}. Then press “Carry what waits”."
     taken = Taken(
         result=reading.result, bad=tuple(reading.bad_lines), files=tuple(path.name for path in paths),
-        operation=operation, note=note,
+        operation=operation, note=note, devices=tuple(goals) if len(goals) <= CODES_DEVICES_MAX else (),
     )  # fmt: skip
     return ask.go(f"/carry/taken/{ask.desk.kept.keep(taken)}")
 

@@ -60,7 +60,7 @@ def test_a_backup_while_it_serves_is_consistent_and_a_restore_is_announced(tmp_p
     assert run("activation", "verify", "--data", elsewhere)["green"]
     assert all(row["frozen"] for row in run("activation", "lines", "--data", elsewhere))
     kinds = [event["type"] for event in run("activation", "events", "--data", elsewhere)]
-    assert kinds[-1] == "activation_server.restored"
+    assert "activation_server.restored" in kinds[-2:]  # with which lines are frozen
     with serving("activation", "serve", "--data", elsewhere, "--port", "0") as (told, _):
         assert told["root_fingerprint"] == made["root_fingerprint"]
     again = run("activation", "restore", "--from", tmp_path / "a.tar.gz", "--data", elsewhere, expect=1)

@@ -342,10 +342,9 @@ def test_a_long_story_is_the_same_on_every_store(store):
     assert store.read(everything)["incidents"]
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_nothing_on_the_way_to_a_reply_scans_a_table(store):
     """Query plans of SQLite: a key or an index, never a whole table."""
-    if store.dialect.name != "sqlite":
-        pytest.skip("plans are read on SQLite")
     lines = buy(store, ("one", 5), ("two", 5)).lines
     devices = [Device(name) for name in "abc"]
     for one in devices:

@@ -68,6 +68,7 @@ ci: system-packages lint docs-check audit  ## what `make test` leaves out: Postg
 	@$(MAKE) --no-print-directory simulate SEEDS=5000
 	@$(MAKE) --no-print-directory explore mutants
 	$(PYTEST) -m "postgres or softhsm or chromium or wapiti or slow"
+	@echo "web scan: $$(cat build/wapiti.txt)"
 
 .PHONY: slow
 slow: .venv/.dev system-packages  ## what takes long: a hundred field servers under kill -9, gigabytes at every entrance
@@ -92,6 +93,11 @@ bench: .venv/.dev  ## how fast it is, beside limits measured in the same run (RO
 .PHONY: bench-site
 bench-site: .venv/.dev  ## one return of a thousand field servers, beside the same HTTPS calls (BENCH_SITE_COUNT=1000)
 	@$(BIN)/python -m benchmarks.site
+
+.PHONY: ha
+ha: .venv/.dev  ## fail-over, really: three PostgreSQL under Patroni, killed and cut off under load (5 minutes; HA='--only 1')
+	@tools/install-system-packages.sh ha
+	@PYTHONPATH=tools:tests:. $(BIN)/python -m ha $(HA)
 
 .PHONY: format
 format: .venv/.dev  ## format the code, and fix what ruff can fix by itself

@@ -10,9 +10,9 @@ import threading
 
 
 class Receiver:
-    """An endpoint on loopback; fails as often as it is told to."""
+    """An endpoint on loopback, over HTTPS with a ``context``; fails as often as it is told to."""
 
-    def __init__(self):
+    def __init__(self, context=None):
         receiver = self
         self.got, self.failures = [], 0
 
@@ -32,6 +32,11 @@ class Receiver:
                 pass
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        if context is not None:
+            self.server.socket = context.wrap_socket(
+                self.server.socket, server_side=True, do_handshake_on_connect=False
+            )
+            self.server.handle_error = lambda *_: None  # who refuses our certificate hangs up
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}/hook"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 

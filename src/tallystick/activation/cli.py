@@ -6,7 +6,9 @@ Exit codes: 0 done, 1 refused, 2 wrong usage, 3 nothing could be reached, 4 done
 from __future__ import annotations
 
 import json
+import os
 import sys
+import tempfile
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
@@ -84,6 +86,15 @@ def serve(
     as_json: AsJson = False,
 ) -> None:
     """Serve the HTTP API until SIGTERM or Ctrl-C. Prints its address when it listens."""
+    if workers == 1:
+        _serve(data, host, port, workers, database, as_json)
+        return
+    with tempfile.TemporaryDirectory(prefix="tallystick-metrics-") as shared:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared  # before anything that counts is imported
+        _serve(data, host, port, workers, database, as_json)
+
+
+def _serve(data: Path, host: str, port: int, workers: int, database: str | None, as_json: bool) -> None:
     from tallystick.activation import logs, service
 
     with console.opened(data, database, as_json=as_json, service=True) as activation:

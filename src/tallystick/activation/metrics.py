@@ -1,51 +1,57 @@
 """What monitoring sees, for Prometheus: counters of this process, and gauges that are looked up when it asks.
 
-A registry of its own, so that several activation servers in one process (tests) do not add up.
+A registry of its own, so that several activation servers in one process (tests) do not add up. Workers at one address
+do: who is asked answers for all of them, from small files in a directory that ``serve`` names before this is imported.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from tallystick import __version__
 
+SHARED_DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Metrics:
-    """Counts what a process does. ``look`` gives gauges by name, with their help, when somebody asks."""
+    """Counts what a process does, or all workers together. ``look`` gives gauges by name, with their help, when somebody asks."""
 
     def __init__(self, look: Callable[[], Mapping[str, tuple[str, float]]]) -> None:
         self._registry = CollectorRegistry()
+        counting: CollectorRegistry | None = self._registry
+        if SHARED_DIRECTORY in os.environ:
+            counting = None  # each worker writes to its file, and the files are added up
+            MultiProcessCollector(self._registry)  # type: ignore[no-untyped-call]
         self._messages = Counter(
             "tallystick_messages",
             "Messages of field servers, by what became of them; code is why they were refused.",
             ("outcome", "code"),
-            registry=self._registry,
+            registry=counting,
         )
         self._requests = Counter(
-            "tallystick_http_requests", "Requests over HTTP.", ("method", "route", "status"), registry=self._registry
+            "tallystick_http_requests", "Requests over HTTP.", ("method", "route", "status"), registry=counting
         )
         self._seconds = Histogram(
             "tallystick_http_request_seconds",
             "From the first byte of a request to the last of its answer.",
             ("route",),
             buckets=_SECONDS,
-            registry=self._registry,
+            registry=counting,
         )
         # What a label's values stand for is looked up once: there are few of them.
         self._message = cache(self._messages.labels)
         self._request = cache(self._requests.labels)
         self._span = cache(self._seconds.labels)
-        build = Gauge("tallystick_build", "The version of Tallystick.", ("version",), registry=self._registry)
-        build.labels(__version__).set(1)
         self._registry.register(_Looked(look))
 
     def count_message(self, outcome: str, code: str | None) -> None:
@@ -68,6 +74,9 @@ class _Looked(Collector):
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """See ``Collector``."""
+        build = GaugeMetricFamily("tallystick_build", "The version of Tallystick.", labels=["version"])
+        build.add_metric([__version__], 1)
+        yield build
         for name, (help_, value) in self._look().items():
             yield GaugeMetricFamily(name, help_, value=value)
 

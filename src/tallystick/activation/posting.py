@@ -90,10 +90,17 @@ def post(
     except (OSError, http.client.HTTPException, ValueError) as error:
         if connection.is_aborted:
             return Answered(status=None, detail=f"no whole answer within {timeout_seconds:g} seconds")
-        return Answered(status=None, detail=(str(error) or type(error).__name__)[:300])
+        return Answered(status=None, detail=_why(error))
     finally:
         watchdog.cancel()
         connection.close()
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is refused: {error.verify_message}"[:300]
+    said = error.strerror if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) else None
+    return (said or str(error) or type(error).__name__)[:300]
 
 
 class _Connection(http.client.HTTPConnection):

@@ -82,7 +82,7 @@ app.command(epilog="Example: tallystick admin web")(pages.web)
 
 @app.command(epilog="Example: tallystick admin servers --json")
 def servers(as_json: AsJson = False, forced: Forced = None) -> None:
-    """List field servers: kind, address, whether reachable, licenses, and the next step of what is open."""
+    """List field servers: site, kind, address, whether reachable, licenses, violations, and what is open."""
     with open_administrator(forced=forced) as administrator:
         reached, has_route = administrator.look()
         records = administrator.inventory.field_servers()
@@ -95,18 +95,7 @@ def servers(as_json: AsJson = False, forced: Forced = None) -> None:
             ]
         )
         return
-    rows = [
-        [
-            record.name,
-            record.kind,
-            record.address,
-            "yes" if reached[record.device_id] else "no",
-            console.licenses_text(record),
-            steps[record.device_id].text,
-        ]
-        for record in records
-    ]
-    console.show_table(["name", "kind", "address", "reachable", "licenses", "next step"], rows)
+    console.show_list([(record, steps[record.device_id], reached[record.device_id]) for record in records])
 
 
 @app.command(epilog="Example: tallystick admin show roof")
@@ -503,3 +492,17 @@ def receipts(
         for one in kept
     ]
     console.show_table(["field server", "issuer", "credited", "digest"], rows)
+
+
+# How --help groups them
+
+_PANELS = {
+    "Field servers": ("servers", "show", "add", "find", "site", "remove"),
+    "Licenses": ("assign", "unassign", "activate", "return", "refresh"),
+    "Carrying": ("sync", "export", "import", "status", "route", "proxy"),
+    "Operations": ("operations", "go-on", "leave", "stop"),
+    "For the customer": ("report", "receipts"),
+}
+for _command in app.registered_commands:
+    _name = _command.name or getattr(_command.callback, "__name__", "")
+    _command.rich_help_panel = next((panel for panel, names in _PANELS.items() if _name in names), None)

@@ -25,6 +25,7 @@ from tallystick.administrator.goals import Report, Result
 from tallystick.administrator.inventory import FieldServerRecord
 from tallystick.administrator.ports import Progress as Told
 from tallystick.administrator.ports import Route, Stage, next_step_of
+from tallystick.administrator.standing import NextStep
 from tallystick.administrator.workflows import Silent
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
@@ -50,6 +51,7 @@ DryRun = Annotated[
 ]
 
 PLAIN_WIDTH: Final = 1000
+NARROW_WIDTH: Final = 120
 BARS_MAX: Final = 20
 ROWS_MAX: Final = 50
 _STAGES: Final = list(Stage)
@@ -122,12 +124,15 @@ def show_note(text: str) -> None:
     console(to_error=True).print(escape(text))
 
 
-def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on a terminal, aligned plain lines elsewhere."""
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, kept_whole: int = 0) -> None:
+    """A table on a terminal, aligned plain lines elsewhere. The first ``kept_whole`` columns are not folded."""
     is_terminal = sys.stdout.isatty()
+    if is_terminal and not rows:
+        show_text(f"{columns[0]}: none")
+        return
     table = Table(box=box.ROUNDED if is_terminal else None, pad_edge=False, show_edge=is_terminal)
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for place, column in enumerate(columns):
+        table.add_column(column, overflow="fold", no_wrap=place < kept_whole)
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     console().print(table)
@@ -208,6 +213,30 @@ def licenses_text(record: FieldServerRecord) -> str:
     if record.report is None:
         return "not seen yet"
     return ", ".join(f"{license_.product} {license_.line}={license_.quantity}" for license_ in record.report.licenses)
+
+
+def show_list(rows: Sequence[tuple[FieldServerRecord, NextStep, bool]]) -> None:
+    """The list of field servers. On a narrow terminal the address stands below the name."""
+    cells_ = [_list_row(record, step, is_reached=is_reached) for record, step, is_reached in rows]
+    if not sys.stdout.isatty() or console().width >= NARROW_WIDTH:
+        show_table(["name", "kind", "address", "reachable", "licenses", "next step"], cells_)
+        return
+    narrow = [[f"{name}\n{address}", kind, *others] for name, kind, address, *others in cells_]
+    show_table(["name, address", "kind", "reach", "licenses", "next step"], narrow, kept_whole=2)
+
+
+def _list_row(record: FieldServerRecord, step: NextStep, *, is_reached: bool) -> list[str]:
+    """A field server in the list: its site is beside its name, and violations come before the next step."""
+    features = () if record.report is None else record.report.features
+    violations = [f"VIOLATION of {one.feature}" for one in features if one.violation]
+    return [
+        f"{record.name} ({record.site})" if record.site else record.name,
+        record.kind,
+        record.address.removeprefix("https://"),
+        "yes" if is_reached else "no",
+        licenses_text(record) or "none",
+        ". ".join([*violations, *([step.text] if step.text else [])]),
+    ]
 
 
 @contextmanager

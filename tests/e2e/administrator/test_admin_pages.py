@@ -118,6 +118,8 @@ PAGES = {
     "operations": (see("/operations"), "Operations"),
     "operation": (operation, "Return licenses"),
     "carry": (see("/carry"), "What to carry"),
+    "codes": (see("/carry/codes"), "Show codes"),
+    "read_codes": (see("/carry/read"), "Read codes"),
     "taken": (taken, "What came back"),
     "route": (see("/route"), "Route"),
     "report": (see("/report"), "Licenses: all sites"),
@@ -125,9 +127,9 @@ PAGES = {
     "stranger": (stranger, "Not this browser"),
 }
 SHOWN = {
-    "light": set(PAGES) - {"problem", "stranger", "operation", "operations", "fieldserver", "draft"},
-    "dark": {"fieldservers", "carry"},
-    "phone": {"fieldservers", "carry"},
+    "light": {"fieldservers", "add", "add_fingerprints", "plan", "carry", "route", "report"},
+    "dark": {"fieldservers"},
+    "phone": {"carry"},
 }
 
 

@@ -1,6 +1,10 @@
 """The whole way over real sockets and files, on each route."""
 
+import time
+
 import pytest
+
+from support.adminpages import pages_of
 
 
 @pytest.fixture
@@ -205,3 +209,35 @@ def test_a_file_from_another_site_is_handed_back(offline):
     other("entitlement", "add", offline.path("certificate.tally"))
     taken = other("import", reply, "--json", expect=(1, 4))
     assert [bad["code"] for bad in taken["bad"]] == ["device-wrong"]
+
+
+def test_a_field_server_with_its_own_route_carries_by_itself_and_that_is_seen(world):
+    """Device Administrator asks, and cannot carry; the field server does, and nothing is open here afterwards."""
+    bought = world.activation.buy("smartdriver=3")
+    world.activation.start()
+    line = bought["lines"][0]["line"]
+    world.admin("entitlement", "add", bought["entitlement_id"], "--activation", world.activation.url)
+    roof = world.field_server("roof", "--activation", world.activation.url)
+    world.admin.route = "offline"
+    world.admin("activate", "roof", "--line", f"{line}=2", expect=(0, 4))
+    assert "route of its own" in world.admin.stderr or roof.held()
+    row = eventually(world, lambda row: row["licenses"])
+    assert [(one["line"], one["quantity"]) for one in row["licenses"]] == [(line, 2)]
+    assert row["next_step"] == ""
+    assert world.admin("status", "--json")["outbound"] == 0, "what it carried itself is not carried again"
+    world.admin("return", "roof", expect=(0, 4))
+    row = eventually(world, lambda row: not row["licenses"] and not row["next_step"])
+    with pages_of(world.admin.home) as page:
+        page.see(f"/servers/{roof.id}")
+        assert "<strong>credited</strong>" in page.text, "it is said what became of its messages"
+    assert world.activation.lines()[line]["available"] == 3
+    world.activation.verify()
+
+
+def eventually(world, is_so):
+    for _ in range(100):
+        row = world.admin.servers()["roof"]
+        if is_so(row):
+            return row
+        time.sleep(0.1)
+    raise AssertionError(row)

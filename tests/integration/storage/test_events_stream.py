@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import re
 import threading
+from pathlib import Path
 
 import pytest
 
 from support.activation import DAY, START, Device, seeded
 from tallystick.activation import accounts, dispatch, issuing, returns
 from tallystick.activation.dispatch import Dispatcher
+from tallystick.activation.ports import EventKind
 from tallystick.activation.posting import Answered
 from tallystick.activation.settings import WebhookSettings
 from tallystick.activation.storage import open_store
@@ -334,3 +337,49 @@ def test_places_are_given_in_small_units_so_that_messages_do_not_wait_long(offic
         counts.append(count)
     assert counts == [1200, 1200, 600]
     assert office.store.read(lambda tx: tx.events.last_position()) == 3000
+
+
+def test_every_kind_of_the_page_is_sent_and_every_kind_that_is_sent_is_on_the_page(office):
+    """One world in which everything happens, compared with the table of docs/operations/webhooks.md."""
+    made = office.store.transact(
+        lambda tx: accounts.create_entitlement(
+            tx,
+            office.signer,
+            account="acme",
+            products=[("smartdriver", 9)],
+            expires_at=None,
+            random_bytes=random_bytes,
+            by="ann",
+            now=START,
+        )
+    )
+    line = made.lines[0]
+
+    def act(work, *arguments, **named):
+        return office.store.transact(lambda tx: work(tx, office.signer, *arguments, **named, now=office.now))
+
+    def declare(device):
+        act(returns.declare_lost, device.id, reason="burnt", by="ann", policy=office.policy)
+
+    device, dead = Device("a"), Device("b")
+    for one in (device, dead):
+        one.take(office.post(one.activate((line, 2)))[0].reply[0])
+    device.take(office.post(device.give_back((line, 1)))[0].reply[0])
+    office.post(device.say("confirm"))
+    office.post(device.activate((line, 99)))
+    declare(device)
+    device.take(office.post(device.say("refresh"))[0].reply[0])
+    copy = device.copy()
+    office.post(device.say("refresh"))
+    office.post(copy.say("refresh"))
+    act(returns.release_hold, device.id, by="ann")
+    declare(dead)
+    office.now += 20 * DAY
+    act(returns.settle_quarantines)
+    act(accounts.change_line, line.line_id, accounts.LineChange(quantity=12), by="ann")
+    act(returns.announce_restore)
+    act(returns.lift_freeze, None)
+    page = (Path(__file__).parents[3] / "docs" / "operations" / "webhooks.md").read_text("utf-8")
+    table = page.split("## Kinds")[1]
+    listed = {kind for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for kind in re.findall(r"`(.*?)`", row)}
+    assert set(kinds(office)) == listed == {kind.value for kind in EventKind}

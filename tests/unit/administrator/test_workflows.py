@@ -5,7 +5,6 @@ import os
 import signal
 import threading
 import time
-from dataclasses import replace
 
 import pytest
 
@@ -421,7 +420,7 @@ def test_a_held_field_server_is_reported_with_the_code(site, line, roof):
 
     site.activate(roof, (line, 1))
     servers = site.bench.store.tables.field_servers
-    servers[roof.id] = replace(servers[roof.id], status=Status.HOLD)
+    servers[roof.id] = servers[roof.id].changed(status=Status.HOLD)
     report = site.give_back(roof)
     assert (report.result, report.code) == (Result.REFUSED, "on-hold")
 

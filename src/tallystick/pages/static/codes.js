@@ -28,6 +28,7 @@ for (const part of document.querySelectorAll("[data-codes]")) {
   part.classList.add("playing");
   turn(0);
   run();
+  part.scrollIntoView(); // the whole code is on the screen
   pause.addEventListener("click", () => (timer === null ? run() : stop()));
   speed.addEventListener("change", run);
   player.querySelector("[data-back]").addEventListener("click", () => { stop(); turn(-1); });

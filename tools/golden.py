@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from tallystick.activation import issuing, returns
+from tallystick.activation import incoming, issuing, returns
 from tallystick.activation.ports import Answer, Policy
 from tallystick.domain.catalog import Catalog, Product
 from tallystick.domain.entitlement import Entitlement, Line
@@ -123,7 +123,7 @@ class Stage:
         policy = Policy()
         match step["do"]:
             case "post":
-                batch = [issuing.read_message(request, self.issuer.keyset) for request in requests]
+                batch = [incoming.read_message(request, self.issuer.keyset) for request in requests]
                 answers = self.store.transact(
                     lambda tx: issuing.process(batch, tx, signer=self.issuer, policy=policy, now=now)
                 )

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tallystick.activation import issuing
+from tallystick.activation import incoming, issuing
 from tallystick.domain.ids import EntitlementId
 from tallystick.protocol.envelope import digest_of, open_envelope
 from tallystick.protocol.messages import GRANT, parse_grant
@@ -99,7 +99,7 @@ def _compare(world, tables, device_id, compact, answer) -> int:
         balances = replace(balances, held=held, returning=returning, entries=0, chain="")
         alone.lines[line_id] = replace(line, balances=balances, entitlement_id=EntitlementId("EN-other"))
     activation = world.activation
-    message = issuing.read_message(open_envelope(compact.encode()), activation.signer.keyset)
+    message = incoming.read_message(open_envelope(compact.encode()), activation.signer.keyset)
     store = MemoryStore(alone)
     (other,) = store.transact(
         lambda tx: issuing.process(

@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tallystick.activation import audit, issuing, returns
+from tallystick.activation import audit, incoming, issuing, returns
 from tallystick.activation.ports import Answer, Holding, IncidentKind, Policy
 from tallystick.domain.catalog import Catalog, Product
 from tallystick.domain.entitlement import Entitlement, Line
@@ -99,7 +99,7 @@ class Bench:
 
     def post(self, *compacts: str) -> list[Answer]:
         batch = [
-            issuing.read_message(envelope.open_envelope(compact.encode()), self.signer.keyset) for compact in compacts
+            incoming.read_message(envelope.open_envelope(compact.encode()), self.signer.keyset) for compact in compacts
         ]
         answers = self.store.transact(
             lambda tx: issuing.process(batch, tx, signer=self.signer, policy=self.policy, now=self.now)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from support.activation import PRODUCTS, START, TestSigner, seeded
-from tallystick.activation import audit, issuing
+from tallystick.activation import audit, incoming, issuing
 from tallystick.activation.audit import Report
 from tallystick.activation.ports import Answer, Policy
 from tallystick.activation.storage import SqlStore, open_store
@@ -59,8 +59,8 @@ class Office:
         self.store.transact(lambda tx: tx.save_entitlement(entitlement, [entry]))
         return line
 
-    def read_message(self, compact: str) -> issuing.Message:
-        return issuing.read_message(envelope.open_envelope(compact.encode()), self.signer.keyset)
+    def read_message(self, compact: str) -> incoming.Message:
+        return incoming.read_message(envelope.open_envelope(compact.encode()), self.signer.keyset)
 
     def process(self, tx: Any, *compacts: str) -> list[Answer]:
         batch = [self.read_message(compact) for compact in compacts]

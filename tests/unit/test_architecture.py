@@ -71,6 +71,7 @@ WITHOUT_ASYNCIO = (
     "protocol/",
     "activation/audit.py",
     "activation/bookkeeping.py",
+    "activation/incoming.py",
     "activation/issuing.py",
     "activation/returns.py",
     "fieldserver/checks.py",

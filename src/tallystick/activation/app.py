@@ -19,7 +19,7 @@ from tallystick.activation import settings as settings_
 from tallystick.activation.digests import Digest, send_mail
 from tallystick.activation.dispatch import Dispatcher
 from tallystick.activation.files import file_fault, locked, save_file
-from tallystick.activation.issuing import Message
+from tallystick.activation.incoming import Message
 from tallystick.activation.ports import Answer, Policy
 from tallystick.activation.settings import SETTINGS_FILE, KeySettings, Settings, SettingsError
 from tallystick.activation.signing import KeySigner

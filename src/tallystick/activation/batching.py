@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tallystick.activation import issuing
-from tallystick.activation.issuing import Message
+from tallystick.activation.incoming import Message
 from tallystick.activation.ports import Answer, Policy, Signer, Store
 from tallystick.errors import Error, InvariantError
 

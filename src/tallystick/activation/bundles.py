@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tallystick.activation.issuing import Message, error_answer, read_message
+from tallystick.activation.incoming import Message, error_answer, read_message
 from tallystick.activation.ports import Answer, Outcome
 from tallystick.domain.ids import Digest
 from tallystick.protocol.envelope import digest_of

@@ -4,7 +4,7 @@
 set-based write. Per message, in this order:
 
 1. A known digest gets its stored answer, verbatim.
-2. (``read_message``, before any transaction) not well-formed, not signed by its ``iss``, not for this issuer: an
+2. (``incoming.read_message``, before any transaction) not well-formed, not signed by its ``iss``, not for this issuer: an
    unsigned error, nothing stored.
 3. First contact enrols, or refuses; a host id in service elsewhere is refused and noted.
    (After a restore: what was written before it is refused as ``restored``, see ``_refuse_restored``.)
@@ -21,10 +21,11 @@ Nothing here knows how the bytes came, or what time it is but by its argument.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import assert_never
 
 from tallystick.activation.bookkeeping import Books
+from tallystick.activation.incoming import Message
 from tallystick.activation.ports import (
     Answer,
     Enrolment,
@@ -43,55 +44,11 @@ from tallystick.domain.grant import Outstanding
 from tallystick.domain.ids import Digest, LineId
 from tallystick.domain.ledger import Account, Entry
 from tallystick.domain.rules import Denied, Granted, Reason, Want
-from tallystick.protocol import envelope, messages
-from tallystick.protocol.envelope import Unverified, Verified
-from tallystick.protocol.keys import Keyset
-from tallystick.protocol.messages import CREDIT, REFUSAL, Credit, Grant, Refusal, Request
-from tallystick.protocol.problems import WireError, detail_text
+from tallystick.protocol import messages
+from tallystick.protocol.messages import CREDIT, REFUSAL, Credit, Grant, Refusal
+from tallystick.protocol.problems import detail_text
 
 NUMBER_JUMP = 1_000_000  # how far a restore moves numbers and sequences past anything that can have been issued or said
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """A field server's message whose signature, issuer and claims were checked.
-
-    ``repeated`` is the grant that it repeats verbatim, where it does and we signed it (section 9).
-    """
-
-    request: Request
-    verified: Verified
-    repeated: Grant | None = None
-
-    @property
-    def digest(self) -> Digest:
-        """The digest of the envelope."""
-        return self.verified.digest
-
-
-def read_message(line: Unverified, keyset: Keyset) -> Message:
-    """Check one envelope before any transaction. Raises ``WireError``: the answer is unsigned and nothing is stored."""
-    if line.typ != messages.REQUEST:
-        raise WireError("kind-unexpected", expected="a message of a field server", seen=line.typ[:40])
-    if line.jwk is None:
-        raise WireError("header-refused", expected="the field server's key as jwk", seen="none")
-    verified = envelope.verify(line, line.jwk)
-    request = messages.parse_request(verified)
-    if request.aud != keyset.issuer:
-        raise WireError("issuer-wrong", expected=f"a message for {keyset.issuer}", seen=f"one for {request.aud[:60]}")
-    repeated = None
-    if request.grant is not None:
-        opened = keyset.verify(envelope.open_envelope(request.grant.encode("utf-8", "replace")))
-        repeated = messages.parse_grant(opened)
-        applied = request.applied
-        if (
-            applied is None
-            or (applied.number, applied.digest) != (repeated.number, opened.digest)
-            or repeated.sub != request.iss
-            or repeated.epoch != request.epoch
-        ):
-            raise WireError("claims-malformed", expected="the applied grant, repeated", seen="another grant")
-    return Message(request=request, verified=verified, repeated=repeated)
 
 
 def jump(field_server: FieldServer, *, now: int) -> FieldServer:
@@ -103,12 +60,6 @@ def jump(field_server: FieldServer, *, now: int) -> FieldServer:
     number = max(field_server.number + NUMBER_JUMP, now * 1000)
     sequence = max(field_server.sequence + NUMBER_JUMP, now * 1000)
     return field_server.changed(number=number, sequence=sequence, recovering=number + 1)
-
-
-def error_answer(error: WireError) -> Answer:
-    """The unsigned answer to bytes that are no message (step 2)."""
-    detail = detail_text(error.code, expected=error.expected, seen=error.seen)
-    return Answer(digest=None, outcome=Outcome.ERROR, code=error.code, detail=detail)
 
 
 def process(

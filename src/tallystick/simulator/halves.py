@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from tallystick.activation import issuing, returns
+from tallystick.activation import incoming, issuing, returns
 from tallystick.activation.ports import Answer, FieldServer, Outcome, Policy, Status
 from tallystick.domain.catalog import Catalog
 from tallystick.domain.entitlement import Line
@@ -184,7 +184,7 @@ class Bench:
         return replace(half, state=after, up=half.up | new)
 
     def _take(self, half: Half, compact: str, available: int) -> Half:
-        message = issuing.read_message(open_envelope(compact.encode()), self.signer.keyset)
+        message = incoming.read_message(open_envelope(compact.encode()), self.signer.keyset)
         tables, answers = self._run(
             half,
             available,

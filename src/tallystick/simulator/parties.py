@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
-from tallystick.activation import issuing
+from tallystick.activation import incoming, issuing
 from tallystick.activation.ports import Answer, Changes, Policy, Transaction
 from tallystick.domain.catalog import Catalog, Product
 from tallystick.domain.entitlement import Entitlement, Line
@@ -146,9 +146,9 @@ class ActivationServer:
                 codes.append(line.error.code)
                 continue
             try:
-                good.append(issuing.read_message(line.envelope, self.signer.keyset))
+                good.append(incoming.read_message(line.envelope, self.signer.keyset))
             except WireError as error:
-                answer = issuing.error_answer(error)
+                answer = incoming.error_answer(error)
                 codes.append(answer.code or "invariant")
         if not good:
             return [], codes

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from support.activation import START, Device, TestSigner, seeded
-from tallystick.activation import accounts, audit, issuing
+from tallystick.activation import accounts, audit, incoming, issuing
 from tallystick.activation.ports import Outcome, Policy
 from tallystick.activation.storage import open_store
 from tallystick.domain.catalog import Catalog, Product
@@ -45,7 +45,7 @@ def post_at_once(database, *batches):
     def post(compacts):
         store = open_store(database)
         try:
-            batch = [issuing.read_message(envelope.open_envelope(one.encode()), SIGNER.keyset) for one in compacts]
+            batch = [incoming.read_message(envelope.open_envelope(one.encode()), SIGNER.keyset) for one in compacts]
             barrier.wait()
             return store.transact(lambda tx: issuing.process(batch, tx, signer=SIGNER, policy=Policy(), now=START))
         finally:

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import event
 
 from support.activation import ISSUER, START, Device, TestSigner, seeded
-from tallystick.activation import accounts, audit, issuing, returns
+from tallystick.activation import accounts, audit, incoming, issuing, returns
 from tallystick.activation.ports import (
     Answer,
     Changes,
@@ -65,7 +65,7 @@ def buy(store, *products, account="acme", seed="seed"):
 
 
 def post(store, *compacts, now=START, policy=None):
-    batch = [issuing.read_message(envelope.open_envelope(compact.encode()), SIGNER.keyset) for compact in compacts]
+    batch = [incoming.read_message(envelope.open_envelope(compact.encode()), SIGNER.keyset) for compact in compacts]
     return store.transact(lambda tx: issuing.process(batch, tx, signer=SIGNER, policy=policy or Policy(), now=now))
 
 

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from support.activation import START, Bench, Device
-from tallystick.activation import batching, issuing
+from tallystick.activation import batching, incoming, issuing
 from tallystick.activation.batching import Batcher
 from tallystick.activation.ports import Outcome, Policy
 from tallystick.errors import Error, InvariantError
@@ -61,7 +61,7 @@ def batcher(bench, store, broken):
 
 
 def read(bench, compact):
-    return issuing.read_message(envelope.open_envelope(compact.encode()), bench.signer.keyset)
+    return incoming.read_message(envelope.open_envelope(compact.encode()), bench.signer.keyset)
 
 
 def code_of(future):

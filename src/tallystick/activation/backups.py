@@ -15,13 +15,14 @@ import os
 import sqlite3
 import tarfile
 import tempfile
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, Never
 
 from tallystick import __version__
-from tallystick.activation import returns, signing
+from tallystick.activation import returns, sealing, signing
 from tallystick.activation.files import file_fault, load_file, save_file
 from tallystick.activation.settings import SETTINGS_FILE
 from tallystick.activation.signing import KEYS_DIRECTORY, KEYSET_FILE, SIGNING_FILE
@@ -35,7 +36,8 @@ _FORMAT: Final = 1
 _SMALL_BYTES_MAX: Final = 1024 * 1024
 _PIECE_BYTES: Final = 1024 * 1024
 _KEY_NAME: Final = f"{KEYS_DIRECTORY}/{SIGNING_FILE}"
-_SMALL: Final = (KEYSET_FILE, SETTINGS_FILE, _KEY_NAME)
+_SEALED_NAME: Final = f"{_KEY_NAME}.sealed"
+_SMALL: Final = (KEYSET_FILE, SETTINGS_FILE, _KEY_NAME, _SEALED_NAME)  # a bare key is in older backups only
 
 
 class BackupError(Error):
@@ -62,19 +64,32 @@ class Restored:
     field_servers: int
 
 
-def make_backup(data: Path, output: Path, *, database: Path | None, with_keys: bool, now: int) -> Backup:
-    """Write ``output``. ``database``: the SQLite file; None: it is elsewhere and not part of it. Raises ``Error``."""
+def make_backup(
+    data: Path,
+    output: Path,
+    *,
+    database: Path | None,
+    passphrase: str | None,
+    random_bytes: Callable[[int], bytes],
+    now: int,
+) -> Backup:
+    """Write ``output``. Raises ``Error``.
+
+    ``database``: the SQLite file; None: it is elsewhere and not part of it. ``passphrase``: the signing key is in it,
+    too, sealed; None: it is not.
+    """
     keyset = signing.load_keyset(data)
     small = {KEYSET_FILE: load_file(data / KEYSET_FILE, bytes_max=_SMALL_BYTES_MAX)}
     small[SETTINGS_FILE] = load_file(data / SETTINGS_FILE, bytes_max=_SMALL_BYTES_MAX)
-    if with_keys:
-        small[_KEY_NAME] = load_file(data / _KEY_NAME, bytes_max=_SMALL_BYTES_MAX)
+    if passphrase is not None:
+        key = load_file(data / _KEY_NAME, bytes_max=_SMALL_BYTES_MAX)
+        small[_SEALED_NAME] = sealing.seal(key, passphrase, place=_KEY_NAME, random_bytes=random_bytes)
     backup = Backup(
         issuer=keyset.issuer,
         keyset_version=keyset.version,
         made_at=now,
         has_database=database is not None,
-        has_keys=with_keys,
+        has_keys=passphrase is not None,
     )
     with tempfile.TemporaryDirectory(prefix=".backup-", dir=output.absolute().parent) as scratch:
         files: dict[str, bytes | Path] = dict(small)
@@ -86,8 +101,11 @@ def make_backup(data: Path, output: Path, *, database: Path | None, with_keys: b
     return backup
 
 
-def restore_backup(source: Path, data: Path, *, database: Path, now: int) -> Restored:
-    """Put a backup into a directory that has no settings and no database, announced as what it is. Raises ``Error``."""
+def restore_backup(source: Path, data: Path, *, database: Path, passphrase: Callable[[], str], now: int) -> Restored:
+    """Put a backup into a directory that has no settings and no database, announced as what it is. Raises ``Error``.
+
+    ``passphrase`` is asked when the backup has a sealed key; with a wrong one nothing is put in place.
+    """
     for taken in (data / SETTINGS_FILE, database):
         if taken.exists():
             raise BackupError("already-initialised", expected="a directory without a database in use", seen=str(taken))
@@ -97,6 +115,13 @@ def restore_backup(source: Path, data: Path, *, database: Path, now: int) -> Res
         for name in (draft, *(draft.with_name(draft.name + end) for end in ("-wal", "-shm"))):
             name.unlink(missing_ok=True)
         backup, small = _read_archive(source, draft)
+        sealed = small.pop(_SEALED_NAME, None)
+        if sealed is not None:
+            try:
+                small[_KEY_NAME] = sealing.unseal(sealed, passphrase(), place=_KEY_NAME)
+            except BaseException:
+                draft.unlink(missing_ok=True)
+                raise
         _place_keys(data, small)
         keyset = signing.load_keyset(data)
         lines = field_servers = 0
@@ -201,7 +226,7 @@ def _read_archive(source: Path, draft: Path) -> tuple[Backup, dict[str, bytes]]:
             keyset_version=int(manifest["keyset_version"]),
             made_at=int(manifest["made_at"]),
             has_database=DATABASE_NAME in listed,
-            has_keys=_KEY_NAME in listed,
+            has_keys=bool({_KEY_NAME, _SEALED_NAME} & listed.keys()),
         )
     except FileNotFoundError:
         raise BackupError("not-found", expected="a backup", seen=f"no {source}") from None

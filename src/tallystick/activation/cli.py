@@ -15,8 +15,8 @@ from typing import Annotated, Final
 
 import typer
 
-from tallystick.activation.commands import console, devices, entitlements, keys, messages, remote, upkeep, webhooks
-from tallystick.activation.commands.console import AsJson, Data, Database
+from tallystick.activation.commands import console, devices, entitlements, keys, members, messages, upkeep, webhooks
+from tallystick.activation.commands.console import AsJson, By, Data, Database
 from tallystick.errors import Error
 
 DEFAULT_PORT: Final = 8470
@@ -28,7 +28,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="The activation server: what was bought, and what is activated where.",
 )
-catalog_app = typer.Typer(no_args_is_help=True, help="What can be bought: kinds of field servers and products.")
 
 
 class EnrolmentChoice(StrEnum):
@@ -73,48 +72,6 @@ def init(
             f"{root_file} is needed for the next keyset only: move it to a safe place. Signing goes on without it."
         )
         console.say(f"Next: tallystick activation catalog load examples/catalog.yaml --data {data}")
-
-
-@catalog_app.command("load", epilog="Example: tallystick activation catalog load examples/catalog.yaml --data DIR")
-def load_catalog(
-    file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="A catalog as in examples/catalog.yaml.")],
-    data: Data,
-    database: Database = None,
-    as_json: AsJson = False,
-) -> None:
-    """Load kinds and products. Products that are there already take the new terms; none is removed."""
-    from tallystick.activation import catalog
-    from tallystick.activation.files import load_file
-
-    with console.opened(data, database, as_json=as_json) as activation:
-        read = catalog.parse_catalog(load_file(file, bytes_max=catalog.BYTES_MAX))
-        activation.transact(lambda transaction: transaction.save_catalog(read))
-        products = [read.products[sku] for sku in read.products]
-        if as_json:
-            rows = [
-                {
-                    "sku": product.sku,
-                    "name": product.name,
-                    "kinds": sorted(product.kinds),
-                    "features": dict(product.features),
-                    "returnable": product.returnable,
-                    "one_carry": product.one_carry,
-                    "engineering": product.engineering,
-                }
-                for product in products
-            ]
-            console.print_json({"kinds": list(read.kinds), "products": rows})
-            return
-        shown = [
-            (
-                product.sku,
-                product.name,
-                ", ".join(kind for kind in read.kinds if kind in product.kinds),
-                ", ".join(f"{count} {feature}" for feature, count in product.features.items()),
-            )
-            for product in products
-        ]
-        console.print_table(("SKU", "Name", "Kinds", "One unit carries"), shown, empty="No products.")
 
 
 @app.command(epilog="Example: tallystick activation serve --data /var/lib/tallystick --host 0.0.0.0 --port 8470")
@@ -250,6 +207,7 @@ def prune(
     older_than: Annotated[
         int, typer.Option("--older-than", metavar="DAYS", min=PRUNE_DAYS_MIN, help="How long a reply can be repeated.")
     ],
+    by: By = None,
     database: Database = None,
     as_json: AsJson = False,
 ) -> None:
@@ -258,6 +216,9 @@ def prune(
 
     with console.opened(data, database, as_json=as_json) as activation:
         before = activation.now() - older_than * 86_400
+        # Deleting takes many transactions, any of which may be the last: it is told before the first.
+        with console.noted(data, database, by=by) as note:
+            note("prune", "stored replies", f"older than {older_than} days")
         pruned = prune_store(activation.store, before=before, advance=lambda _: None)
         if as_json:
             view = {"messages": pruned.messages, "messages_kept": pruned.messages_kept}
@@ -277,6 +238,7 @@ app.command("lift-freeze", epilog=f"{_EXAMPLE} lift-freeze --all --data DIR")(en
 app.command("returns", epilog=f"{_EXAMPLE} returns --data DIR")(devices.returns)
 app.command("field-servers", epilog=f"{_EXAMPLE} field-servers --data DIR")(devices.field_servers)
 app.command("incidents", epilog=f"{_EXAMPLE} incidents --data DIR")(devices.incidents)
+app.command("reply", epilog=f"{_EXAMPLE} reply DIGEST --data DIR")(devices.reply)
 app.command("return", epilog=f"{_EXAMPLE} return plant-room -o return.tally --data DIR")(devices.start_return)
 app.command("change", epilog=f"{_EXAMPLE} change plant-room --line 7K3M9Q2A=2 -o change.tally --data DIR")(
     devices.start_change
@@ -284,15 +246,24 @@ app.command("change", epilog=f"{_EXAMPLE} change plant-room --line 7K3M9Q2A=2 -o
 app.command("declare-lost", epilog=f"{_EXAMPLE} declare-lost plant-room --reason burnt --data DIR")(
     devices.declare_lost
 )
+app.command("replace", epilog=f"{_EXAMPLE} replace old --with new --reason burnt -o change.tally --data DIR")(
+    devices.replace
+)
+app.command("hold", epilog=f"{_EXAMPLE} hold plant-room --reason 'two were seen' --data DIR")(devices.hold)
+app.command("retire", epilog=f"{_EXAMPLE} retire plant-room --data DIR")(devices.retire)
 app.command("release", epilog=f"{_EXAMPLE} release plant-room --data DIR")(devices.release)
+app.command("audit", epilog=f"{_EXAMPLE} audit --data DIR")(members.audit)
 app.command("events", epilog=f"{_EXAMPLE} events --after 1200 --data DIR")(webhooks.events)
 app.command("enrol", epilog=f"{_EXAMPLE} enrol DEVICE_ID --account Harbour --data DIR")(devices.enrol)
 app.command("backup", epilog=f"{_EXAMPLE} backup -o backup.tar.gz --data DIR")(upkeep.backup)
 app.command("restore", epilog=f"{_EXAMPLE} restore --from backup.tar.gz --data NEW-DIR")(upkeep.restore)
 app.add_typer(upkeep.config_app, name="config")
-app.add_typer(catalog_app, name="catalog")
+app.add_typer(members.account_app, name="account")
+app.add_typer(members.person_app, name="person")
+app.add_typer(members.token_app, name="token")
+app.add_typer(entitlements.catalog_app, name="catalog")
 app.add_typer(keys.keys_app, name="keys")
 app.add_typer(webhooks.webhooks_app, name="webhooks")
 app.add_typer(entitlements.entitlement_app, name="entitlement")
 app.add_typer(entitlements.line_app, name="line")
-app.add_typer(remote.app, name="remote")
+app.add_typer(devices.field_server_app, name="field-server")

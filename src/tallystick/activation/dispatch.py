@@ -236,18 +236,6 @@ def add(
     return webhook
 
 
-def find(transaction: SqlTransaction, text: str) -> Webhook:
-    """The endpoint that a person means: its id, the beginning of it, or its URL. Raises ``WebhookError``."""
-    found = [
-        webhook
-        for webhook in transaction.events.webhooks()
-        if text in {webhook.webhook_id, webhook.url} or (len(text) >= 6 and webhook.webhook_id.startswith(text))
-    ]
-    if len(found) != 1:
-        raise WebhookError("ambiguous" if found else "not-found", expected="a webhook", seen=text[:60])
-    return found[0]
-
-
 def replay(transaction: SqlTransaction, webhook: Webhook, *, after: int) -> None:
     """Have everything behind a place delivered again, and a stopped endpoint go on."""
     place = check_place(transaction, after)

@@ -98,6 +98,7 @@ class Scope:
 
 
 EVERYTHING: Final = Scope(account=None)
+COMMAND_LINE: Final = "command line"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +117,11 @@ class Caller:
         allowed = ALLOWED[self.role]
         object.__setattr__(self, "permissions", allowed & _READING if self.is_read_only else allowed)
 
+    @property
+    def title(self) -> str:
+        """What the audit trail says the caller is: the role, or that it was a local command."""
+        return COMMAND_LINE if self.subject == COMMAND_LINE else self.role.value
+
     def may(self, permission: Permission) -> bool:
         """Whether the table allows it."""
         return permission in self.permissions
@@ -125,6 +131,11 @@ class Caller:
         if permission not in self.permissions:
             seen = f"{self.role.value}{', read only' if self.is_read_only else ''}"
             raise NotAllowedError("not-allowed", expected=f"somebody who may {permission.value}", seen=seen)
+
+
+def operator(name: str) -> Caller:
+    """Who runs a command on the activation server's own data, which is everything already."""
+    return Caller(name=name, role=Role.VENDOR_ADMINISTRATOR, scope=EVERYTHING, subject=COMMAND_LINE)
 
 
 def check_gives(caller: Caller, role: Role, account: str | None) -> None:

@@ -284,9 +284,6 @@ class Transaction(Protocol):
     def find_field_servers(self, *, after: DeviceId | None = None, limit: int = 1000) -> list[FieldServer]:
         """Field servers in id order, a page at a time."""
 
-    def find_field_servers_named(self, text: str) -> list[FieldServer]:
-        """Field servers whose device id begins with ``text``, or whose name or host id is ``text``."""
-
     def find_lines(self, *, after: LineId | None = None, limit: int = 1000) -> list[Line]:
         """Lines in id order, a page at a time."""
 

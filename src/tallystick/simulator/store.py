@@ -169,14 +169,6 @@ class MemoryTransaction:
         keys = sorted(key for key in self.tables.field_servers if after is None or key > after)
         return [self.tables.field_servers[key] for key in keys[:limit]]
 
-    def find_field_servers_named(self, text: str) -> list[FieldServer]:
-        """See ``activation.ports.Transaction``."""
-        return [
-            server
-            for server in self.tables.field_servers.values()
-            if server.device_id.startswith(text) or text in {server.name, server.host_id}
-        ]
-
     def find_lines(self, *, after: LineId | None = None, limit: int = 1000) -> list[Line]:
         """See ``activation.ports.Transaction``."""
         keys = sorted(key for key in self.tables.lines if after is None or key > after)

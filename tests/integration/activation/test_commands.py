@@ -228,7 +228,7 @@ class TestReturns:
         (row,) = data.ok("returns")
         assert (row["device_id"], row["name"], row["line"], row["quantity"]) == (device.id, "plant", line.line_id, 3)
         assert row["age_seconds"] >= 0
-        assert "confirm" in row["next_step"]
+        assert "what is in its outbox" in row["next_step"]
         assert data.line(line)["returning"] == 3
         assert "plant" in data.run("returns").stdout
         upload(device.say("confirm"))
@@ -243,7 +243,7 @@ class TestReturns:
         data.ok("return", device.id[:6], "-o", str(again))
         assert first.read_bytes() == again.read_bytes()
         (row,) = data.ok("returns")
-        assert "activation return" in row["next_step"]
+        assert "starting it again gives the same file" in row["next_step"]
         device.take(replies(first)[0])
         upload(device.say("confirm"))
         assert data.line(line)["available"] == 5
@@ -252,13 +252,15 @@ class TestReturns:
         line, device = self.hold(data, upload)
         data.ok("change", "host-plant", "--line", f"{line.line_id}=1", "-o", str(tmp_path / "a.tally"))
         (row,) = data.ok("returns")
-        assert (row["quantity"], "activation change" in row["next_step"]) == (2, True)
+        assert (row["quantity"], row["stands"]) == (2, "started here, not yet proven")
         data.ok("change", "plant", "-o", str(tmp_path / "b.tally"))
         assert replies(tmp_path / "b.tally") == replies(tmp_path / "a.tally")
         device.take(replies(tmp_path / "a.tally")[0])
         upload(device.say("confirm"))
         (server,) = data.ok("field-servers")
-        assert server["licenses"] == [{"line": line.line_id, "product": "smartdriver", "quantity": 1, "returning": 0}]
+        (license_,) = server["licenses"]
+        wanted = {"line": line.line_id, "product": "smartdriver", "quantity": 1, "returning": 0}
+        assert wanted.items() <= license_.items()
         refused(data, "change", "plant", "--line", f"{line.line_id}=99", "-o", "x.tally", code="not-enough")
 
     def test_declared_lost_waits_in_quarantine_and_counts(self, data, upload):
@@ -283,7 +285,7 @@ class TestReturns:
         (tmp_path / "r.tally").write_text(Device("plant").activate((made.lines[0], 1)))
         data.ok("message", str(tmp_path / "r.tally"), "-o", str(tmp_path / "o.tally"))
         refused(data, "declare-lost", "plant", "--reason", "burnt", code="lost-too-often")
-        assert data.ok("declare-lost", "plant", "--reason", "burnt", "--override-by", "boss")["status"] == "lost"
+        assert data.ok("declare-lost", "plant", "--reason", "burnt", "--override", "--by", "boss")["status"] == "lost"
 
     def test_a_fork_is_held_until_a_person_releases_it(self, data, upload):
         _, device = self.hold(data, upload)

@@ -74,7 +74,8 @@ def test_a_form_without_its_token_with_anothers_or_from_another_site_does_nothin
             (own, {"Sec-Fetch-Site": "cross-site"}),
             (own, {"Sec-Fetch-Site": "same-site"}),
         ):
-            kind = {"files": [("files", ("a.tally", b"x"))]} if path == "/deliver" else {}
+            field = {"/deliver": "files", "/deliver/codes": "photos"}.get(path)
+            kind = {"files": [(field, ("a.tally", b"x"))]} if field else {}
             answer = admin.client.post(path, data={"csrf": csrf, "reason": "x", "sure": "yes"}, headers=headers, **kind)
             assert answer.status_code == 403, (path, csrf, answer.status_code, words(answer.text)[:300])
             assert "form-stale" in answer.text

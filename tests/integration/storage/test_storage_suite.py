@@ -121,13 +121,6 @@ def test_field_servers_and_lines_come_in_id_order_by_pages(office):
     assert [line.line_id for line in office.store.read(lambda tx: tx.find_lines())] == sorted(lines)
 
 
-def test_names_are_found_by_the_beginning_of_the_id_and_by_name_and_host_id(office):
-    saved_servers(office, server("a", name="roof", host_id="h1"), server("b", name="cellar", host_id="h2"))
-    for text in (device_id("a")[:9], "roof", "h1"):
-        (found,) = office.store.read(lambda tx, text=text: tx.find_field_servers_named(text))
-        assert found.device_id == device_id("a")
-
-
 def test_answers_sequences_and_grant_digests_are_found_by_their_keys(office):
     saved_servers(office, server("a"))
     answer = Answer(

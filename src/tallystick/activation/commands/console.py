@@ -12,7 +12,7 @@ import getpass
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from tallystick.activation.app import Activation
-    from tallystick.activation.ports import FieldServer
-    from tallystick.activation.storage import SqlTransaction
 
 REFUSED: Final = 1
 USAGE: Final = 2
@@ -207,18 +205,28 @@ def person(by: str | None) -> str:
         return "unknown"
 
 
-def find_device(transaction: SqlTransaction, text: str) -> FieldServer:
-    """The field server that a person means. Raises ``Error`` (``not-found``, ``ambiguous``)."""
-    found = [
-        server
-        for server in transaction.find_field_servers_named(text)
-        if text in {server.device_id, server.name, server.host_id} or len(text) >= PREFIX_LENGTH_MIN
-    ]
-    exact = [server for server in found if server.device_id == text]
-    found = exact or found
-    if not text or not found:
-        raise Error("not-found", expected="a field server that is known here", seen=repr(text[:60]))
-    if len(found) > 1:
-        seen = ", ".join(f"{server.device_id[:12]} ({server.name}, {server.status})" for server in found[:5])
-        raise Error("ambiguous", expected="a name or a beginning that fits one field server", seen=seen)
-    return found[0]
+@contextlib.contextmanager
+def noted(data: Path, database: str | None, *, by: str | None) -> Iterator[Callable[[str, str, str], None]]:
+    """Write the audit trail about what is no transaction of the database: a file of keys, a deletion in many pieces.
+
+    What is yielded takes action, target and detail. The database is opened first, so that nothing is done that cannot
+    be told. Raises ``Error``.
+    """
+    from tallystick.activation.app import Activation, database_url
+    from tallystick.activation.office import record
+    from tallystick.activation.permissions import operator
+    from tallystick.activation.storage import open_store
+
+    caller = operator(person(by))
+    store = open_store(database_url(data, database))
+
+    def note(action: str, target: str, detail: str) -> None:
+        now = Activation.now()
+        store.transact(
+            lambda transaction: record(transaction, caller, action, target, account=None, now=now, detail=detail)
+        )
+
+    try:
+        yield note
+    finally:
+        store.close()

@@ -1,219 +1,288 @@
-"""Commands about what was bought: entitlements, lines, the ledger."""
+"""Verbs about what was bought: the catalog, entitlements, lines, the ledger."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from tallystick.activation.commands import console
 from tallystick.activation.commands.console import AsJson, By, Data, Database, Output
+from tallystick.activation.commands.counter import Counter, Key, segment, verb
 from tallystick.errors import Error
+from tallystick.protocol.messages import QUANTITY_MAX
 
-if TYPE_CHECKING:
-    from tallystick.activation.app import Activation
-    from tallystick.domain.entitlement import Entitlement, Line
-
+catalog_app = typer.Typer(no_args_is_help=True, help="What can be bought: kinds of field servers and products.")
 entitlement_app = typer.Typer(no_args_is_help=True, help="What was bought: create, list, show, certificate.")
-line_app = typer.Typer(no_args_is_help=True, help="One line of an entitlement: change its quantity or terms.")
+line_app = typer.Typer(no_args_is_help=True, help="One line of an entitlement: show it, change its quantity or terms.")
 
 EntitlementText = Annotated[str, typer.Argument(metavar="ENTITLEMENT", help="The entitlement ID, EN-...")]
 LineText = Annotated[str, typer.Argument(metavar="LINE", help="The eight symbols of a line id, or an activation ID.")]
+AccountText = Annotated[str | None, typer.Option("--account", metavar="NAME", help="Only of this account.")]
+
+
+@catalog_app.command("load", epilog="Example: tallystick activation catalog load examples/catalog.yaml --data DIR")
+@verb
+def load_catalog(
+    counter: Counter,
+    file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="A catalog as in examples/catalog.yaml.")],
+) -> None:
+    """Load kinds and products. Products that are there already take the new terms; none is removed."""
+    from tallystick.activation import catalog
+    from tallystick.activation.files import load_file
+
+    read = catalog.parse_catalog(load_file(file, bytes_max=catalog.BYTES_MAX))
+    products = {
+        sku: {
+            "name": product.name,
+            "kinds": sorted(product.kinds),
+            "features": dict(product.features),
+            "returnable": product.returnable,
+            "one_carry": product.one_carry,
+            "engineering": product.engineering,
+        }
+        for sku, product in read.products.items()
+    }
+    saved = counter.change("PUT", "/v1/catalog", {"kinds": list(read.kinds), "products": products})
+    loaded = {product["sku"]: product for product in saved["products"]}
+    _show_catalog(counter, saved | {"products": [loaded[sku] for sku in read.products]})
+
+
+@catalog_app.command("show", epilog="Example: tallystick activation catalog show --data DIR")
+@verb
+def show_catalog(counter: Counter) -> None:
+    """Kinds of field servers and products, as they are sold now."""
+    _show_catalog(counter, counter.ask("GET", "/v1/catalog"))
+
+
+def _show_catalog(counter: Counter, catalog: dict[str, Any]) -> None:
+    if counter.as_json:
+        console.print_json(catalog)
+        return
+    rows = [
+        (
+            product["sku"],
+            product["name"],
+            ", ".join(kind for kind in catalog["kinds"] if kind in product["kinds"]),
+            ", ".join(f"{count} {feature}" for feature, count in product["features"].items()),
+        )
+        for product in catalog["products"]
+    ]
+    console.print_table(("SKU", "Name", "Kinds", "One unit carries"), rows, empty="No products.")
 
 
 @entitlement_app.command(
     epilog="Example: tallystick activation entitlement create --data DIR --account Harbour --product smartdriver=6"
 )
+@verb
 def create(
-    data: Data,
-    account: Annotated[str, typer.Option("--account", metavar="NAME", help="Who bought it.")],
+    counter: Counter,
+    account: Annotated[str, typer.Option("--account", metavar="NAME", help="Who bought it; made if it is new.")],
     product: Annotated[list[str], typer.Option("--product", metavar="SKU=QTY", help="What, and how many; repeatable.")],
     expires: Annotated[
         str | None, typer.Option("--expires", metavar="DATE", help="Until when, like 2027-12-31; else for ever.")
     ] = None,
     id_only: Annotated[bool, typer.Option("--id-only", help="Print the entitlement ID and nothing else.")] = False,
-    by: By = None,
-    database: Database = None,
-    as_json: AsJson = False,
+    key: Key = None,
 ) -> None:
     """Make an entitlement. Its products can be activated at once."""
-    from tallystick.activation import accounts
+    from tallystick.activation.accounts import check_text
 
-    with console.opened(data, database, as_json=as_json) as activation:
-        products = [console.parse_pair(pair, "smartdriver=6") for pair in product]
-        expires_at = None if expires is None else console.parse_date(expires)
-        who, now = console.person(by), activation.now()
-        made = activation.transact(
-            lambda transaction: accounts.create_entitlement(
-                transaction,
-                activation.signer,
-                account=account,
-                products=products,
-                expires_at=expires_at,
-                random_bytes=activation.random_bytes,
-                by=who,
-                now=now,
-            )
+    products = [console.parse_pair(pair, "smartdriver=6") for pair in product]
+    for _, quantity in products:
+        if not 1 <= quantity <= QUANTITY_MAX:
+            raise Error("quantity-wrong", expected=f"a quantity from 1 to {QUANTITY_MAX}", seen=str(quantity))
+    body = {
+        "account": check_text(account, "an account name"),
+        "products": [{"product": sku, "quantity": quantity} for sku, quantity in products],
+        "expires_at": None if expires is None else console.parse_date(expires),
+        "is_new_account": True,
+    }
+    made = counter.ask("POST", "/v1/entitlements", body, key=key)
+    if id_only:
+        console.say(made["entitlement_id"])
+    else:
+        _show_entitlement(counter, made)
+    if not id_only and not counter.as_json:
+        console.say(
+            f"Next: give {made['account']} the entitlement ID, or its certificate: "
+            f"tallystick activation entitlement certificate {made['entitlement_id']} -o FILE.tally"
         )
-        if id_only:
-            console.say(made.entitlement_id)
-        elif as_json:
-            console.print_json(_entitlement_view(made))
-        else:
-            _show_entitlement(made)
-            console.say(
-                f"Next: give {made.account} the entitlement ID, or its certificate: "
-                f"tallystick activation entitlement certificate {made.entitlement_id} --data {data} -o FILE.tally"
-            )
 
 
 @entitlement_app.command("list", epilog="Example: tallystick activation entitlement list --data DIR")
-def list_(data: Data, database: Database = None, as_json: AsJson = False) -> None:
-    """Every entitlement."""
-    with console.opened(data, database, as_json=as_json) as activation:
-        found = sorted(_all_entitlements(activation), key=lambda one: (one.created_at, one.entitlement_id))
-        if as_json:
-            console.print_json([_entitlement_view(one) for one in found])
-            return
-        rows = [
-            (
-                one.entitlement_id,
-                one.account,
-                console.moment(one.created_at),
-                ", ".join(f"{line.balances.bought} {line.product.sku}" for line in one.lines),
-            )
-            for one in found
-        ]
-        empty = "No entitlements yet. Next: tallystick activation entitlement create --help"
-        console.print_table(("Entitlement", "Account", "Created", "Products"), rows, empty=empty)
+@verb
+def list_(counter: Counter, account: AccountText = None) -> None:
+    """Every entitlement, oldest first."""
+    found = counter.all("/v1/entitlements", cursor="before", account=account)[::-1]
+    if counter.as_json:
+        console.print_json([_entitlement_view(one) for one in found])
+        return
+    rows = [
+        (
+            one["entitlement_id"],
+            one["account"],
+            console.moment(one["created_at"]),
+            ", ".join(f"{line['bought']} {line['product']}" for line in one["lines"]),
+        )
+        for one in found
+    ]
+    empty = "No entitlements yet. Next: tallystick activation entitlement create --help"
+    console.print_table(("Entitlement", "Account", "Created", "Products"), rows, empty=empty)
 
 
 @entitlement_app.command(epilog="Example: tallystick activation entitlement show EN-... --data DIR")
-def show(entitlement: EntitlementText, data: Data, database: Database = None, as_json: AsJson = False) -> None:
+@verb
+def show(counter: Counter, entitlement: EntitlementText) -> None:
     """One entitlement, with its activation IDs and where its rights are."""
-    with console.opened(data, database, as_json=as_json) as activation:
-        found = _load_entitlement(activation, entitlement)
-        if as_json:
-            console.print_json(_entitlement_view(found))
-        else:
-            _show_entitlement(found)
+    _show_entitlement(counter, counter.ask("GET", f"/v1/entitlements/{_entitlement_id(entitlement)}"))
 
 
 @entitlement_app.command(
     epilog="Example: tallystick activation entitlement certificate EN-... --data DIR -o bought.tally"
 )
-def certificate(
-    entitlement: EntitlementText, data: Data, output: Output, database: Database = None, as_json: AsJson = False
-) -> None:
+@verb
+def certificate(counter: Counter, entitlement: EntitlementText, output: Output) -> None:
     """Write the signed certificate by which Device Administrator learns an entitlement offline."""
-    from tallystick.activation import accounts
-    from tallystick.activation.files import save_file
-
-    with console.opened(data, database, as_json=as_json) as activation:
-        found = _load_entitlement(activation, entitlement)
-        lines = accounts.certificate_file(found, activation.signer, now=activation.now())
-        save_file(output, lines, mode=0o600)  # it holds activation IDs
-        if as_json:
-            console.print_json({"entitlement_id": found.entitlement_id, "file": str(output)})
-        else:
-            console.say(
-                f"{output}: the certificate of {found.entitlement_id}. It holds the activation IDs: keep it safe."
-            )
-            console.say(f"Next, on the technician's computer: tallystick admin entitlement add {output.name}")
+    entitlement_id = _entitlement_id(entitlement)
+    content, _ = counter.fetch("GET", f"/v1/entitlements/{entitlement_id}/certificate")
+    counter.save(
+        output,
+        content,
+        {"entitlement_id": entitlement_id},
+        f"{output}: the certificate of {entitlement_id}. It holds the activation IDs: keep it safe.",
+        f"Next, on the technician's computer: tallystick admin entitlement add {output.name}",
+        mode=0o600,
+    )
 
 
-def lines(data: Data, database: Database = None, as_json: AsJson = False) -> None:
+@verb
+def lines(
+    counter: Counter,
+    account: AccountText = None,
+    product: Annotated[str | None, typer.Option("--product", metavar="SKU", help="Only of this product.")] = None,
+    expires_before: Annotated[
+        str | None, typer.Option("--expires-before", metavar="DATE", help="Only what ends before this date.")
+    ] = None,
+    used_up: Annotated[bool, typer.Option("--used-up", help="Only those of which nothing is available.")] = False,
+) -> None:
     """Every line, and where its rights are."""
-    with console.opened(data, database, as_json=as_json) as activation:
-        found = sorted(_all_lines(activation), key=lambda line: (line.account, line.entitlement_id, line.product.sku))
-        if as_json:
-            console.print_json([line_view(line) for line in found])
-            return
-        names = ("Bought#", "Available#", "Held#", "Returning#", "Quarantined#", "Retired#")
-        rows = [
-            (
-                line.line_id,
-                line.product.sku,
-                *(getattr(line.balances, name.rstrip("#").lower()) for name in names),
-                _terms(line),
-            )
-            for line in found
-        ]
-        empty = "No lines yet. Next: tallystick activation entitlement create --help"
-        console.print_table(("Line", "Product", *names, "Terms"), rows, empty=empty)
+    query: dict[str, Any] = {
+        "account": account,
+        "product": product,
+        "expires_before": console.parse_date(expires_before) if expires_before else None,
+        "used_up": "true" if used_up else None,
+    }
+    found = counter.all("/v1/lines", **query)
+    found.sort(key=lambda line: (line["account"], line["entitlement_id"], line["product"]))
+    if counter.as_json:
+        console.print_json([_line_view(line) for line in found])
+        return
+    names = ("bought", "available", "held", "returning", "quarantined", "retired")
+    rows = [(line["line"], line["product"], *(line[name] for name in names), _terms(line)) for line in found]
+    empty = "No lines yet. Next: tallystick activation entitlement create --help"
+    console.print_table(("Line", "Product", *(f"{name.title()}#" for name in names), "Terms"), rows, empty=empty)
+
+
+@line_app.command("show", epilog="Example: tallystick activation line show 7K3M9Q2A --data DIR")
+@verb
+def show_line(counter: Counter, line: LineText) -> None:
+    """One line: its terms, and where its rights are."""
+    counter.show_one(_line_view(counter.ask("GET", f"/v1/lines/{_line_id(line)}")))
+
+
+@line_app.command(epilog="Example: tallystick activation line holders 7K3M9Q2A --data DIR")
+@verb
+def holders(counter: Counter, line: LineText) -> None:
+    """Who holds rights of a line."""
+    found = counter.all(f"/v1/lines/{_line_id(line)}/holders")
+    columns = [("Name", "device_name"), ("Field server", "device_id"), ("Held#", "held"), ("Returning#", "returning")]
+    counter.show(found, [*columns, ("Quarantined#", "quarantined"), ("Since", "since_at")], empty="Nobody.")
 
 
 @line_app.command(
     epilog="Example: tallystick activation line change 7K3M9Q2A --quantity 10 --expires 2028-12-31 --data DIR"
 )
+@verb
 def change(
+    counter: Counter,
     line: LineText,
-    data: Data,
     *,
     quantity: Annotated[
-        int | None, typer.Option("--quantity", metavar="N", help="How many there are from now on.")
+        int | None,
+        typer.Option("--quantity", metavar="N", min=0, max=QUANTITY_MAX, help="How many there are from now on."),
     ] = None,
     expires: Annotated[str | None, typer.Option("--expires", metavar="DATE|never", help="Until when.")] = None,
     bought: Annotated[bool, typer.Option("--bought", help="Turn an engineering line into a bought one.")] = False,
     suspend: Annotated[
         bool | None, typer.Option("--suspend/--resume", help="Stop growth, or let it go on; nothing is taken away.")
     ] = None,
-    by: By = None,
-    database: Database = None,
-    as_json: AsJson = False,
 ) -> None:
     """Raise, lower, extend, suspend, or turn engineering into bought. Field servers learn it at their next refresh."""
-    from tallystick.activation import accounts
-    from tallystick.domain.ids import parse_line_id
+    body: dict[str, object] = {} if quantity is None else {"quantity": quantity}
+    if expires is not None:
+        body["expires_at"] = console.parse_date(expires)
+    if suspend is not None:
+        body["suspended"] = suspend
+    if bought:
+        body["is_bought"] = True
+    if not body:
+        raise Error("usage", expected="at least one of --quantity, --expires, --bought, --suspend", seen="none")
+    after = counter.change("PATCH", f"/v1/lines/{_line_id(line)}", body)
+    counter.tell(
+        _line_view(after),
+        f"Line {after['line']}: {after['quantity']} {after['product']}, {after['available']} available, "
+        f"{_terms(after)}.",
+        "Next: a refresh brings it to the field servers that hold it (tallystick admin refresh --all).",
+    )
 
-    with console.opened(data, database, as_json=as_json) as activation:
-        wanted = accounts.LineChange(
-            quantity=quantity,
-            has_expiry=expires is not None,
-            expires_at=None if expires is None else console.parse_date(expires),
-            is_bought=bought,
-            suspended=suspend,
+
+@verb
+def ledger(
+    counter: Counter,
+    line: Annotated[str | None, typer.Argument(metavar="[LINE]", help="The entries of one line; else of all.")] = None,
+    device: Annotated[
+        str | None, typer.Option("--field-server", metavar="DEVICE", help="Only of this field server.")
+    ] = None,
+    account: AccountText = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="DATE", help="Only what was booked from then.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="DATE", help="Only what was booked until then.")
+    ] = None,
+) -> None:
+    """The ledger, oldest first: which rights moved from where to where, when and why."""
+    line_id = None if line is None else _line_id(line)
+    if line_id is not None:
+        counter.ask("GET", f"/v1/lines/{line_id}")  # one that does not exist is no empty one
+    found = counter.all(
+        "/v1/ledger",
+        cursor="before",
+        line=line_id,
+        device_id=counter.device(device) if device else None,
+        account=account,
+        since=console.parse_date(since) if since else None,
+        until=console.parse_date(until) if until else None,
+    )[::-1]
+    if counter.as_json:
+        console.print_json([{**entry, "at": entry["booked_at"]} for entry in found])
+        return
+    rows = [
+        (
+            entry["line"],
+            entry["number"],
+            console.moment(entry["booked_at"]),
+            entry["quantity"],
+            f"{entry['source']} to {entry['target']}",
+            (entry["device_id"] or "")[:12],
+            entry["cause"],
         )
-        if wanted == accounts.LineChange():
-            raise Error("usage", expected="at least one of --quantity, --expires, --bought, --suspend", seen="none")
-        line_id, who, now = parse_line_id(line), console.person(by), activation.now()
-        after = activation.transact(
-            lambda transaction: accounts.change_line(transaction, activation.signer, line_id, wanted, by=who, now=now)
-        )
-        if as_json:
-            console.print_json(line_view(after))
-        else:
-            console.say(
-                f"Line {after.line_id}: {accounts.quantity_of(after)} {after.product.sku}, "
-                f"{after.balances.available} available, {_terms(after)}."
-            )
-            console.say("Next: a refresh brings it to the field servers that hold it (tallystick admin refresh --all).")
-
-
-def ledger(line: LineText, data: Data, database: Database = None, as_json: AsJson = False) -> None:
-    """Every entry of one line's ledger: which rights moved from where to where, when and why."""
-    from tallystick.domain.ids import parse_line_id
-
-    with console.opened(data, database, as_json=as_json) as activation:
-        line_id = parse_line_id(line)
-        entries = activation.read(lambda transaction: list(_entries(transaction, line_id)))
-        if not entries:
-            raise Error("not-found", expected="a line that exists here", seen=line_id)
-        if as_json:
-            console.print_json(entries)
-            return
-        rows = [
-            (
-                entry["number"],
-                console.moment(entry["at"]),
-                entry["quantity"],
-                f"{entry['source']} to {entry['target']}",
-                (entry["device_id"] or "")[:12],
-                entry["cause"],
-            )
-            for entry in entries
-        ]
-        console.print_table(("Entry#", "At (UTC)", "Quantity#", "Moved", "Field server", "Cause"), rows, empty="None.")
+        for entry in found
+    ]
+    headers = ("Line", "Entry#", "At (UTC)", "Quantity#", "Moved", "Field server", "Cause")
+    console.print_table(headers, rows, empty="No entries.")
 
 
 def lift_freeze(
@@ -222,134 +291,74 @@ def lift_freeze(
         list[str] | None, typer.Argument(metavar="[LINE]...", help="The lines that may grow again.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every line.")] = False,
+    by: By = None,
     database: Database = None,
     as_json: AsJson = False,
 ) -> None:
     """After a restore: let lines grow again, when enough field servers were heard from."""
     from tallystick.activation import returns
+    from tallystick.activation.office import record
+    from tallystick.activation.permissions import operator
+    from tallystick.activation.storage import SqlTransaction
     from tallystick.domain.ids import parse_line_id
 
     with console.opened(data, database, as_json=as_json) as activation:
         if bool(line) is everything:
             raise Error("usage", expected="either lines or --all", seen="both" if everything else "neither")
         chosen = None if everything else [parse_line_id(one) for one in line or ()]
-        now = activation.now()
-        known = [] if chosen is None else activation.read(lambda transaction: transaction.load_lines_for_update(chosen))
-        for missing in sorted(set(chosen or ()) - set(known)):
-            raise Error("not-found", expected="a line that exists here", seen=missing)
-        lifted = activation.transact(
-            lambda transaction: returns.lift_freeze(transaction, activation.signer, chosen, now=now)
-        )
+        caller, now = operator(console.person(by)), activation.now()
+
+        def lift(transaction: SqlTransaction) -> int:
+            known = transaction.load_lines_for_update(chosen or ())
+            for missing in sorted(set(chosen or ()) - set(known)):
+                raise Error("not-found", expected="a line that exists here", seen=missing)
+            lifted = returns.lift_freeze(transaction, activation.signer, chosen, now=now)
+            target = ", ".join(chosen or ["every line"])[:200]
+            record(transaction, caller, "freeze-lift", target, account=None, now=now, detail=f"{lifted} lines")
+            return lifted
+
+        lifted = activation.transact(lift)
         if as_json:
             console.print_json({"lifted": lifted})
         else:
             console.say(f"{lifted} lines may grow again.")
 
 
-def line_view(line: Line) -> dict[str, Any]:
-    """A line for programs."""
-    balances = line.balances
-    return {
-        "line": line.line_id,
-        "product": line.product.sku,
-        "bought": balances.bought,
-        "available": balances.available,
-        "held": balances.held,
-        "returning": balances.returning,
-        "quarantined": balances.quarantined,
-        "retired": balances.retired,
-        "account": line.account,
-        "entitlement_id": line.entitlement_id,
-        "expires": line.expires_at,
-        "engineering": line.engineering,
-        "suspended": line.suspended,
-        "frozen": line.frozen,
-    }
+def _line_view(line: dict[str, Any]) -> dict[str, Any]:
+    """A line for programs: the document of the API, with the promised names in front."""
+    names = ("line", "product", "bought", "available", "held", "returning", "quarantined", "retired")
+    return {name: line[name] for name in names} | line | {"expires": line["expires_at"]}
 
 
-def _entitlement_view(entitlement: Entitlement) -> dict[str, Any]:
-    from tallystick.activation.accounts import quantity_of
-
-    return {
-        "entitlement_id": entitlement.entitlement_id,
-        "account": entitlement.account,
-        "created_at": entitlement.created_at,
-        "lines": [
-            {**line_view(line), "activation_id": str(line.activation_id), "quantity": quantity_of(line)}
-            for line in entitlement.lines
-        ],
-    }
+def _entitlement_view(entitlement: dict[str, Any]) -> dict[str, Any]:
+    return entitlement | {"lines": [_line_view(line) for line in entitlement["lines"]]}
 
 
-def _show_entitlement(entitlement: Entitlement) -> None:
-    from tallystick.activation.accounts import quantity_of
-
-    console.say(f"Entitlement {entitlement.entitlement_id} of {entitlement.account}")
+def _show_entitlement(counter: Counter, entitlement: dict[str, Any]) -> None:
+    if counter.as_json:
+        console.print_json(_entitlement_view(entitlement))
+        return
+    console.say(f"Entitlement {entitlement['entitlement_id']} of {entitlement['account']}")
     rows = [
-        (
-            line.line_id,
-            line.product.sku,
-            quantity_of(line),
-            line.balances.available,
-            _terms(line),
-            line.activation_id,
-        )
-        for line in entitlement.lines
+        (line["line"], line["product"], line["quantity"], line["available"], _terms(line), line["activation_id"])
+        for line in entitlement["lines"]
     ]
-    console.print_table(
-        ("Line", "Product", "Quantity#", "Available#", "Terms", "Activation ID"), rows, empty="No lines."
-    )
+    headers = ("Line", "Product", "Quantity#", "Available#", "Terms", "Activation ID")
+    console.print_table(headers, rows, empty="No lines.")
 
 
-def _terms(line: Line) -> str:
-    expires = "for ever" if line.expires_at is None else f"until {console.moment(line.expires_at)}"
-    marks = {"engineering": line.engineering, "suspended": line.suspended, "frozen": line.frozen}
-    return ", ".join([expires, *(name for name, is_set in marks.items() if is_set)])
+def _terms(line: dict[str, Any]) -> str:
+    expires = "for ever" if line["expires_at"] is None else f"until {console.moment(line['expires_at'])}"
+    return ", ".join([expires, *(name for name in ("engineering", "suspended", "frozen") if line[name])])
 
 
-def _load_entitlement(activation: Activation, text: str) -> Entitlement:
+def _line_id(text: str) -> str:
+    from tallystick.domain.ids import parse_line_id
+
+    return segment(parse_line_id(text))
+
+
+def _entitlement_id(text: str) -> str:
     from tallystick.domain.ids import parse_entitlement_id
 
-    entitlement_id = parse_entitlement_id(text)
-    found = activation.read(lambda transaction: transaction.load_entitlement(entitlement_id))
-    if found is None:
-        raise Error("not-found", expected="an entitlement that exists here", seen=entitlement_id[:12])
-    return found
-
-
-def _all_entitlements(activation: Activation) -> list[Entitlement]:
-    def load(transaction: Any) -> list[Entitlement]:
-        found: list[Entitlement] = []
-        while page := transaction.find_entitlements(after=found[-1].entitlement_id if found else None):
-            found += page
-        return found
-
-    return activation.read(load)
-
-
-def _all_lines(activation: Activation) -> list[Line]:
-    def load(transaction: Any) -> list[Line]:
-        found: list[Line] = []
-        while page := transaction.find_lines(after=found[-1].line_id if found else None):
-            found += page
-        return found
-
-    return activation.read(load)
-
-
-def _entries(transaction: Any, line_id: str) -> Any:
-    number = 0
-    while page := transaction.find_entries(line_id, after=number):
-        number = page[-1].number
-        for entry in page:
-            yield {
-                "line": entry.line_id,
-                "number": entry.number,
-                "at": entry.booked_at,
-                "quantity": entry.quantity,
-                "source": entry.source.value,
-                "target": entry.target.value,
-                "device_id": entry.device_id,
-                "cause": entry.cause,
-                "chain": entry.chain,
-            }
+    return parse_entitlement_id(text)

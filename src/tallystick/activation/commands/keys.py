@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tallystick.activation.commands import console
-from tallystick.activation.commands.console import AsJson, Data
+from tallystick.activation.commands.console import AsJson, By, Data, Database
 
 if TYPE_CHECKING:
     from tallystick.activation.signing import KeySigner
@@ -61,6 +61,8 @@ def rotate(
             "--overlap-hours", min=0, max=8760, help="How long the keys until now may still sign in other processes."
         ),
     ] = 24,
+    by: By = None,
+    database: Database = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a new signing key and a keyset that names it. A serving process takes it up by itself, within seconds.
@@ -71,7 +73,7 @@ def rotate(
     from tallystick.activation import custody
     from tallystick.activation.app import Activation, load_settings
 
-    with console.told(as_json):
+    with console.told(as_json), console.noted(data, database, by=by) as note:
         settings, key = load_settings(data), _root(data, root)
         keyset, made = custody.rotate(
             data,
@@ -81,6 +83,7 @@ def rotate(
             now=Activation.now(),
             overlap_seconds=overlap_hours * 3600,
         )
+        note("keys-rotate", made.public.thumbprint, f"keyset {keyset.version}, {made.place}")
         if as_json:
             console.print_json(keyset_view(keyset, current=made.public.thumbprint, place=made.place))
         else:
@@ -99,16 +102,19 @@ def retire(
             "--remove", help="It was stolen: take it out, so that nothing that it signed is believed any more."
         ),
     ] = False,
+    by: By = None,
+    database: Database = None,
     as_json: AsJson = False,
 ) -> None:
     """End a key now. With --remove, what it signed and was not delivered yet is lost: field servers ask again."""
     from tallystick.activation import custody
     from tallystick.activation.app import Activation
 
-    with console.told(as_json):
+    with console.told(as_json), console.noted(data, database, by=by) as note:
         signer, key = _signer(data), _root(data, root)
         current = signer.key.public.thumbprint
         keyset = custody.retire(data, key, kid, current=current, now=Activation.now(), remove=remove)
+        note("keys-retire", kid, f"keyset {keyset.version}, {'taken out' if remove else 'ended'}")
         if as_json:
             console.print_json(keyset_view(keyset, current=current, place=signer.key.place))
         else:
@@ -130,6 +136,8 @@ def hand_over(
         ),
     ],
     root: Root = None,
+    by: By = None,
+    database: Database = None,
     as_json: AsJson = False,
 ) -> None:
     """Give the root up for a new one. Whoever has pinned the old root takes the new one with the next keyset."""
@@ -138,7 +146,7 @@ def hand_over(
     from tallystick.activation.files import save_file
     from tallystick.protocol.envelope import PrivateKey
 
-    with console.told(as_json):
+    with console.told(as_json), console.noted(data, database, by=by) as note:
         old = _root(data, root)
         passphrase = os.environ.get("TALLYSTICK_NEW_ROOT_PASSPHRASE")
         if new_root.exists():
@@ -149,6 +157,7 @@ def hand_over(
             save_file(new_root, [custody.key_pem(seed, passphrase)], mode=0o600)
         keyset = custody.hand_over(data, old, successor, now=Activation.now())
         signer = _signer(data)
+        note("keys-hand-over", keyset.root_fingerprint, f"keyset {keyset.version}")
         if as_json:
             console.print_json(keyset_view(keyset, current=signer.key.public.thumbprint, place=signer.key.place))
         else:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from tallystick.activation.commands import console
-from tallystick.activation.commands.console import AsJson, Data, Database, Output
+from tallystick.activation.commands.console import AsJson, Database, Output
+from tallystick.activation.commands.counter import Counter, DataOrUrl, TokenFile, Url, reached
 from tallystick.protocol.problems import WireError
 
 if TYPE_CHECKING:
@@ -36,13 +37,21 @@ _SPOOL_BYTES: Final = 4 * 1024 * 1024
 def message(
     file: Annotated[Path, typer.Argument(metavar="FILE.tally", help="The file that was carried here.")],
     output: Output,
-    data: Data,
+    data: DataOrUrl = None,
+    url: Url = None,
+    token_file: TokenFile = None,
     database: Database = None,
     as_json: AsJson = False,
 ) -> None:
     """Take the messages of a tally file and write the replies, as the upload box does."""
     from tallystick.activation.files import save_file
 
+    if data is None or url is not None:
+        with reached(data, url, token_file, as_json=as_json) as counter:
+            exit_code = _carry(counter, file, output)
+        if exit_code:
+            raise typer.Exit(exit_code)
+        return
     with console.opened(data, database, as_json=as_json) as activation, _rows_for_programs(as_json) as write_row:
         summary = Summary()
         with _progress(file) as advance:
@@ -86,6 +95,28 @@ class Summary:
         if not self.count("error"):
             return 0
         return console.REFUSED if self.count("error") == self.total else console.IN_PART
+
+
+def _carry(counter: Counter, file: Path, output: Path) -> int:
+    """The same at a running server; the reply file holds the same envelopes. Returns the exit code."""
+    from tallystick.activation.files import file_fault, save_file
+    from tallystick.protocol.tallyfile import MEDIA_TYPE, format_file
+
+    try:
+        content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        raise file_fault(file, error) from error
+    headers = {"Content-Type": MEDIA_TYPE, "Accept": "application/json"}
+    rows = counter.ask("POST", "/v1/messages", content, headers=headers)
+    keyset = counter.fetch("GET", "/v1/keys")[0].decode().strip()
+    replies = [envelope for row in rows for envelope in row["reply"].split("\n") if envelope]
+    save_file(output, format_file([keyset, *replies], comment="Tallystick: replies. Carry them to where they belong."))
+    columns = [("Line#", "line_number"), ("Field server", "device_id"), ("Wanted", "purpose"), ("Decided", "outcome")]
+    counter.show(rows, [*columns, ("Why not", "code"), ("Next", "next_step")], empty="No messages.")
+    errors = sum(row["outcome"] == "error" for row in rows)
+    if errors:
+        typer.echo(f"{errors} of {len(rows)} lines were not taken. The others are done.", err=True)
+    return 0 if not errors else console.REFUSED if errors == len(rows) else console.IN_PART
 
 
 def _replies(

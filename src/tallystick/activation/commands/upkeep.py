@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from tallystick.activation.commands import console
-from tallystick.activation.commands.console import AsJson, Data, Database
+from tallystick.activation.commands.console import AsJson, By, Data, Database
+from tallystick.errors import Error
+
+_PASSPHRASE_BYTES_MAX: Final = 4096
+
+PassphraseFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--passphrase-file", metavar="FILE", help="The passphrase of the keys in the backup; else it is asked."
+    ),
+]
 
 config_app = typer.Typer(no_args_is_help=True, help="The settings, by file and environment: check, show.")
 
@@ -53,8 +64,9 @@ def backup(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The backup to write, like a.tar.gz.")],
     data: Data,
     with_keys: Annotated[
-        bool, typer.Option("--with-keys", help="The signing key, too. Keep such a backup as safe as the key itself.")
+        bool, typer.Option("--with-keys", help="The signing key, too, sealed with a passphrase.")
     ] = False,
+    passphrase_file: PassphraseFile = None,
     database: Database = None,
     as_json: AsJson = False,
 ) -> None:
@@ -64,13 +76,25 @@ def backup(
 
     with console.told(as_json):
         made = backups.make_backup(
-            data, output, database=sqlite_file(data, database), with_keys=with_keys, now=Activation.now()
+            data,
+            output,
+            database=sqlite_file(data, database),
+            passphrase=_passphrase(passphrase_file, again=True) if with_keys else None,
+            random_bytes=Activation.random_bytes,
+            now=Activation.now(),
         )
         if as_json:
             view = {"file": str(output), "issuer": made.issuer, "made_at": made.made_at}
             console.print_json(view | {"database": made.has_database, "keys": made.has_keys})
             return
-        console.say(f"{output}: a backup of {made.issuer}{', with its signing key' if made.has_keys else ''}.")
+        console.say(f"{output}: a backup of {made.issuer}{', with its signing key, sealed' if made.has_keys else ''}.")
+        if not made.has_keys:
+            console.say(
+                f"Keep apart from it: {data}/keys/signing.pem (or use --with-keys); without it nothing is signed."
+            )
+        console.say(
+            "Keep apart from both: the root key, which is never in a backup, and passphrases of the environment."
+        )
         if not made.has_database:
             console.say("The database is on PostgreSQL: back it up with PostgreSQL's tools (pg_dump, pgBackRest).")
 
@@ -81,17 +105,28 @@ def restore(
         Path | None,
         typer.Option("--from", metavar="FILE", help="A backup to put into a new directory; else the data is in place."),
     ] = None,
+    passphrase_file: PassphraseFile = None,
+    by: By = None,
     database: Database = None,
     as_json: AsJson = False,
 ) -> None:
     """Announce that the data is an old backup: no line grows until field servers have told what they hold."""
     from tallystick.activation import backups
     from tallystick.activation.app import DATABASE_FILE, Activation
+    from tallystick.activation.office import record
+    from tallystick.activation.permissions import operator
     from tallystick.activation.returns import announce_restore
+    from tallystick.activation.storage import SqlTransaction
 
     if source is not None:
         with console.told(as_json):
-            done = backups.restore_backup(source, data, database=data / DATABASE_FILE, now=Activation.now())
+            done = backups.restore_backup(
+                source,
+                data,
+                database=data / DATABASE_FILE,
+                passphrase=lambda: _passphrase(passphrase_file, again=False),
+                now=Activation.now(),
+            )
             _say_restored(done.frozen_lines, done.field_servers, as_json=as_json)
             has_key = (data / "keys" / "signing.pem").exists()
             if not as_json and not has_key:
@@ -103,10 +138,27 @@ def restore(
         return
     with console.opened(data, database, as_json=as_json) as activation:
         now = activation.now()
-        lines, field_servers = activation.transact(
-            lambda transaction: announce_restore(transaction, activation.signer, now=now)
-        )
+        caller = operator(console.person(by))
+
+        def announce(transaction: SqlTransaction) -> tuple[int, int]:
+            lines, field_servers = announce_restore(transaction, activation.signer, now=now)
+            detail = f"{lines} lines, {field_servers} field servers"
+            record(transaction, caller, "restore-announce", "database", account=None, now=now, detail=detail)
+            return lines, field_servers
+
+        lines, field_servers = activation.transact(announce)
         _say_restored(lines, field_servers, as_json=as_json)
+
+
+def _passphrase(path: Path | None, *, again: bool) -> str:
+    """From a file, or asked for where a person sits. Raises ``Error`` (``usage``, ``not-found``)."""
+    from tallystick.activation.files import load_file
+
+    if path is not None:
+        return load_file(path, bytes_max=_PASSPHRASE_BYTES_MAX).decode("utf-8", "surrogateescape").rstrip("\r\n")
+    if not sys.stdin.isatty():
+        raise Error("usage", expected="--passphrase-file FILE, or a terminal to ask at", seen="neither")
+    return str(typer.prompt("Passphrase of the backup", hide_input=True, confirmation_prompt=again, err=True))
 
 
 def _say_restored(lines: int, field_servers: int, *, as_json: bool) -> None:

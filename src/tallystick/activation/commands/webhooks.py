@@ -1,208 +1,185 @@
-"""Commands about events and the endpoints that get them."""
+"""Verbs about events and the endpoints that get them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from tallystick.activation.commands import console
-from tallystick.activation.commands.console import AsJson, By, Data, Database
-
-if TYPE_CHECKING:
-    from tallystick.activation.storage import Delivery, PlacedEvent, Webhook
+from tallystick.activation.commands.console import PREFIX_LENGTH_MIN, AsJson, Database
+from tallystick.activation.commands.counter import Counter, DataOrUrl, Key, TokenFile, Url, reached, verb
+from tallystick.errors import Error
 
 webhooks_app = typer.Typer(
-    no_args_is_help=True, help="Endpoints that get events: add, list, deliveries, retry, replay."
+    no_args_is_help=True, help="Endpoints that get events: add, list, show, change, deliveries, retry, replay."
 )
 
 WebhookText = Annotated[
     str, typer.Argument(metavar="WEBHOOK", help="Its id, the first 6 symbols of it or more, or its URL.")
 ]
+Kinds = Annotated[
+    list[str] | None, typer.Option("--kind", metavar="KIND", help="Only events of this kind; repeatable.")
+]
+Place = Annotated[int, typer.Option("--after", min=0, max=10**15, metavar="PLACE", help="Everything behind it.")]
 
 
 @webhooks_app.command(epilog="Example: tallystick activation webhooks add https://example.com/hook --data DIR")
+@verb
 def add(
-    url: Annotated[str, typer.Argument(metavar="URL", help="Where events are sent to, over HTTPS.")],
-    data: Data,
+    counter: Counter,
+    address: Annotated[str, typer.Argument(metavar="URL", help="Where events are sent to, over HTTPS.")],
     account: Annotated[
         str | None, typer.Option("--account", metavar="NAME", help="Only events of this account; else of all.")
     ] = None,
-    kind: Annotated[
-        list[str] | None, typer.Option("--kind", metavar="KIND", help="Only events of this kind; repeatable.")
-    ] = None,
+    kind: Kinds = None,
     after: Annotated[
         int | None, typer.Option("--after", metavar="PLACE", help="Begin behind this place of the stream; else now.")
     ] = None,
-    by: By = None,
-    database: Database = None,
-    as_json: AsJson = False,
+    key: Key = None,
 ) -> None:
     """Have events sent to a URL. Its secret is shown once: the receiver checks signatures with it."""
-    from tallystick.activation import dispatch
-
-    with console.opened(data, database, as_json=as_json) as activation:
-        who, now = console.person(by), activation.now()
-        made = activation.transact(
-            lambda transaction: dispatch.add(
-                transaction,
-                url=url,
-                account=account,
-                kinds=kind or (),
-                after=after,
-                allowed=activation.settings.webhooks.allow_private,
-                by=who,
-                random_bytes=activation.random_bytes,
-                now=now,
-            )
-        )
-        if as_json:
-            console.print_json(webhook_view(made) | {"secret": dispatch.secret_text(made)})
-        else:
-            console.say(f"{made.webhook_id}: events go to {made.url} (Standard Webhooks).")
-            console.say(f"Its secret, shown only now: {dispatch.secret_text(made)}")
+    body = {"url": address, "account": account, "kinds": kind or [], "after": after}
+    made = counter.ask("POST", "/v1/webhooks", body, key=key)
+    _tell_secret(counter, made, f"{made['webhook_id']}: events go to {made['url']} (Standard Webhooks).")
 
 
 @webhooks_app.command("list", epilog="Example: tallystick activation webhooks list --data DIR")
-def list_(data: Data, database: Database = None, as_json: AsJson = False) -> None:
+@verb
+def list_(counter: Counter) -> None:
     """Every endpoint, and how far it is."""
-    with console.opened(data, database, as_json=as_json) as activation:
-        found = activation.read(lambda transaction: transaction.events.webhooks())
-        if as_json:
-            console.print_json([webhook_view(one) for one in found])
-            return
-        rows = [
-            (
-                one.webhook_id,
-                one.url,
-                one.account or "all",
-                ", ".join(one.kinds) or "all",
-                one.position,
-                f"stopped: {one.stopped_why}" if one.stopped_at else "in service",
-            )
-            for one in found
-        ]
-        empty = "No webhooks yet. Next: tallystick activation webhooks add --help"
-        console.print_table(("Webhook", "URL", "Account", "Kinds", "Place#", "State"), rows, empty=empty)
+    found = counter.all("/v1/webhooks")
+    if counter.as_json:
+        console.print_json(found)
+        return
+    rows = [
+        (
+            one["webhook_id"],
+            one["url"],
+            one["account"] or "all",
+            ", ".join(one["kinds"]) or "all",
+            one["position"],
+            _state(one),
+        )
+        for one in found
+    ]
+    empty = "No webhooks yet. Next: tallystick activation webhooks add --help"
+    console.print_table(("Webhook", "URL", "Account", "Kinds", "Place#", "State"), rows, empty=empty)
+
+
+@webhooks_app.command(epilog="Example: tallystick activation webhooks show WH-ABCDEF --data DIR")
+@verb
+def show(counter: Counter, webhook: WebhookText) -> None:
+    """One endpoint, without its secret."""
+    counter.show_one(counter.ask("GET", f"/v1/webhooks/{_webhook_id(counter, webhook)}"))
+
+
+@webhooks_app.command(epilog="Example: tallystick activation webhooks change WH-ABCDEF --pause --data DIR")
+@verb
+def change(
+    counter: Counter,
+    webhook: WebhookText,
+    *,
+    address: Annotated[str | None, typer.Option("--to", metavar="URL", help="Send events there from now on.")] = None,
+    kind: Kinds = None,
+    pause: Annotated[bool | None, typer.Option("--pause/--resume", help="Let events wait, or let them go on.")] = None,
+) -> None:
+    """Another URL or other kinds of events; pause it, let it go on."""
+    body: dict[str, object] = {} if address is None else {"url": address}
+    if kind:
+        body["kinds"] = kind
+    if pause is not None:
+        body["is_enabled"] = not pause
+    if not body:
+        raise Error("usage", expected="at least one of --to, --kind, --pause, --resume", seen="none")
+    after = counter.change("PATCH", f"/v1/webhooks/{_webhook_id(counter, webhook)}", body)
+    counter.tell(after, f"{after['webhook_id']}: {after['url']}, {_state(after)}.")
+
+
+@webhooks_app.command(
+    "rotate-secret", epilog="Example: tallystick activation webhooks rotate-secret WH-ABCDEF --data DIR"
+)
+@verb
+def rotate_secret(counter: Counter, webhook: WebhookText, key: Key = None) -> None:
+    """Another secret, shown once. For a day the one before signs as well."""
+    made = counter.ask("POST", f"/v1/webhooks/{_webhook_id(counter, webhook)}/secret", key=key)
+    _tell_secret(counter, made, f"{made['webhook_id']} has another secret.")
 
 
 @webhooks_app.command(epilog="Example: tallystick activation webhooks remove WH-ABCDEF --data DIR")
-def remove(webhook: WebhookText, data: Data, database: Database = None, as_json: AsJson = False) -> None:
+@verb
+def remove(counter: Counter, webhook: WebhookText) -> None:
     """Send nothing to it any more, and forget its deliveries."""
-    from tallystick.activation import dispatch
-    from tallystick.activation.storage import SqlTransaction
-
-    def work(transaction: SqlTransaction) -> Webhook:
-        found = dispatch.find(transaction, webhook)
-        transaction.events.remove_webhook(found.webhook_id)
-        return found
-
-    with console.opened(data, database, as_json=as_json) as activation:
-        gone = activation.transact(work)
-        if as_json:
-            console.print_json({"webhook_id": gone.webhook_id, "removed": True})
-        else:
-            console.say(f"{gone.webhook_id} is removed.")
+    gone = counter.ask("DELETE", f"/v1/webhooks/{_webhook_id(counter, webhook)}")
+    counter.tell(gone | {"removed": True}, f"{gone['webhook_id']} is removed.")
 
 
 @webhooks_app.command(epilog="Example: tallystick activation webhooks deliveries WH-ABCDEF --data DIR")
+@verb
 def deliveries(
-    data: Data,
+    counter: Counter,
     webhook: Annotated[str | None, typer.Argument(metavar="WEBHOOK", help="Only of this one.")] = None,
     state: Annotated[
         str | None, typer.Option("--state", metavar="STATE", help="Only waiting, delivered or given-up.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many, newest first.")] = 100,
-    database: Database = None,
-    as_json: AsJson = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=200, help="How many of each, newest first.")] = 100,
 ) -> None:
     """What was sent, and what came of it."""
-    from tallystick.activation import dispatch
-    from tallystick.activation.storage import SqlTransaction
-
-    def work(transaction: SqlTransaction) -> list[tuple[Delivery, PlacedEvent]]:
-        chosen = dispatch.find(transaction, webhook).webhook_id if webhook else None
-        return transaction.events.deliveries(webhook_id=chosen, state=state, limit=limit)
-
-    with console.opened(data, database, as_json=as_json) as activation:
-        found = activation.read(work)
-        if as_json:
-            console.print_json([delivery_view(*one) for one in found])
-            return
-        rows = [
-            (
-                delivery.position,
-                event.kind,
-                delivery.webhook_id,
-                delivery.state,
-                delivery.attempts,
-                delivery.status or "",
-                delivery.detail[:60],
-                console.moment(delivery.next_at) if delivery.state == "waiting" else "",
-            )
-            for delivery, event in found
-        ]
-        headers = ("Place#", "Event", "Webhook", "State", "Tries#", "Answer#", "Detail", "Next try")
-        console.print_table(headers, rows, empty="No deliveries.")
+    chosen = [_webhook_id(counter, webhook)] if webhook else [one["webhook_id"] for one in counter.all("/v1/webhooks")]
+    query = {"state": state, "limit": limit}
+    found = [
+        {**one, "type": one["kind"]}
+        for webhook_id in chosen
+        for one in counter.ask("GET", f"/v1/webhooks/{webhook_id}/deliveries", query=query)["items"]
+    ]
+    columns = [("Place#", "position"), ("Event", "kind"), ("Webhook", "webhook_id"), ("State", "state")]
+    columns += [("Tries#", "attempts"), ("Answer#", "status"), ("Detail", "detail"), ("Next try", "next_at")]
+    counter.show(found, columns, empty="No deliveries.")
 
 
 @webhooks_app.command(epilog="Example: tallystick activation webhooks retry WH-ABCDEF --data DIR")
+@verb
 def retry(
+    counter: Counter,
     webhook: WebhookText,
-    data: Data,
     place: Annotated[
-        list[int] | None, typer.Option("--place", metavar="PLACE", help="Only this delivery; repeatable.")
+        list[int] | None, typer.Option("--place", metavar="PLACE", min=1, help="Only this delivery; repeatable.")
     ] = None,
-    database: Database = None,
-    as_json: AsJson = False,
 ) -> None:
     """Try what waits or was given up now. Serving processes do it within seconds."""
-    from tallystick.activation import dispatch
-
-    with console.opened(data, database, as_json=as_json) as activation:
-        now = activation.now()
-        count = activation.transact(
-            lambda transaction: dispatch.retry(transaction, dispatch.find(transaction, webhook), place, now=now)
-        )
-        if as_json:
-            console.print_json({"retried": count})
-        else:
-            console.say(f"{count} deliveries are tried again.")
+    path = f"/v1/webhooks/{_webhook_id(counter, webhook)}"
+    for one in place or ():
+        counter.ask("POST", f"{path}/deliveries/{one}/retry")
+    count = len(place) if place else counter.ask("POST", f"{path}/retry")["retried"]
+    counter.tell({"retried": count}, f"{count} deliveries are tried again.")
 
 
 @webhooks_app.command(epilog="Example: tallystick activation webhooks replay WH-ABCDEF --after 1200 --data DIR")
-def replay(
-    webhook: WebhookText,
-    data: Data,
-    after: Annotated[int, typer.Option("--after", min=0, metavar="PLACE", help="Send everything behind this place.")],
-    database: Database = None,
-    as_json: AsJson = False,
-) -> None:
+@verb
+def replay(counter: Counter, webhook: WebhookText, after: Place) -> None:
     """Send again what is behind a place of the stream, also what was delivered."""
-    from tallystick.activation import dispatch
-
-    with console.opened(data, database, as_json=as_json) as activation:
-        activation.transact(
-            lambda transaction: dispatch.replay(transaction, dispatch.find(transaction, webhook), after=after)
-        )
-        if as_json:
-            console.print_json({"after": after})
-        else:
-            console.say(f"Everything behind place {after} is sent again.")
+    counter.ask("POST", f"/v1/webhooks/{_webhook_id(counter, webhook)}/replay", {"after": after})
+    counter.tell({"after": after}, f"Everything behind place {after} is sent again.")
 
 
 def events(
-    data: Data,
+    *,
     after: Annotated[int, typer.Option("--after", min=0, metavar="PLACE", help="Only what is behind this place.")] = 0,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many at most.")] = 100,
-    kind: Annotated[
-        list[str] | None, typer.Option("--kind", metavar="KIND", help="Only events of this kind; repeatable.")
-    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many at most.")] = 100,
+    kind: Kinds = None,
     account: Annotated[str | None, typer.Option("--account", metavar="NAME", help="Only of this account.")] = None,
+    data: DataOrUrl = None,
+    url: Url = None,
+    token_file: TokenFile = None,
     database: Database = None,
     as_json: AsJson = False,
 ) -> None:
     """The stream of events: what happened, in the order in which it became true."""
+    if data is None or url is not None:
+        with reached(data, url, token_file, as_json=as_json) as counter:
+            query = {"after": after, "limit": limit, "kind": kind, "account": account}
+            _show_events(counter.ask("GET", "/v1/events", query=query)["events"], as_json=as_json)
+        return
     from tallystick.activation import dispatch
 
     with console.opened(data, database, as_json=as_json) as activation:
@@ -210,50 +187,45 @@ def events(
         found = activation.read(
             lambda transaction: transaction.events.find(after=after, limit=limit, account=account, kinds=kind or ())
         )
-        if as_json:
-            console.print_json([dispatch.event_view(event) for event in found])
-            return
-        rows = [
-            (
-                event.position,
-                console.moment(event.at),
-                event.kind,
-                event.account or "",
-                event.data.get("name") or event.data.get("line") or "",
-            )
-            for event in found
-        ]
-        console.print_table(("Place#", "At", "Event", "Account", "About"), rows, empty="No events.")
+        _show_events([dispatch.event_view(event) for event in found], as_json=as_json)
 
 
-def webhook_view(webhook: Webhook) -> dict[str, Any]:
-    """An endpoint for programs. The secret is not in it."""
-    return {
-        "webhook_id": webhook.webhook_id,
-        "url": webhook.url,
-        "account": webhook.account,
-        "kinds": list(webhook.kinds),
-        "position": webhook.position,
-        "created_at": webhook.created_at,
-        "created_by": webhook.created_by,
-        "stopped_at": webhook.stopped_at,
-        "stopped_why": webhook.stopped_why,
-    }
+def _show_events(found: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        console.print_json(found)
+        return
+    rows = [
+        (
+            event["position"],
+            event["timestamp"][:16].replace("T", " "),
+            event["type"],
+            event["account"] or "",
+            event["data"].get("name") or event["data"].get("line") or "",
+        )
+        for event in found
+    ]
+    console.print_table(("Place#", "At", "Event", "Account", "About"), rows, empty="No events.")
 
 
-def delivery_view(delivery: Delivery, event: PlacedEvent) -> dict[str, Any]:
-    """A delivery for programs."""
-    return {
-        "webhook_id": delivery.webhook_id,
-        "position": delivery.position,
-        "event_id": event.event_id,
-        "type": event.kind,
-        "account": event.account,
-        "state": delivery.state,
-        "attempts": delivery.attempts,
-        "first_at": delivery.first_at,
-        "next_at": delivery.next_at if delivery.state == "waiting" else None,
-        "last_at": delivery.last_at,
-        "status": delivery.status,
-        "detail": delivery.detail,
-    }
+def _tell_secret(counter: Counter, made: dict[str, Any], sentence: str) -> None:
+    shown = made["secret"] or "was shown when it was made"
+    counter.tell(made, sentence, f"Its secret, shown only now: {shown}")
+
+
+def _state(webhook: dict[str, Any]) -> str:
+    if webhook["stopped_at"] is not None:
+        return f"stopped: {webhook['stopped_why']}"
+    return "in service" if webhook["is_enabled"] else "paused"
+
+
+def _webhook_id(counter: Counter, text: str) -> str:
+    found = [
+        one["webhook_id"]
+        for one in counter.all("/v1/webhooks")
+        if text in {one["webhook_id"], one["url"]}
+        or (len(text) >= PREFIX_LENGTH_MIN and one["webhook_id"].startswith(text))
+    ]
+    if len(found) != 1:
+        code = "ambiguous" if found else "not-found"
+        raise Error(code, expected="one webhook that is known there", seen=", ".join(found[:5]) or repr(text[:60]))
+    return str(found[0])

@@ -71,9 +71,9 @@ class EndState(Document):
 
 
 class AskedChange(Document):
-    """End states; lines that are not named stay as they are."""
+    """End states; lines that are not named stay as they are. None: what was started is answered again."""
 
-    lines: Annotated[list[EndState], Field(min_length=1, max_length=50)]
+    lines: Annotated[list[EndState], Field(max_length=50)]
 
 
 class Replacement(Document):

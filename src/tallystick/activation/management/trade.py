@@ -83,11 +83,12 @@ class BoughtProduct(Document):
 
 
 class NewEntitlement(Document):
-    """What an account bought. ``expires_at`` null: never."""
+    """What an account bought. ``expires_at`` null: never. ``is_new_account``: the account is made if there is none."""
 
     account: AccountName
     products: Annotated[list[BoughtProduct], Field(min_length=1, max_length=100)]
     expires_at: Moment | None = None
+    is_new_account: bool = Field(default=False, strict=True)
 
 
 class ChangedLine(Document):
@@ -170,6 +171,7 @@ def create_entitlement(
         account=body.account,
         products=[(item.product, item.quantity) for item in body.products],
         expires_at=body.expires_at,
+        is_new_account=body.is_new_account,
         once=once_for(key, "entitlement", body),
     )
 

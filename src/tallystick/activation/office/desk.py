@@ -105,7 +105,7 @@ def record(
         Record(
             at=now,
             actor=caller.name,
-            role=caller.role.value,
+            role=caller.title,
             account=account,
             action=action,
             target=target,

@@ -43,7 +43,8 @@ class PeopleTables:
     def save_account(self, account: str, *, now: int) -> bool:
         """A new account. False where there was one already."""
         statement = self._dialect.insert(ACCOUNTS).values(account=account, created_at=now)
-        return bool(self._connection.execute(statement.on_conflict_do_nothing()).rowcount)
+        made = statement.on_conflict_do_nothing().returning(ACCOUNTS.c.account)
+        return self._connection.execute(made).first() is not None
 
     # People
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import TypeVar
 
-from sqlalchemy import Connection, Executable, func, or_, select
+from sqlalchemy import Connection, Executable, func, select
 
 from tallystick.activation.permissions import Scope
 from tallystick.activation.ports import (
@@ -189,13 +189,6 @@ class SqlTransaction:
         """See ``activation.ports.Transaction``."""
         statement = select(FIELD_SERVERS).where(FIELD_SERVERS.c.device_id > (after or ""))
         return self._all(statement.order_by(FIELD_SERVERS.c.device_id).limit(limit), rows.field_server_of)
-
-    def find_field_servers_named(self, text: str) -> list[FieldServer]:
-        """See ``activation.ports.Transaction``."""
-        column = FIELD_SERVERS.c
-        begins = (column.device_id >= text) & (column.device_id < text + _LAST_OF_ID)
-        statement = select(FIELD_SERVERS).where(or_(begins, column.name == text, column.host_id == text))
-        return self._all(statement.order_by(column.device_id).limit(1000), rows.field_server_of)
 
     def find_lines(self, *, after: LineId | None = None, limit: int = 1000) -> list[Line]:
         """See ``activation.ports.Transaction``."""

@@ -116,11 +116,7 @@ class _Desk:
             for message in new
             if message.request.device_id not in self.books.field_servers
         }
-        self.host_id_owners = (
-            {host_id: list(owners) for host_id, owners in transaction.load_host_id_owners(strangers).items()}
-            if strangers
-            else {}
-        )
+        self.host_id_owners = transaction.load_host_id_owners(strangers) if strangers else {}
         lines = {LineId(want.line) for message in new for want in message.request.wants or ()}
         for message in new:
             if message.repeated is not None:
@@ -199,7 +195,8 @@ class _Visit:
 
     def _enrol(self, listed: FieldServer | None) -> Answer | None:
         request, facts = self.request, self.request.facts
-        owners = [other for other in self.desk.host_id_owners.get(facts.host_id, ()) if other != request.device_id]
+        owners = self.desk.host_id_owners.setdefault(facts.host_id, {})
+        others = [other for other in owners if other != request.device_id]
         is_ours = self.message.repeated is not None
         if listed is None and not is_ours:
             if request.applied is not None:
@@ -211,19 +208,20 @@ class _Visit:
                     + ("" if self.desk.policy.enrolment is Enrolment.LISTED else ", or a proof of an activation ID"),
                     f"{facts.name} ({facts.kind}), first heard of",
                 )
-        if owners:
+        if others:
+            shown = self._accounts_shown(listed)  # an account learns nothing of another's field servers
+            holder = next((other for other in others if owners[other] in shown), "another one")
             self.books.note(
                 IncidentKind.HOST_ID_TAKEN,
                 request.device_id,
-                f"{facts.name} says it has host id {facts.host_id}, which {owners[0]} has",
+                f"{facts.name} says it has host id {facts.host_id}, which {holder} has",
                 digest=self.message.digest,
             )
             return self._refuse(
                 "host-id-taken",
                 f"host id {facts.host_id} on no other field server in service",
-                f"the same host id on {owners[0]}",
+                f"the same host id on {holder}",
             )
-        self.desk.host_id_owners.setdefault(facts.host_id, []).append(request.device_id)
         enrolled = FieldServer(
             device_id=request.device_id,
             public_key=self.message.verified.key.x,
@@ -235,9 +233,17 @@ class _Visit:
             enrolled = enrolled.changed(number=listed.number, sequence=listed.sequence, recovering=listed.recovering)
         elif self._is_frozen():
             enrolled = jump(enrolled.changed(sequence=request.sequence), now=self.desk.now)
+        owners[request.device_id] = enrolled.account
         self.books.change(enrolled, cause=self.message.digest)
         self._keep_facts()
         return None
+
+    def _accounts_shown(self, listed: FieldServer | None) -> set[str]:
+        """The accounts that this field server has shown to be of, or was listed for."""
+        accounts = {self.books.line(want.line_id).account for want in self._wants() if want.is_proven}
+        if listed is not None and listed.account is not None:
+            accounts.add(listed.account)
+        return accounts
 
     def _is_frozen(self) -> bool:
         """Whether this stranger may be one that a restore made us forget."""

@@ -254,8 +254,8 @@ class Transaction(Protocol):
     ) -> Past:
         """What is known about messages, sequences and grant numbers. Load the field servers for update before."""
 
-    def load_host_id_owners(self, host_ids: Collection[str]) -> dict[str, list[DeviceId]]:
-        """Field servers in service (active or on hold) by host id."""
+    def load_host_id_owners(self, host_ids: Collection[str]) -> dict[str, dict[DeviceId, str | None]]:
+        """Field servers in service (active or on hold) by host id, with their accounts."""
 
     def load_holdings(self, line_ids: Collection[LineId]) -> list[Holding]:
         """Who holds rights of these lines."""

@@ -110,12 +110,12 @@ class MemoryTransaction:
             grants={key: tables.grants[key].digest for key in grants if key in tables.grants},
         )
 
-    def load_host_id_owners(self, host_ids: Collection[str]) -> dict[str, list[DeviceId]]:
+    def load_host_id_owners(self, host_ids: Collection[str]) -> dict[str, dict[DeviceId, str | None]]:
         """See ``activation.ports.Transaction``."""
-        owners: dict[str, list[DeviceId]] = {}
+        owners: dict[str, dict[DeviceId, str | None]] = {}
         for server in self.tables.field_servers.values():
             if server.host_id in host_ids and server.status in {Status.ACTIVE, Status.HOLD}:
-                owners.setdefault(server.host_id, []).append(server.device_id)
+                owners.setdefault(server.host_id, {})[server.device_id] = server.account
         return owners
 
     def load_holdings(self, line_ids: Collection[LineId]) -> list[Holding]:

@@ -259,7 +259,7 @@ class TestRules:
         save_servers(store, *(device(name, host_id="h", status=status) for name, status in states.items()))
         owners = store.transact(lambda tx: tx.load_host_id_owners(["h", "other"]))
         assert owners == {
-            "h": [device(name).device_id for name, status in states.items() if status in {"active", "hold"}]
+            "h": {device(name).device_id: None for name, status in states.items() if status in {"active", "hold"}}
         }
 
     def test_quarantines_are_due_when_their_time_is_over(self, store):

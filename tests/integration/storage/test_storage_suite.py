@@ -163,13 +163,13 @@ def test_answers_sequences_and_grant_digests_are_found_by_their_keys(office):
 def test_host_ids_belong_to_field_servers_in_service_only(office):
     saved_servers(
         office,
-        server("a", host_id="h", status=Status.ACTIVE),
+        server("a", host_id="h", account="acme", status=Status.ACTIVE),
         server("b", host_id="h", status=Status.HOLD),
         server("c", host_id="h", status=Status.RETIRED),
         server("d", host_id="other"),
     )
     owners = office.store.transact(lambda tx: tx.load_host_id_owners({"h", "nobody's"}))
-    assert owners == {"h": sorted([device_id("a"), device_id("b")])}
+    assert owners == {"h": {device_id("a"): "acme", device_id("b"): None}}
 
 
 def test_since_when_a_line_is_returning_is_kept_until_nothing_is(office):

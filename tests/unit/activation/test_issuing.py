@@ -111,7 +111,16 @@ def test_a_host_id_in_service_elsewhere_is_refused_and_noted(bench):
     refusal = bench.refused(Device("b", host_id="same").activate((line, 1)))
     assert refusal.code == "host-id-taken"
     assert bench.incidents() == [IncidentKind.HOST_ID_TAKEN]
+    assert Device("a").id in refusal.detail
     assert bench.where(line) == (1, 1, 0, 0)
+
+
+def test_an_account_does_not_learn_which_field_server_of_another_has_the_host_id(bench):
+    activated(bench, Device("a", host_id="same"), bench.buy(1), 1)
+    refusal = bench.refused(Device("b", host_id="same").activate((bench.buy(1, account="harbour"), 1)))
+    assert refusal.code == "host-id-taken"
+    told = [refusal.detail, *(incident.detail for incident in bench.store.tables.incidents)]
+    assert not any(Device("a").id in text for text in told)
 
 
 def test_two_first_contacts_with_one_host_id_in_one_batch_enrol_only_one(bench):

@@ -134,7 +134,7 @@ _LINES: Final = (
     "products.features, products.returnable, products.one_carry, products.engineering AS product_engineering "
     "FROM lines JOIN products ON products.sku = lines.sku"
 )
-_OWNERS: Final = "SELECT host_id, device_id FROM field_servers"
+_OWNERS: Final = "SELECT host_id, device_id, account FROM field_servers"
 _IN_SERVICE: Final = f"status IN ('{Status.ACTIVE.value}', '{Status.HOLD.value}')"
 _ANSWER: Final = "SELECT digest, outcome, code, detail, reply FROM messages"
 

@@ -112,13 +112,13 @@ class SqlTransaction:
             grants={(row.device_id, row.number): row.digest for row in found.grants},
         )
 
-    def load_host_id_owners(self, host_ids: Collection[str]) -> dict[str, list[DeviceId]]:
+    def load_host_id_owners(self, host_ids: Collection[str]) -> dict[str, dict[DeviceId, str | None]]:
         """See ``activation.ports.Transaction``. Two first contacts with one host id wait for each other."""
         if self._locks:
             self._dialect.lock_names(self._connection, (f"host-id:{host_id}" for host_id in host_ids))
-        owners: dict[str, list[DeviceId]] = {}
+        owners: dict[str, dict[DeviceId, str | None]] = {}
         for row in self._batches.owners(self._connection, sorted(set(host_ids))):
-            owners.setdefault(row.host_id, []).append(row.device_id)
+            owners.setdefault(row.host_id, {})[row.device_id] = row.account
         return owners
 
     def load_holdings(self, line_ids: Collection[LineId]) -> list[Holding]:

@@ -236,18 +236,6 @@ def add(
     return webhook
 
 
-def replay(transaction: SqlTransaction, webhook: Webhook, *, after: int) -> None:
-    """Have everything behind a place delivered again, and a stopped endpoint go on."""
-    place = check_place(transaction, after)
-    transaction.events.set_webhook(webhook.webhook_id, position=place, stopped_at=None, stopped_why=None)
-
-
-def retry(transaction: SqlTransaction, webhook: Webhook, positions: Sequence[int] | None, *, now: int) -> int:
-    """Try what waits or was given up at once (None: all of it), and have a stopped endpoint go on."""
-    transaction.events.set_webhook(webhook.webhook_id, stopped_at=None, stopped_why=None)
-    return transaction.events.retry(webhook_id=webhook.webhook_id, positions=positions, now=now)
-
-
 def check_place(transaction: SqlTransaction, after: int) -> int:
     """A place of the stream to begin behind. Raises ``WebhookError`` (``cursor-wrong``)."""
     last = transaction.events.last_position()

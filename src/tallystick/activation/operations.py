@@ -34,6 +34,7 @@ from tallystick.activation.storage.schema import HEAD
 from tallystick.errors import Error
 
 PAGE_MAX: Final = 1000
+NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _POSITION_MAX: Final = 2**53 - 1
 
@@ -125,7 +126,7 @@ def check_ready(operations: Operations) -> dict[str, str]:
 
 
 class Watch:
-    """Every request has an id, is counted, and is told where the settings say so."""
+    """Every request has an id, is counted, and is told where the settings say so. No answer is what it does not say."""
 
     def __init__(self, app: ASGIApp, operations: Operations) -> None:
         self._app = app
@@ -145,7 +146,8 @@ class Watch:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+                headers = [*message.get("headers", ()), (b"x-request-id", request_id)]
+                message["headers"] = headers if any(NOSNIFF[0] == name for name, _ in headers) else [*headers, NOSNIFF]
             await send(message)
 
         try:

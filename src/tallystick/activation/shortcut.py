@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from tallystick.activation import bundles
 from tallystick.activation.api import MESSAGES_PATH, Desk, problem
 from tallystick.activation.bundles import ReadLine
-from tallystick.activation.operations import Operations, count_request, request_id_of
+from tallystick.activation.operations import NOSNIFF, Operations, count_request, request_id_of
 from tallystick.activation.ports import Answer
 from tallystick.errors import Error
 from tallystick.protocol import tallyfile
@@ -127,7 +127,7 @@ class Shortcut(HttpToolsProtocol):
 
     def _write(self, exchange: _Exchange, status: int, headers: Headers, body: bytes) -> None:
         cycle, self._exchange = exchange.cycle, None
-        more = [*self.server_state.default_headers, *headers, (b"x-request-id", exchange.request_id)]
+        more = [*self.server_state.default_headers, *headers, (b"x-request-id", exchange.request_id), NOSNIFF]
         if not cycle.keep_alive:
             more.append((b"connection", b"close"))
         if not cycle.disconnected:

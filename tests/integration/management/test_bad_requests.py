@@ -92,6 +92,7 @@ def everything(site):
 
 def is_problem(answer):
     assert answer.headers["content-type"] == "application/problem+json", answer.text[:300]
+    assert answer.headers["x-content-type-options"] == "nosniff"
     document = answer.json()
     assert BY_CODE[document["code"]].status == answer.status_code == document["status"]
     assert 400 <= answer.status_code < 500

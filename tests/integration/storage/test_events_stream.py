@@ -237,6 +237,12 @@ def test_every_endpoint_gets_what_it_wants_once_when_all_goes_well(office, monke
     assert {delivery.state for delivery, _ in found} == {"delivered"}
 
 
+def try_again(office, webhook):
+    return office.store.transact(
+        lambda tx: tx.events.retry(webhook_id=webhook.webhook_id, positions=None, now=office.now)
+    )
+
+
 def test_what_is_not_taken_is_tried_again_later_until_it_is_given_up_and_can_be_had_again(office, monkeypatch):
     receiver = Receiver(monkeypatch)
     receiver.status = 500
@@ -261,11 +267,11 @@ def test_what_is_not_taken_is_tried_again_later_until_it_is_given_up_and_can_be_
     assert len(given_up) == 2
     assert max(pauses) > 1000
     receiver.status = 204
-    assert office.store.transact(lambda tx: dispatch.retry(tx, webhook, None, now=office.now)) == 2
+    assert try_again(office, webhook) == 2
     dispatch_.run_once()
     assert {delivery.state for delivery, _ in office.store.read(lambda tx: tx.events.deliveries())} == {"delivered"}
     before = len(receiver.got)
-    office.store.transact(lambda tx: dispatch.replay(tx, webhook, after=1))
+    office.store.transact(lambda tx: tx.events.set_webhook(webhook.webhook_id, position=1))
     dispatch_.run_once()
     assert len(receiver.got) == before + 1
     ids = [event_id for _, event_id, _ in receiver.got]
@@ -297,7 +303,8 @@ def test_an_endpoint_that_is_gone_is_stopped_until_a_person_says_otherwise(offic
     dispatcher(office).run_once()
     (found,) = office.store.read(lambda tx: tx.events.webhooks())
     assert found.stopped_why == "it answered 410 Gone"
-    office.store.transact(lambda tx: dispatch.retry(tx, webhook, None, now=office.now))
+    office.store.transact(lambda tx: tx.events.set_webhook(webhook.webhook_id, stopped_at=None, stopped_why=None))
+    try_again(office, webhook)
     assert office.store.read(lambda tx: tx.events.webhooks())[0].stopped_at is None
 
 

@@ -12,8 +12,8 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; 
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
-# Two workers: enough for two cores, and the memory of a small machine.
-PYTEST := $(BIN)/pytest -n $(or $(WORKERS),2)
+# Two workers: enough for two cores, and the memory of a small machine. Who is done early helps the other.
+PYTEST := $(BIN)/pytest --dist worksteal -n $(or $(WORKERS),2)
 SEEDS ?= 200
 KEEP ?=
 

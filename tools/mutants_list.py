@@ -200,7 +200,7 @@ MUTANTS = (
     Mutant(
         name="aud-not-checked",
         breaks="a message for another activation server is taken",
-        file=ISSUING,
+        file="activation/incoming.py",
         old="    if request.aud != keyset.issuer:",
         new="    if request.aud == 0:",
     ),

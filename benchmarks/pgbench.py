@@ -93,5 +93,5 @@ class Rival:
             raise SystemExit(said)
         return {
             "rate": float(re.search(r"tps = ([\d.]+)", said)[1]),  # type: ignore[index]  # pgbench always says it
-            "mean_ms": float(re.search(r"latency average = ([\d.]+)", said)[1]),  # type: ignore[index]
+            "mean_ms": float(re.search(r"latency average = ([\d.]+)", said)[1]),  # type: ignore[index]  # the same
         }

@@ -31,7 +31,7 @@ class Metrics:
         counting: CollectorRegistry | None = self._registry
         if SHARED_DIRECTORY in os.environ:
             counting = None  # each worker writes to its file, and the files are added up
-            MultiProcessCollector(self._registry)  # type: ignore[no-untyped-call]
+            MultiProcessCollector(self._registry)  # type: ignore[no-untyped-call]  # theirs has no types
         self._messages = Counter(
             "tallystick_messages",
             "Messages of field servers, by what became of them; code is why they were refused.",

@@ -100,7 +100,7 @@ def open_sealer(directory: Path) -> Sealer:
 def _key_in_keyring(name: str) -> bytes | None:
     """The key that the keyring keeps, or a new one that it now keeps; None where there is no keyring that does."""
     import keyring  # noqa: PLC0415 - only where a key is needed and no file has it
-    from keyring.errors import KeyringError  # noqa: PLC0415
+    from keyring.errors import KeyringError  # noqa: PLC0415 - see above
 
     try:
         found = keyring.get_password(KEYRING_SERVICE, name)

@@ -600,5 +600,5 @@ def _as_outbound(written: WrittenRequest) -> Outbound:
 
 
 def _held_text(report: LicenseReport) -> str:
-    held = ", ".join(f"{license_.quantity} × {license_.product} ({license_.line})" for license_ in report.licenses)  # noqa: RUF001
+    held = ", ".join(f"{license_.quantity} × {license_.product} ({license_.line})" for license_ in report.licenses)  # noqa: RUF001 - times
     return f"holds {held}" if held else "holds nothing"

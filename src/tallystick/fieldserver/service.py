@@ -48,7 +48,7 @@ class PatientProtocol(H11Protocol):
     _head_timer: asyncio.TimerHandle | None = None
     _since: float = 0.0
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # TLS is over TCP
         """Take the connection, and make place for it."""
         super().connection_made(transport)
         self._since = self.loop.time()

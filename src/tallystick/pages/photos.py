@@ -22,7 +22,7 @@ def read_photo(data: bytes) -> list[str]:
     """The texts of all QR codes in it, one or more. Raises ``Error`` (``photo-unreadable``, ``photos-not-installed``)."""
     try:
         import zxingcpp  # noqa: PLC0415 - an optional part
-        from PIL import Image  # noqa: PLC0415
+        from PIL import Image  # noqa: PLC0415 - an extra
     except ImportError:
         raise Error("photos-not-installed", expected="tallystick[photos]", seen="an installation without it") from None
     try:

@@ -82,5 +82,5 @@ def remember_signatures() -> None:
     if isinstance(below.Ed25519PrivateKey, _PrivateKeys):
         return
     original = below._public_key.__wrapped__  # noqa: SLF001 - one level below, as said above
-    below._public_key = lru_cache(maxsize=KEYS_MAX)(lambda x: _PublicKey(original(x)))  # noqa: SLF001
+    below._public_key = lru_cache(maxsize=KEYS_MAX)(lambda x: _PublicKey(original(x)))  # noqa: SLF001 - to remember keys
     below.Ed25519PrivateKey = _PrivateKeys(below.Ed25519PrivateKey)

@@ -72,7 +72,7 @@ class Technician:
             inventory=self.inventory,
             mailbag=self.mailbag,
             network=self,  # type: ignore[arg-type]  # a Network, but for `certificate`, which nothing here asks for
-            courier=Courier(self, self.inventory),  # type: ignore[arg-type]
+            courier=Courier(self, self.inventory),  # type: ignore[arg-type]  # the same
             clock=self.clock,
             at_once_max=1,
         )
@@ -119,7 +119,7 @@ class Technician:
 
     def _add(self, copy: FieldServerCopy) -> None:
         if copy.name not in self.known:
-            contact = Contact(address=_address(copy), certificate="PEM", fingerprint=copy.name, password="p")  # noqa: S106
+            contact = Contact(address=_address(copy), certificate="PEM", fingerprint=copy.name, password="p")  # noqa: S106 - of a simulated one
             port = _FieldServer(self, copy)
             self.inventory.add_field_server(port.look(), contact, now=self.clock.at)
             self.known.add(copy.name)

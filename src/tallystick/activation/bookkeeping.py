@@ -8,7 +8,8 @@ Guarantees: a changed field server is never saved without the ledger entries tha
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from tallystick.activation import events
 from tallystick.activation.ports import (

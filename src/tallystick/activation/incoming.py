@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from tallystick.activation.ports import Answer, Outcome
 from tallystick.domain.ids import Digest
@@ -11,10 +11,10 @@ from tallystick.protocol.envelope import Unverified, Verified
 from tallystick.protocol.keys import Keyset
 from tallystick.protocol.messages import Grant, Request
 from tallystick.protocol.problems import WireError, detail_text
+from tallystick.structs import know
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(Struct, frozen=True, kw_only=True):
     """A field server's message whose signature, issuer and claims were checked.
 
     ``repeated`` is the grant that it repeats verbatim, where it does and we signed it (section 9).
@@ -59,3 +59,6 @@ def error_answer(error: WireError) -> Answer:
     """The unsigned answer to bytes that are no message (step 2)."""
     detail = detail_text(error.code, expected=error.expected, seen=error.seen)
     return Answer(digest=None, outcome=Outcome.ERROR, code=error.code, detail=detail)
+
+
+know(Message)

@@ -21,8 +21,9 @@ Nothing here knows how the bytes came, or what time it is but by its argument.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from tallystick.activation.bookkeeping import Books
 from tallystick.activation.incoming import Message

@@ -8,13 +8,14 @@ reserved minus held.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tallystick.domain.ids import LineId
+from tallystick.structs import know
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outstanding:
+class Outstanding(Struct, frozen=True, kw_only=True):
     """A grant at which a field server may be: its epoch, number, and quantity per line (lines at zero left out)."""
 
     epoch: int
@@ -22,8 +23,7 @@ class Outstanding:
     quantities: Mapping[LineId, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reserved:
+class Reserved(Struct, frozen=True, kw_only=True):
     """What one line keeps for one field server."""
 
     held: int = 0
@@ -66,3 +66,6 @@ def prove(outstanding: Sequence[Outstanding], *, epoch: int, number: int) -> tup
 
 def _covers(newer: Outstanding, older: Outstanding) -> bool:
     return all(newer.quantities.get(line_id, 0) >= quantity for line_id, quantity in older.quantities.items())
+
+
+know(Outstanding, Reserved)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from tallystick.domain.ids import DeviceId, LineId
 from tallystick.errors import InvariantError
+from tallystick.structs import know
 
 
 class Account(StrEnum):
@@ -27,8 +29,7 @@ class Account(StrEnum):
     RETIRED = "retired"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Struct, frozen=True, kw_only=True):
     """``quantity`` rights of ``line_id`` moved from one account to another.
 
     ``cause`` is the digest of the message that made it, or ``person:<name>: <why>`` or ``time: <why>``.
@@ -50,8 +51,7 @@ class Entry:
         return _chain(before, (*moved, self.device_id or "", self.cause, self.booked_at))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Balances:
+class Balances(Struct, frozen=True, kw_only=True):
     """The accounts of one line, the number of its last entry and the chain up to it.
 
     ``available`` may be below zero only after a restore (protocol, section 9).
@@ -137,3 +137,5 @@ def _chain(before: str, fields: Iterable[object]) -> str:
 
 
 _ACCOUNTS = tuple(Account)
+
+know(Entry, Balances)

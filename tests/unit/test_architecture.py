@@ -12,7 +12,7 @@ import pytest
 import tallystick
 
 SOURCE = Path(tallystick.__file__).parent
-WIRE = {"cryptography", "msgspec"}
+WIRE = {"cryptography", "msgspec", "nacl"}
 COMMAND_LINE = {"rich", "typer"}
 
 # The longest name that a file's path begins with decides.

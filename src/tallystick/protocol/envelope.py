@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Never, TypeGuard
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from nacl.bindings import crypto_sign, crypto_sign_BYTES, crypto_sign_open, crypto_sign_seed_keypair
+from nacl.exceptions import BadSignatureError
 
 from tallystick.domain.ids import DeviceId, Digest
 from tallystick.protocol.problems import WireError
@@ -33,6 +32,7 @@ _HEADER_NAMES: Final = {"alg", "typ", "kid", "jwk"}
 _SHAPE: Final = re.compile(rb"[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{86}")
 _NAME: Final = re.compile(r"[\x21-\x7e]{1,64}")
 _DIGEST_BYTES: Final = 32
+_SEED_BYTES: Final = 32
 _TO_URL: Final = bytes.maketrans(b"+/", b"-_")
 _FROM_URL: Final = bytes.maketrans(b"-_+/=", b"+/...")  # the symbols of plain base64 are none of ours
 _HEADER_BYTES_KEPT: Final = 512  # of a longer one (white space is allowed in it) nothing is remembered
@@ -66,17 +66,19 @@ class PrivateKey:
     __slots__ = ("_key", "public")
 
     def __init__(self, seed: bytes) -> None:
-        self._key = Ed25519PrivateKey.from_private_bytes(seed)
-        raw = self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        raw, self._key = crypto_sign_seed_keypair(seed)
         self.public = PublicKey(encode_base64url(raw))
 
     def seed(self) -> bytes:
         """The 32 secret bytes, for durable storage only."""
-        return self._key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+        return self._key[:_SEED_BYTES]  # the public key is behind it
 
     def sign(self, typ: str, payload: bytes, *, with_jwk: bool = False) -> str:
         """One compact envelope over ``payload``; the header names the key by ``kid``, or carries it (``jwk``)."""
-        return seal(self.public, typ, payload, self._key.sign, with_jwk=with_jwk)
+        return seal(self.public, typ, payload, self._sign, with_jwk=with_jwk)
+
+    def _sign(self, data: bytes) -> bytes:
+        return crypto_sign(data, self._key)[:crypto_sign_BYTES]
 
 
 def seal(public: PublicKey, typ: str, payload: bytes, sign: Callable[[bytes], bytes], *, with_jwk: bool = False) -> str:
@@ -155,8 +157,8 @@ def verify(envelope: Unverified, key: PublicKey) -> Verified:
     """Check the signature with ``key``, and nothing else. Raises ``WireError`` (``signature-wrong``)."""
     signed, _, signature = envelope.compact.encode("ascii").rpartition(b".")
     try:
-        _public_key(key.x).verify(_strict_base64url(signature), signed)
-    except (InvalidSignature, ValueError):  # ValueError: no point of the curve
+        crypto_sign_open(_strict_base64url(signature) + signed, _raw(key.x))
+    except BadSignatureError:  # or a key that is no point of the curve, or one of the few that fit everything
         raise WireError(
             "signature-wrong", expected=f"a signature by key {key.thumbprint[:12]}", seen="one that does not fit"
         ) from None
@@ -224,8 +226,8 @@ def decode_base64url(text: str) -> bytes:
 
 
 @lru_cache(maxsize=4096)
-def _public_key(x: str) -> Ed25519PublicKey:
-    return Ed25519PublicKey.from_public_bytes(decode_base64url(x))
+def _raw(x: str) -> bytes:
+    return decode_base64url(x)
 
 
 @lru_cache(maxsize=4096)

@@ -344,6 +344,15 @@ def test_header_and_payload_of_two_messages_do_not_mix():
         assert refusal(b".".join(mixed)) == "signature-wrong"
 
 
+def test_a_key_that_fits_every_message_is_no_key():
+    """A point of small order: one signature, written without any secret, would verify over whatever is said with it."""
+    neutral = (1).to_bytes(32, "little")
+    public = PublicKey(b64(neutral))
+    for text in (b"{}", b'{"a":1}'):
+        signing_input = f"{b64(json.dumps({**HEADER, 'jwk': public.jwk}).encode())}.{b64(text)}".encode()
+        assert refusal(signing_input + b"." + b64(neutral + bytes(32)).encode(), public) == "signature-wrong"
+
+
 def test_a_signature_with_the_group_order_added_is_no_second_signature():
     """Ed25519 is malleable where S is not checked to be below the group order."""
     order = 2**252 + 27742317777372353535851937790883648493

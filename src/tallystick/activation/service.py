@@ -24,7 +24,7 @@ from tallystick.activation.management import add_management
 from tallystick.activation.metrics import Metrics
 from tallystick.activation.office import Office
 from tallystick.activation.office.signin import new_setup_code
-from tallystick.activation.operations import Operations, add_operations, look
+from tallystick.activation.operations import Operations, add_operations, look, new_request_ids
 from tallystick.activation.portal import add_portal
 from tallystick.activation.shortcut import Shortcut
 from tallystick.errors import Error, InvariantError
@@ -175,7 +175,7 @@ def _operations(activation: Activation, batcher: Batcher, office: Office) -> Ope
         metrics=Metrics(lambda: look(store, signer)),
         token=activation.settings.operations_token,
         logs_requests=activation.settings.log.requests,
-        random_bytes=activation.random_bytes,
+        request_ids=new_request_ids(activation.random_bytes),
         check=check,
     )
 

@@ -1,6 +1,7 @@
 """Short exchanges by hand, over real sockets: however the bytes come, the answers are those of the application."""
 
 import socket
+import time
 
 import pytest
 
@@ -102,3 +103,62 @@ def test_what_a_client_sent_that_hung_up_is_taken_all_the_same(served, line):
         gone.sendall(request(message.encode()))
     first, again = served.post(message), served.post(message)
     assert first.envelopes == again.envelopes != []
+
+
+def test_a_head_that_was_said_before_begins_whatever_comes_behind_it(served, connection, line):
+    """The same head again and again, as a client says it: each body is taken as it is, and nothing else is lost."""
+    device = Device("known head")
+    message = device.activate((line, 1)).encode()
+    other = device.say("refresh").encode().ljust(len(message))  # as long, so that the head is the same
+    ask = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    said = [message, message, other, b"x" * len(message), b"\n" * len(message), b"a\n" * (len(message) // 2), message]
+    for body in (body.ljust(len(message)) for body in said):
+        connection.sendall(request(body))
+        ((status, _, answer),) = read_all(connection, 1)
+        expected = served.ask("POST", "/v1/messages", body)  # by another client, with another head
+        assert (status, answer) == (expected.status, expected.body)
+    whole = request(message)
+    for pieces in ([whole[:9], whole[9:]], [whole[:-9], whole[-9:]], [b"\r\n" + whole]):
+        for piece in pieces:
+            connection.sendall(piece)
+            time.sleep(0.05)
+        assert read_all(connection, 1)[0][2].startswith(b"eyJ")
+    connection.sendall(whole + ask + whole + whole)
+    assert [answer[2][:3] for answer in read_all(connection, 4)] == [b"eyJ", b'{"s', b"eyJ", b"eyJ"]
+    connection.sendall(whole)
+    connection.sendall(ask)  # it comes while the one before is decided
+    assert [answer[2][:3] for answer in read_all(connection, 2)] == [b"eyJ", b'{"s']
+
+
+def test_an_id_of_a_request_is_that_of_its_own_head(connection, line):
+    message = Device("named").activate((line, 1)).encode()
+    found = []
+    for more in ((), ("X-Request-ID: a",), (), ("X-Request-ID: b",), ("X-Request-ID: a",), ()):
+        connection.sendall(request(message, *more))
+        found.append(read_all(connection, 1)[0][1]["x-request-id"])
+    assert [found[place] for place in (1, 3, 4)] == ["a", "b", "a"]
+    assert len({*found}) == 5
+
+
+def test_a_client_that_hangs_up_after_each_answer_is_known_by_its_head(served, line):
+    """``Connection: close`` behind a head that is known, on a connection that stays open."""
+    message = Device("polite").activate((line, 1)).encode()
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", served.port), timeout=30) as connection:
+            connection.sendall(request(message))
+            read_all(connection, 1)
+            connection.sendall(request(message, "Connection: close"))
+            ((status, headers, _),) = read_all(connection, 1)
+            assert (status, headers["connection"]) == (200, "close")
+            assert connection.recv(1) == b""
+
+
+def test_an_idle_connection_is_closed_five_seconds_after_its_last_answer_and_not_sooner(connection, line):
+    message = Device("idle").activate((line, 1)).encode()
+    for _ in range(4):
+        connection.sendall(request(message))
+        read_all(connection, 1)
+        time.sleep(1.5)
+    began = time.monotonic()
+    assert connection.recv(1) == b""
+    assert 2.5 < time.monotonic() - began < 4.5

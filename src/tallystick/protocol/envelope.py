@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Never, TypeGuard
 
+from msgspec import Struct
 from nacl.bindings import crypto_sign, crypto_sign_BYTES, crypto_sign_open, crypto_sign_seed_keypair
 from nacl.exceptions import BadSignatureError
 
 from tallystick.domain.ids import DeviceId, Digest
 from tallystick.protocol.problems import WireError
+from tallystick.structs import know
 
 LINE_BYTES_MAX: Final = 64 * 1024
 INTEGER_MAX: Final = 2**53 - 1
@@ -29,8 +31,9 @@ INTEGER_MAX: Final = 2**53 - 1
 ALGORITHM: Final = "EdDSA"
 _ALGORITHMS: Final = ("EdDSA", "Ed25519")
 _HEADER_NAMES: Final = {"alg", "typ", "kid", "jwk"}
-_SHAPE: Final = re.compile(rb"[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]{86}")
+_SHAPE: Final = re.compile(rb"([A-Za-z0-9_-]{2,})\.([A-Za-z0-9_-]{2,})\.([A-Za-z0-9_-]{86})")
 _NAME: Final = re.compile(r"[\x21-\x7e]{1,64}")
+_SIGNATURE_PART: Final = 1 + 86  # its symbols, and the dot before them
 _DIGEST_BYTES: Final = 32
 _SEED_BYTES: Final = 32
 _TO_URL: Final = bytes.maketrans(b"+/", b"-_")
@@ -93,8 +96,7 @@ def _header(public: PublicKey, typ: str, with_jwk: bool) -> bytes:  # noqa: FBT0
     return _base64url(encode_json({"alg": ALGORITHM, "typ": typ, **name}))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unverified:
+class Unverified(Struct, frozen=True, kw_only=True):
     """An envelope that was taken apart and not believed: which kind it says it is, and whose it says it is."""
 
     compact: str
@@ -102,6 +104,7 @@ class Unverified:
     kid: str | None
     jwk: PublicKey | None
     payload: bytes
+    signature: bytes
 
 
 _TOKEN: Final = object()
@@ -131,13 +134,15 @@ def open_envelope(line: bytes) -> Unverified:
     """Take one line apart without believing it. Raises ``WireError``."""
     if len(line) > LINE_BYTES_MAX:
         raise WireError("line-too-long", expected=f"at most {LINE_BYTES_MAX} bytes", seen=f"{len(line)} bytes")
-    if not _SHAPE.fullmatch(line):
+    parts = _SHAPE.fullmatch(line)
+    if parts is None:
         raise WireError("envelope-malformed", expected="three base64url parts joined by dots", seen=_glimpse(line))
-    header_part, payload_part, signature_part = line.split(b".")
-    _strict_base64url(signature_part)
+    header_part, payload_part, signature_part = parts.groups()
+    signature = _strict_base64url(signature_part)
     open_header = _open_header if len(header_part) <= _HEADER_BYTES_KEPT else _open_header.__wrapped__
     typ, kid, jwk = open_header(header_part)
-    return Unverified(compact=line.decode("ascii"), typ=typ, kid=kid, jwk=jwk, payload=_strict_base64url(payload_part))
+    payload = _strict_base64url(payload_part)
+    return Unverified(compact=line.decode("ascii"), typ=typ, kid=kid, jwk=jwk, payload=payload, signature=signature)
 
 
 @lru_cache(maxsize=4096)  # whoever speaks often always begins with the same bytes
@@ -155,9 +160,9 @@ def _open_header(part: bytes) -> tuple[str, str | None, PublicKey | None]:
 
 def verify(envelope: Unverified, key: PublicKey) -> Verified:
     """Check the signature with ``key``, and nothing else. Raises ``WireError`` (``signature-wrong``)."""
-    signed, _, signature = envelope.compact.encode("ascii").rpartition(b".")
+    signed = envelope.compact[:-_SIGNATURE_PART].encode("ascii")
     try:
-        crypto_sign_open(_strict_base64url(signature) + signed, _raw(key.x))
+        crypto_sign_open(envelope.signature + signed, _raw(key.x))
     except BadSignatureError:  # or a key that is no point of the curve, or one of the few that fit everything
         raise WireError(
             "signature-wrong", expected=f"a signature by key {key.thumbprint[:12]}", seen="one that does not fit"
@@ -279,3 +284,6 @@ def _refuse_header(expected: str, seen: str) -> Never:
 def _glimpse(data: bytes) -> str:
     shown = data[:32].decode("utf-8", "replace")
     return f"{len(data)} bytes beginning {shown!r}"
+
+
+know(Unverified)

@@ -8,27 +8,27 @@ the good lines beside it go through.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from tallystick.protocol.envelope import LINE_BYTES_MAX, Unverified, open_envelope
 from tallystick.protocol.problems import WireError
+from tallystick.structs import know
 
 MEDIA_TYPE: Final = "application/x-tally"
 SUFFIX: Final = ".tally"
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BadLine:
+class BadLine(Struct, frozen=True, kw_only=True):
     """A line that is no envelope, and why."""
 
     line_number: int
     error: WireError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GoodLine:
+class GoodLine(Struct, frozen=True, kw_only=True):
     """A line that has the form of an envelope. Nothing in it is verified yet."""
 
     line_number: int
@@ -58,37 +58,44 @@ class LineParser:
         """Whole lines that ``chunk`` completes."""
         *whole, rest = chunk.split(b"\n")
         for piece in whole:
-            self._keep(piece)
-            yield from self._finish()
+            line = self._finish(piece)
+            if line is not None:
+                yield line
         self._keep(rest)
 
     def close(self) -> Iterator[GoodLine | BadLine]:
         """The last line, where it has no line end."""
         if self._kept:
-            yield from self._finish()
+            line = self._finish(b"")
+            if line is not None:
+                yield line
 
     def _keep(self, piece: bytes) -> None:
         room = LINE_BYTES_MAX + 1 - len(self._kept)
         self._kept += piece[:room]
         self._bytes_dropped += max(0, len(piece) - room)
 
-    def _finish(self) -> Iterator[GoodLine | BadLine]:
+    def _finish(self, line: bytes) -> GoodLine | BadLine | None:
+        """The line that ends with this piece. None: a blank one, or a comment."""
         self._line_number += 1
-        line = bytes(self._kept)
-        length = len(line) + self._bytes_dropped
-        self._kept.clear()
-        self._bytes_dropped = 0
+        length = len(line)
+        if self._kept:
+            self._keep(line)
+            line = bytes(self._kept)
+            length = len(line) + self._bytes_dropped
+            self._kept.clear()
+            self._bytes_dropped = 0
         line = line.removeprefix(_BYTE_ORDER_MARK)  # of any line: programs that join files leave them in the middle
         if length <= LINE_BYTES_MAX:
             line = line.strip(b" \t\r")
         if not line or line.startswith(b"#"):
-            return
+            return None
         try:
             if length > LINE_BYTES_MAX:
                 raise WireError("line-too-long", expected=f"at most {LINE_BYTES_MAX} bytes", seen=f"{length} bytes")
-            yield GoodLine(line_number=self._line_number, envelope=open_envelope(line))
+            return GoodLine(line_number=self._line_number, envelope=open_envelope(line))
         except WireError as error:
-            yield BadLine(line_number=self._line_number, error=error)
+            return BadLine(line_number=self._line_number, error=error)
 
 
 def format_file(envelopes: Iterable[str], *, comment: str = "") -> Iterator[bytes]:
@@ -97,3 +104,6 @@ def format_file(envelopes: Iterable[str], *, comment: str = "") -> Iterator[byte
         yield f"# {line}\n".encode()
     for envelope in envelopes:
         yield envelope.encode("ascii") + b"\n"
+
+
+know(BadLine, GoodLine)

@@ -142,7 +142,7 @@ def json_row(result: Result) -> bytes:
     row = {
         "line_number": result.line_number,
         "digest": result.digest,
-        "device_id": message.request.device_id if message else None,
+        "device_id": message.device_id if message else None,
         "purpose": message.request.purpose if message else None,
         "outcome": answer.outcome.value,
         "code": answer.code,

@@ -24,10 +24,11 @@ class Outstanding(Struct, frozen=True, kw_only=True):
 
 
 class Reserved(Struct, frozen=True, kw_only=True):
-    """What one line keeps for one field server."""
+    """What one line keeps for one field server. ``quarantined``: all of it, while the field server is declared lost."""
 
     held: int = 0
     returning: int = 0
+    quarantined: int = 0
 
 
 def reserve(outstanding: Sequence[Outstanding]) -> dict[LineId, Reserved]:
@@ -35,8 +36,8 @@ def reserve(outstanding: Sequence[Outstanding]) -> dict[LineId, Reserved]:
     if not outstanding:
         return {}
     newest = outstanding[-1].quantities
-    most: dict[LineId, int] = {}
-    for grant in outstanding:
+    most = dict(newest)
+    for grant in outstanding[:-1]:
         for line_id, quantity in grant.quantities.items():
             most[line_id] = max(most.get(line_id, 0), quantity)
     return {

@@ -26,6 +26,7 @@ from tallystick.domain.ledger import Account, Balances, Entry
 Row = Any  # a named tuple of the columns; SQLAlchemy knows their types only at run time
 Values = dict[str, Any]
 
+_STATUSES = {status.value: status for status in Status}
 _OUTSTANDING = msgspec.json.Decoder(list[tuple[int, int, dict[str, int]]])
 
 
@@ -122,7 +123,7 @@ def field_server_of(row: Row) -> FieldServer:
         host_id=row.host_id,
         name=row.name,
         software=row.software,
-        status=Status(row.status),
+        status=_STATUSES[row.status],
         epoch=row.epoch,
         spoken_epoch=row.spoken_epoch,
         sequence=row.sequence,
@@ -151,7 +152,7 @@ def field_server_values(server: FieldServer) -> Values:
         "host_id": server.host_id,
         "name": server.name,
         "software": server.software,
-        "status": server.status.value,
+        "status": str(server.status),
         "epoch": server.epoch,
         "spoken_epoch": server.spoken_epoch,
         "sequence": server.sequence,
@@ -213,8 +214,8 @@ def entry_values(entry: Entry, account: str | None) -> Values:
         "line_id": entry.line_id,
         "number": entry.number,
         "account": account,
-        "source": entry.source.value,
-        "target": entry.target.value,
+        "source": str(entry.source),
+        "target": str(entry.target),
         "quantity": entry.quantity,
         "device_id": entry.device_id,
         "cause": entry.cause,
@@ -257,7 +258,7 @@ def message_values(message: TakenMessage, account: str | None) -> Values:
         "sequence": message.sequence,
         "purpose": message.purpose,
         "taken_at": message.taken_at,
-        "outcome": message.answer.outcome.value,
+        "outcome": str(message.answer.outcome),
         "code": message.answer.code,
         "detail": message.answer.detail,
         "reply": "\n".join(message.answer.reply),

@@ -111,9 +111,7 @@ class Shortcut(HttpToolsProtocol):
             if self._heads.has(head, body) and self._take_known(body):
                 return
             super().data_received(data)
-            exchange = self._exchange
-            if exchange is not None and self._is_between and exchange.cycle.body == body:
-                self._heads.keep(head, body)
+            self._learn(head, body)
         else:
             super().data_received(data)
         exchange = self._exchange
@@ -169,6 +167,11 @@ class Shortcut(HttpToolsProtocol):
         self._exchange = _Exchange(cycle, None, time.perf_counter(), next(self._operations.request_ids))
         self._submit(self._exchange, chunk)
         return True
+
+    def _learn(self, head: bytes, body: bytes) -> None:
+        """Know a head again, if what the reader of HTTP has just taken is it with this body, and no more."""
+        if self._exchange is not None and self._is_between and self._exchange.cycle.body == body:
+            self._heads.keep(head, body)
 
     def _submit(self, exchange: _Exchange, chunk: Sequence[GoodLine | BadLine]) -> None:
         lines = bundles.read_lines(chunk, self._desk.signer.keyset)

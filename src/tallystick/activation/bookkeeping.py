@@ -18,6 +18,7 @@ from tallystick.activation.ports import (
     Incident,
     IncidentKind,
     IssuedGrant,
+    Past,
     Signer,
     Status,
     Transaction,
@@ -61,6 +62,25 @@ class Books:
         found = self.transaction.load_lines_for_update(wanted)
         self.lines |= found
         self._lines_before |= found
+
+    def load_asked(
+        self,
+        *,
+        devices: Collection[DeviceId],
+        digests: Collection[Digest],
+        sequences: Collection[tuple[DeviceId, int]],
+        grants: Collection[tuple[DeviceId, int]],
+        lines: Collection[LineId],
+    ) -> Past:
+        """Lock field servers, ``lines`` and their own lines, all at once; what is known of the past."""
+        found = self.transaction.load_asked(
+            devices=devices, digests=digests, sequences=sequences, grants=grants, lines=lines
+        )
+        self.field_servers |= found.field_servers
+        self._field_servers_before |= found.field_servers
+        self.lines |= found.lines
+        self._lines_before |= found.lines
+        return found.past
 
     def change(self, after: FieldServer, *, cause: str) -> list[Entry]:
         """Keep ``after`` and book the difference in what the lines keep for it."""

@@ -99,8 +99,12 @@ class _Desk:
         self.policy = policy
         self.now = now
         self.books = Books(transaction, signer, now=now)
-        self.books.load({message.request.device_id for message in batch})
-        past = transaction.load_past(
+        lines = {LineId(want.line) for message in batch for want in message.request.wants or ()}
+        for message in batch:
+            if message.repeated is not None:
+                lines |= {LineId(license_.line) for license_ in message.repeated.licenses}
+        past = self.books.load_asked(
+            devices={message.request.device_id for message in batch},
             digests={message.digest for message in batch},
             sequences={(message.request.device_id, message.request.sequence) for message in batch},
             grants={
@@ -108,20 +112,15 @@ class _Desk:
                 for message in batch
                 if message.request.applied is not None
             },
+            lines=lines,
         )
         self.answers, self.used, self.grant_digests = past.answers, past.sequences, past.grants
-        new = [message for message in batch if message.digest not in self.answers]
         strangers = {
             message.request.facts.host_id
-            for message in new
-            if message.request.device_id not in self.books.field_servers
+            for message in batch
+            if message.digest not in self.answers and message.request.device_id not in self.books.field_servers
         }
         self.host_id_owners = transaction.load_host_id_owners(strangers) if strangers else {}
-        lines = {LineId(want.line) for message in new for want in message.request.wants or ()}
-        for message in new:
-            if message.repeated is not None:
-                lines |= {LineId(license_.line) for license_ in message.repeated.licenses}
-        self.books.load_lines(lines)
 
     def take(self, message: Message) -> Answer:
         """Steps 1 and 3 to 9 for one message."""

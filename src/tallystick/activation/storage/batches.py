@@ -270,16 +270,15 @@ class PostgresBatches:
         ).encode()
         for locks, lock in ((False, ""), (True, " FOR UPDATE OF lines"))
     }
-    _ANSWERS: Final = f"{_ANSWER} WHERE digest = ANY($1::text[])".encode()
-    _SEQUENCES: Final = (
-        b"SELECT wanted.device_id, wanted.number, found.digest "
-        b"FROM unnest($1::text[], $2::bigint[]) AS wanted(device_id, number), "
+    _PAST: Final = (
+        b"SELECT 0 AS kind, NULL AS device_id, NULL::bigint AS number, digest, outcome, code, detail, reply "
+        b"FROM messages WHERE digest = ANY($1::text[]) "
+        b"UNION ALL SELECT 1, wanted.device_id, wanted.number, found.digest, NULL, NULL, NULL, NULL "
+        b"FROM unnest($2::text[], $3::bigint[]) AS wanted(device_id, number), "
         b"LATERAL (SELECT digest FROM messages WHERE messages.device_id = wanted.device_id "
-        b"AND messages.sequence = wanted.number ORDER BY taken_at, digest LIMIT 1) AS found"
-    )
-    _GRANTS: Final = (
-        b"SELECT wanted.device_id, wanted.number, found.digest "
-        b"FROM unnest($1::text[], $2::bigint[]) AS wanted(device_id, number) "
+        b"AND messages.sequence = wanted.number ORDER BY taken_at, digest LIMIT 1) AS found "
+        b"UNION ALL SELECT 2, wanted.device_id, wanted.number, found.digest, NULL, NULL, NULL, NULL "
+        b"FROM unnest($4::text[], $5::bigint[]) AS wanted(device_id, number) "
         b"JOIN grants AS found ON found.device_id = wanted.device_id AND found.number = wanted.number"
     )
 
@@ -288,15 +287,15 @@ class PostgresBatches:
         ids = _array("text", asked.field_servers)
         statements = [
             Statement(self._BY_IDS["field_servers", locks], [ids]),
-            Statement(self._ANSWERS, [_array("text", asked.digests)]),
-            Statement(self._SEQUENCES, _pairs(asked.sequences)),
+            Statement(self._PAST, [_array("text", asked.digests), *_pairs(asked.sequences), *_pairs(asked.grants)]),
             Statement(self._WANTED_LINES[locks], [_array("text", asked.lines), ids]),
         ]
-        if asked.grants:
-            statements.append(Statement(self._GRANTS, _pairs(asked.grants)))
-        servers, answers, sequences, lines, *grants = pipeline.run(connection, statements)
-        past = Past(answers=answers, sequences=sequences, grants=grants[0] if grants else ())
-        return Found(field_servers=servers, past=past, lines=lines)
+        servers, past, lines = pipeline.run(connection, statements)
+        found: tuple[list[Row], list[Row], list[Row]] = ([], [], [])
+        for row in past:
+            found[row.kind].append(row)
+        answers, sequences, grants = found
+        return Found(field_servers=servers, past=Past(answers=answers, sequences=sequences, grants=grants), lines=lines)
 
     def field_servers(self, connection: Connection, ids: Sequence[str], *, locks: bool) -> Iterable[Row]:
         """See ``Batches``."""

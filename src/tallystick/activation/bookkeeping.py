@@ -217,14 +217,19 @@ def _booked(field_server: FieldServer) -> dict[LineId, Reserved]:
 
 def _transfers(had: Reserved, has: Reserved) -> Iterator[tuple[Account, Account, int]]:
     """What to move, from where to where, so that a line keeps what it ``has`` to keep in place of what it ``had``."""
-    kept = (has.held - had.held, has.returning - had.returning, has.quarantined - had.quarantined)
-    changes = list(zip(_ACCOUNTS, (*kept, -sum(kept)), strict=True))
-    wanting = {account: change for account, change in changes if change > 0}
-    for source, change in changes:
-        left = -change
-        for target, amount in wanting.items() if left > 0 else ():
+    held, returning, quarantined = has.held - had.held, has.returning - had.returning, has.quarantined - had.quarantined
+    changes = (held, returning, quarantined, -held - returning - quarantined)
+    giving: list[tuple[Account, int]] = []
+    wanting: dict[Account, int] = {}
+    for account, change in zip(_ACCOUNTS, changes, strict=True):
+        if change < 0:
+            giving.append((account, -change))
+        elif change > 0:
+            wanting[account] = change
+    for source, left in giving:
+        for target, amount in wanting.items():
             quantity = min(left, amount)
             if quantity:
                 yield source, target, quantity
                 wanting[target] -= quantity
-                left -= quantity
+                left -= quantity  # noqa: PLW2901 - what is left for the next target

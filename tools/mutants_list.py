@@ -157,8 +157,8 @@ MUTANTS = (
         name="lost-is-available-at-once",
         breaks="the quarantine: a field server declared lost may be alive",
         file=BOOKS,
-        old="        if field_server.status is Status.LOST:\n            booked[line_id] = {Account.QUARANTINED: kept.held + kept.returning}",
-        new="        if field_server.status is Status.LOST:\n            booked[line_id] = {}",
+        old="        return {line_id: Reserved(quarantined=kept.held + kept.returning) for line_id, kept in reserved.items()}",
+        new="        return {}",
     ),
     Mutant(
         name="lost-keeps-its-epoch",

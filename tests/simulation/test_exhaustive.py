@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from tallystick.activation import incoming, issuing
 from tallystick.domain.ids import EntitlementId
@@ -96,8 +97,8 @@ def _compare(world, tables, device_id, compact, answer) -> int:
         returning = mine.returning if mine else 0
         balances = line.balances
         held = balances.bought - balances.available - returning
-        balances = replace(balances, held=held, returning=returning, entries=0, chain="")
-        alone.lines[line_id] = replace(line, balances=balances, entitlement_id=EntitlementId("EN-other"))
+        balances = structs.replace(balances, held=held, returning=returning, entries=0, chain="")
+        alone.lines[line_id] = structs.replace(line, balances=balances, entitlement_id=EntitlementId("EN-other"))
     activation = world.activation
     message = incoming.read_message(open_envelope(compact.encode()), activation.signer.keyset)
     store = MemoryStore(alone)

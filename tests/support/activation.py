@@ -10,6 +10,8 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from msgspec import structs
+
 from tallystick.activation import audit, incoming, issuing, returns
 from tallystick.activation.ports import Answer, Holding, IncidentKind, Policy
 from tallystick.domain.catalog import Catalog, Product
@@ -86,7 +88,7 @@ class Bench:
             cause="bought",
             booked_at=self.now,
         )
-        line = replace(line, balances=balances)
+        line = structs.replace(line, balances=balances)
         entitlement = Entitlement(
             entitlement_id=line.entitlement_id, account=line.account, created_at=self.now, lines=(line,)
         )
@@ -95,7 +97,7 @@ class Bench:
 
     def change_line(self, line: Line, **terms: Any) -> None:
         lines = self.store.tables.lines
-        lines[line.line_id] = replace(lines[line.line_id], **terms)
+        lines[line.line_id] = structs.replace(lines[line.line_id], **terms)
 
     def post(self, *compacts: str) -> list[Answer]:
         batch = [

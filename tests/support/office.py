@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec.structs import replace
 
 from support.activation import PRODUCTS, START, TestSigner, seeded
 from tallystick.activation import audit, incoming, issuing

@@ -39,8 +39,8 @@ from tallystick.domain.ids import parse_entitlement_id
 from tallystick.errors import Error
 from tallystick.protocol import messages, tallyfile
 from tallystick.protocol.problems import WireError, problem_document
-from tallystick.protocol.structs import know
 from tallystick.protocol.tallyfile import BadLine, GoodLine, LineParser
+from tallystick.structs import know
 
 MESSAGES_PATH: Final = "/v1/messages"
 BODY_IDLE_SECONDS: Final = 60.0

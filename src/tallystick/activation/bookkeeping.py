@@ -7,8 +7,9 @@ Guarantees: a changed field server is never saved without the ledger entries tha
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping
+
+from msgspec.structs import replace
 
 from tallystick.activation import events
 from tallystick.activation.ports import (
@@ -25,7 +26,7 @@ from tallystick.activation.ports import (
 )
 from tallystick.domain import grant as reservation
 from tallystick.domain.entitlement import Line
-from tallystick.domain.grant import Outstanding
+from tallystick.domain.grant import Outstanding, Reserved
 from tallystick.domain.ids import DeviceId, Digest, LineId, license_id
 from tallystick.domain.ledger import Account, Entry, apply_booking
 from tallystick.errors import InvariantError
@@ -87,14 +88,15 @@ class Books:
         before = self.field_servers.get(after.device_id)
         self.field_servers[after.device_id] = after
         self.changes.field_servers[after.device_id] = after
-        if before is not None and before.outstanding is after.outstanding and before.status is after.status:
+        if before is not None and before.outstanding == after.outstanding and before.status is after.status:
             return []
         old = _booked(before) if before else {}
         new = _booked(after)
         entries: list[Entry] = []
         for line_id in sorted(old.keys() | new.keys()):
-            if old.get(line_id) != new.get(line_id):
-                entries += self._move(after.device_id, line_id, old.get(line_id, {}), new.get(line_id, {}), cause)
+            had, has = old.get(line_id, _NOTHING), new.get(line_id, _NOTHING)
+            if had != has:
+                entries += self._move(after.device_id, line_id, had, has, cause)
         return entries
 
     def book(
@@ -203,43 +205,51 @@ class Books:
         self,
         device_id: DeviceId,
         line_id: LineId,
-        old: Mapping[Account, int],
-        new: Mapping[Account, int],
+        had: Reserved,
+        has: Reserved,
         cause: str,
     ) -> list[Entry]:
-        delta = {account: new.get(account, 0) - old.get(account, 0) for account in _KEPT}
-        delta[Account.AVAILABLE] = -sum(delta.values())
-        wanting = {account: amount for account, amount in delta.items() if amount > 0}
-        entries = []
-        for source, amount in delta.items():
-            left = -amount
-            for target in list(wanting):
-                quantity = min(left, wanting[target])
-                if quantity > 0:
-                    entries.append(self.book(line_id, source, target, quantity, cause=cause, device=device_id))
-                    wanting[target] -= quantity
-                    left -= quantity
-        kept = {account: new.get(account, 0) for account in _KEPT}
         self.changes.holdings[device_id, line_id] = Holding(
             device_id=device_id,
             line_id=line_id,
-            held=kept[Account.HELD],
-            returning=kept[Account.RETURNING],
-            quarantined=kept[Account.QUARANTINED],
+            held=has.held,
+            returning=has.returning,
+            quarantined=has.quarantined,
             since_at=self.now,
         )
-        return entries
+        return [
+            self.book(line_id, source, target, quantity, cause=cause, device=device_id)
+            for source, target, quantity in _transfers(had, has)
+        ]
 
 
-_KEPT = (Account.HELD, Account.RETURNING, Account.QUARANTINED)
+_NOTHING = Reserved()
+_ACCOUNTS = (Account.HELD, Account.RETURNING, Account.QUARANTINED, Account.AVAILABLE)
 
 
-def _booked(field_server: FieldServer) -> dict[LineId, dict[Account, int]]:
+def _booked(field_server: FieldServer) -> dict[LineId, Reserved]:
     """In which accounts the reservation of a field server stands: quarantine while it is declared lost."""
-    booked = {}
-    for line_id, kept in field_server.reserved().items():
-        if field_server.status is Status.LOST:
-            booked[line_id] = {Account.QUARANTINED: kept.held + kept.returning}
-        else:
-            booked[line_id] = {Account.HELD: kept.held, Account.RETURNING: kept.returning}
-    return booked
+    reserved = field_server.reserved()
+    if field_server.status is Status.LOST:
+        return {line_id: Reserved(quarantined=kept.held + kept.returning) for line_id, kept in reserved.items()}
+    return reserved
+
+
+def _transfers(had: Reserved, has: Reserved) -> Iterator[tuple[Account, Account, int]]:
+    """What to move, from where to where, so that a line keeps what it ``has`` to keep in place of what it ``had``."""
+    held, returning, quarantined = has.held - had.held, has.returning - had.returning, has.quarantined - had.quarantined
+    changes = (held, returning, quarantined, -held - returning - quarantined)
+    giving: list[tuple[Account, int]] = []
+    wanting: dict[Account, int] = {}
+    for account, change in zip(_ACCOUNTS, changes, strict=True):
+        if change < 0:
+            giving.append((account, -change))
+        elif change > 0:
+            wanting[account] = change
+    for source, left in giving:
+        for target, amount in wanting.items():
+            quantity = min(left, amount)
+            if quantity:
+                yield source, target, quantity
+                wanting[target] -= quantity
+                left -= quantity  # noqa: PLW2901 - what is left for the next target

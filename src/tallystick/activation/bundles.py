@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from tallystick.activation.incoming import Message, error_answer, read_message
 from tallystick.activation.ports import Answer, Outcome
@@ -19,14 +20,14 @@ from tallystick.protocol.envelope import digest_of
 from tallystick.protocol.keys import Keyset
 from tallystick.protocol.problems import WireError, problem_for
 from tallystick.protocol.tallyfile import BadLine, GoodLine
+from tallystick.structs import know
 
 CHUNK_LINES_MAX: Final = 256
 CHUNK_BYTES_MAX: Final = 1024 * 1024
 BAD_LINES_MAX: Final = 10_000  # in a row; what has more is no tally file, and reporting each would help nobody
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadLine:
+class ReadLine(Struct, frozen=True, kw_only=True):
     """A line that was read: a verified message, or the answer to a line that is none."""
 
     line_number: int
@@ -35,8 +36,7 @@ class ReadLine:
     error: Answer | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(Struct, frozen=True, kw_only=True):
     """What became of one line."""
 
     line_number: int
@@ -142,7 +142,7 @@ def json_row(result: Result) -> bytes:
     row = {
         "line_number": result.line_number,
         "digest": result.digest,
-        "device_id": message.request.device_id if message else None,
+        "device_id": message.device_id if message else None,
         "purpose": message.request.purpose if message else None,
         "outcome": answer.outcome.value,
         "code": answer.code,
@@ -167,3 +167,6 @@ def _read_line(line: GoodLine | BadLine, keyset: Keyset) -> ReadLine:
 def _one_line(result: Result) -> str:
     text = " ".join(result.answer.detail.split())
     return "".join(symbol if symbol.isprintable() else "?" for symbol in text)
+
+
+know(ReadLine, Result)

@@ -8,15 +8,18 @@ one row; ``storage.events`` gives them their place in the stream afterwards. doc
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from operator import attrgetter
 from typing import Any, Final
 
 from tallystick.activation.ports import Changes, Event, EventKind, FieldServer, Outcome, Status
 from tallystick.domain.entitlement import Entitlement, Line
 from tallystick.domain.ids import DeviceId, LineId
-from tallystick.domain.ledger import Account, Entry
+from tallystick.domain.ledger import Account
 
 _MOVED: Final = {Account.RETURNING: EventKind.RETURN_OPENED, Account.AVAILABLE: EventKind.RETURN_CREDITED}
-_TERMS: Final = ("expires_at", "engineering", "suspended")
+_OUTSIDE: Final = frozenset({Account.BOUGHT, Account.RETIRED})
+_terms: Final = attrgetter("expires_at", "engineering", "suspended")
 _PER_LINE_MAX: Final = 1000  # beyond so many lines of one unit of work, changes of terms are told as a sum
 
 
@@ -66,15 +69,14 @@ def lines_frozen(*, lines: int, now: int) -> Event:
 
 
 def _of_lines(changes: Changes, before: Mapping[LineId, Line], now: int) -> Iterator[Event]:
-    moved = {entry.line_id for entry in changes.entries if Account.BOUGHT in {entry.source, entry.target}}
-    moved |= {entry.line_id for entry in changes.entries if entry.target is Account.RETIRED}
+    moved = {entry.line_id for entry in changes.entries if entry.target in _OUTSIDE or entry.source is Account.BOUGHT}
     lifted = told = 0
     for line_id, line in changes.lines.items():
         old = before.get(line_id)
         if old is None:
             continue
         lifted += old.frozen and not line.frozen
-        if line_id in moved or any(getattr(old, name) != getattr(line, name) for name in _TERMS):
+        if line_id in moved or _terms(old) != _terms(line):
             told += 1
             if told <= _PER_LINE_MAX:
                 yield Event(kind=EventKind.LINE_CHANGED, at=now, account=line.account, data=_line_view(line))
@@ -100,6 +102,8 @@ def _of_standing(changes: Changes, before: Mapping[DeviceId, FieldServer], now: 
         old = before.get(device_id)
         was = old.status if old else None
         declaration = declared.get(device_id)
+        if declaration is None and server.status is was:
+            continue
         if declaration is not None and declaration.undone_at is None:
             data = _server_view(server) | {"reason": declaration.reason, "by": declaration.by}
             data |= {"override_by": declaration.override_by, "lost_until": server.lost_until}
@@ -119,7 +123,7 @@ def _of_standing(changes: Changes, before: Mapping[DeviceId, FieldServer], now: 
 def _of_rights(changes: Changes, lines: Mapping[LineId, Line], now: int) -> Iterator[Event]:
     grouped: dict[tuple[DeviceId, EventKind], dict[LineId, int]] = {}
     for entry in changes.entries:
-        kind = _kind_of(entry)
+        kind = _kind_of(entry.source, entry.target)
         if kind is not None and entry.device_id is not None:
             sums = grouped.setdefault((entry.device_id, kind), {})
             sums[entry.line_id] = sums.get(entry.line_id, 0) + entry.quantity
@@ -130,16 +134,17 @@ def _of_rights(changes: Changes, lines: Mapping[LineId, Line], now: int) -> Iter
             {"line": line_id, "product": lines[line_id].product.sku, "quantity": quantity}
             for line_id, quantity in sums.items()
         ]
-        account = next((lines[line_id].account for line_id in sums), None)
+        account = lines[next(iter(sums))].account  # a field server serves one account
         yield Event(kind=kind, at=now, account=account, data=data)
 
 
-def _kind_of(entry: Entry) -> EventKind | None:
-    if entry.source is Account.AVAILABLE and entry.target is Account.HELD:
+@cache
+def _kind_of(source: Account, target: Account) -> EventKind | None:
+    if source is Account.AVAILABLE and target is Account.HELD:
         return EventKind.ACTIVATION_GRANTED
-    if entry.source is Account.BOUGHT:
+    if source is Account.BOUGHT:
         return None
-    return _MOVED.get(entry.target)
+    return _MOVED.get(target)
 
 
 def _of_refusals(changes: Changes, now: int) -> Iterator[Event]:
@@ -160,7 +165,7 @@ def _of_incidents(changes: Changes, now: int) -> Iterator[Event]:
 
 
 def _server_view(server: FieldServer) -> dict[str, Any]:
-    return {"device_id": server.device_id, "name": server.name, "status": server.status.value}
+    return {"device_id": server.device_id, "name": server.name, "status": str(server.status)}
 
 
 def all_kinds() -> Iterable[str]:

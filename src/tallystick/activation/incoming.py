@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from tallystick.activation.ports import Answer, Outcome
-from tallystick.domain.ids import Digest
+from tallystick.domain.ids import DeviceId, Digest
 from tallystick.protocol import envelope, messages
 from tallystick.protocol.envelope import Unverified, Verified
 from tallystick.protocol.keys import Keyset
 from tallystick.protocol.messages import Grant, Request
 from tallystick.protocol.problems import WireError, detail_text
+from tallystick.structs import know
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(Struct, frozen=True, kw_only=True):
     """A field server's message whose signature, issuer and claims were checked.
 
-    ``repeated`` is the grant that it repeats verbatim, where it does and we signed it (section 9).
+    ``digest`` is that of its envelope; ``repeated`` the grant that it repeats verbatim, where it does and we signed it
+    (section 9).
     """
 
+    device_id: DeviceId
+    digest: Digest
     request: Request
     verified: Verified
     repeated: Grant | None = None
-
-    @property
-    def digest(self) -> Digest:
-        """The digest of the envelope."""
-        return self.verified.digest
 
 
 def read_message(line: Unverified, keyset: Keyset) -> Message:
@@ -52,10 +50,15 @@ def read_message(line: Unverified, keyset: Keyset) -> Message:
             or repeated.epoch != request.epoch
         ):
             raise WireError("claims-malformed", expected="the applied grant, repeated", seen="another grant")
-    return Message(request=request, verified=verified, repeated=repeated)
+    return Message(
+        device_id=request.device_id, digest=verified.digest, request=request, verified=verified, repeated=repeated
+    )
 
 
 def error_answer(error: WireError) -> Answer:
     """The unsigned answer to bytes that are no message (step 2)."""
     detail = detail_text(error.code, expected=error.expected, seen=error.seen)
     return Answer(digest=None, outcome=Outcome.ERROR, code=error.code, detail=detail)
+
+
+know(Message)

@@ -21,8 +21,9 @@ Nothing here knows how the bytes came, or what time it is but by its argument.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import assert_never
+
+from msgspec.structs import replace
 
 from tallystick.activation.bookkeeping import Books
 from tallystick.activation.incoming import Message
@@ -41,7 +42,7 @@ from tallystick.activation.ports import (
 from tallystick.domain import grant as reservation
 from tallystick.domain import rules
 from tallystick.domain.grant import Outstanding
-from tallystick.domain.ids import Digest, LineId
+from tallystick.domain.ids import DeviceId, LineId
 from tallystick.domain.ledger import Account, Entry
 from tallystick.domain.rules import Denied, Granted, Reason, Want
 from tallystick.protocol import messages
@@ -71,22 +72,23 @@ def process(
     reorder, and nobody should be refused for it needlessly.
     """
     desk = _Desk(batch, transaction, signer=signer, policy=policy, now=now)
-    answers: dict[Digest, Answer] = {}
     for message in _in_sequence(batch):
-        if message.digest not in answers:
-            answers[message.digest] = desk.take(message)
+        desk.take(message)
     desk.books.save()
-    return [answers[message.digest] for message in batch]
+    return [desk.answers[message.digest] for message in batch]
 
 
 def _in_sequence(batch: Sequence[Message]) -> Iterator[Message]:
-    queues: dict[str, list[Message]] = {}
+    queues: dict[DeviceId, list[Message]] = {}
     for message in batch:
-        queues.setdefault(message.request.iss, []).append(message)
+        queues.setdefault(message.device_id, []).append(message)
+    if len(queues) == len(batch):  # everybody speaks once
+        yield from batch
+        return
     for queue in queues.values():
         queue.sort(key=lambda message: message.request.sequence, reverse=True)
     for message in batch:
-        yield queues[message.request.iss].pop()
+        yield queues[message.device_id].pop()
 
 
 class _Desk:
@@ -104,11 +106,11 @@ class _Desk:
             if message.repeated is not None:
                 lines |= {LineId(license_.line) for license_ in message.repeated.licenses}
         past = self.books.load_asked(
-            devices={message.request.device_id for message in batch},
+            devices={message.device_id for message in batch},
             digests={message.digest for message in batch},
-            sequences={(message.request.device_id, message.request.sequence) for message in batch},
+            sequences={(message.device_id, message.request.sequence) for message in batch},
             grants={
-                (message.request.device_id, message.request.applied.number)
+                (message.device_id, message.request.applied.number)
                 for message in batch
                 if message.request.applied is not None
             },
@@ -118,21 +120,21 @@ class _Desk:
         strangers = {
             message.request.facts.host_id
             for message in batch
-            if message.digest not in self.answers and message.request.device_id not in self.books.field_servers
+            if message.digest not in self.answers and message.device_id not in self.books.field_servers
         }
         self.host_id_owners = transaction.load_host_id_owners(strangers) if strangers else {}
 
     def take(self, message: Message) -> Answer:
         """Steps 1 and 3 to 9 for one message."""
-        if message.digest in self.answers:
-            return self.answers[message.digest]
-        visit = _Visit(self, message)
-        answer = visit.decide()
+        known = self.answers.get(message.digest)
+        if known is not None:
+            return known
+        answer = _Visit(self, message).decide()
         request = message.request
         self.books.changes.messages.append(
             TakenMessage(
                 digest=message.digest,
-                device_id=request.device_id,
+                device_id=message.device_id,
                 epoch=request.epoch,
                 sequence=request.sequence,
                 purpose=request.purpose,
@@ -140,7 +142,7 @@ class _Desk:
                 answer=answer,
             )
         )
-        self.used.setdefault((request.device_id, request.sequence), message.digest)
+        self.used.setdefault((message.device_id, request.sequence), message.digest)
         self.answers[message.digest] = answer
         return answer
 
@@ -153,22 +155,24 @@ class _Visit:
         self.books = desk.books
         self.message = message
         self.request = message.request
+        self.device_id = message.device_id
+        self.digest = message.digest
         self.credited: list[Entry] = []
 
     @property
     def field_server(self) -> FieldServer:
-        return self.books.field_servers[self.request.device_id]
+        return self.books.field_servers[self.device_id]
 
     def decide(self) -> Answer:
         request = self.request
-        known = self.books.field_servers.get(request.device_id)
+        known = self.books.field_servers.get(self.device_id)
         if known is None or known.status is Status.LISTED:
             refused = self._enrol(known)
             if refused is not None:
                 return refused
         self._keep(last_seen_at=self.desk.now)
         before = self.field_server
-        used_by = self.desk.used.get((request.device_id, request.sequence))
+        used_by = self.desk.used.get((self.device_id, request.sequence))
         late = request.sequence <= before.sequence and used_by is None
         if late and before.recovering is not None:
             return self._refuse_restored(before)
@@ -186,7 +190,6 @@ class _Visit:
         if late:
             return self._superseded(before)
         self._enter_epoch(before)
-        self._keep_facts()
         self._note_told_rollback()
         return self._read_applied() or self._decide_purpose()
 
@@ -195,7 +198,7 @@ class _Visit:
     def _enrol(self, listed: FieldServer | None) -> Answer | None:
         request, facts = self.request, self.request.facts
         owners = self.desk.host_id_owners.setdefault(facts.host_id, {})
-        others = [other for other in owners if other != request.device_id]
+        others = [other for other in owners if other != self.device_id]
         is_ours = self.message.repeated is not None
         if listed is None and not is_ours:
             if request.applied is not None:
@@ -212,9 +215,9 @@ class _Visit:
             holder = next((other for other in others if owners[other] in shown), "another one")
             self.books.note(
                 IncidentKind.HOST_ID_TAKEN,
-                request.device_id,
+                self.device_id,
                 f"{facts.name} says it has host id {facts.host_id}, which {holder} has",
-                digest=self.message.digest,
+                digest=self.digest,
             )
             return self._refuse(
                 "host-id-taken",
@@ -222,9 +225,13 @@ class _Visit:
                 f"the same host id on {holder}",
             )
         enrolled = FieldServer(
-            device_id=request.device_id,
+            device_id=self.device_id,
             public_key=self.message.verified.key.x,
             account=listed.account if listed else None,
+            kind=facts.kind,
+            host_id=facts.host_id,
+            name=facts.name,
+            software=facts.software,
             epoch=request.epoch,
             first_seen_at=self.desk.now,
         )
@@ -232,9 +239,8 @@ class _Visit:
             enrolled = enrolled.changed(number=listed.number, sequence=listed.sequence, recovering=listed.recovering)
         elif self._is_frozen():
             enrolled = jump(enrolled.changed(sequence=request.sequence), now=self.desk.now)
-        owners[request.device_id] = enrolled.account
-        self.books.change(enrolled, cause=self.message.digest)
-        self._keep_facts()
+        owners[self.device_id] = enrolled.account
+        self.books.change(enrolled, cause=self.digest)
         return None
 
     def _accounts_shown(self, listed: FieldServer | None) -> set[str]:
@@ -290,10 +296,10 @@ class _Visit:
         request = self.request
         self.books.note(
             IncidentKind.FORK,
-            request.device_id,
+            self.device_id,
             f"message {request.sequence} of epoch {request.epoch} contradicts an earlier one of {before.name}: there are "
             "two copies, or a restored backup",
-            digest=self.message.digest,
+            digest=self.digest,
         )
         self._keep(status=Status.HOLD, spoken_epoch=max(before.spoken_epoch, request.epoch))
         return self._refuse(
@@ -314,49 +320,53 @@ class _Visit:
         if before.status is Status.LOST:
             self.books.note(
                 IncidentKind.REAPPEARED,
-                request.device_id,
+                self.device_id,
                 f"{before.name} was declared lost and is back within the waiting period: the release is undone",
-                digest=self.message.digest,
+                digest=self.digest,
             )
             self._undo_declaration()
         elif before.status is Status.RETIRED:
             self.books.note(
                 IncidentKind.REAPPEARED,
-                request.device_id,
+                self.device_id,
                 f"{before.name} was declared lost and is back after the waiting period; "
                 f"what it held may be in use at {self._present_holders()} as well",
-                digest=self.message.digest,
+                digest=self.digest,
             )
         if request.epoch < before.spoken_epoch or is_reused:
             self.books.note(
                 IncidentKind.EPOCH_BEHIND,
-                request.device_id,
+                self.device_id,
                 f"{before.name} was rolled back or copied: {behind}",
-                digest=self.message.digest,
+                digest=self.digest,
             )
         self._keep(status=Status.ACTIVE, lost_at=None, lost_until=None, sequence=max(before.sequence, request.sequence))
         return self._grant(quantities, confirm=True)
 
     def _present_holders(self) -> str:
-        declaration = self.books.transaction.load_last_declaration(self.request.device_id)
+        declaration = self.books.transaction.load_last_declaration(self.device_id)
         lines = declaration.line_ids if declaration else ()
         holders = {holding.device_id for holding in self.books.transaction.load_holdings(lines)}
-        return ", ".join(sorted(holders - {self.request.device_id})) or "no other field server yet"
+        return ", ".join(sorted(holders - {self.device_id})) or "no other field server yet"
 
     def _undo_declaration(self) -> None:
-        declaration = self.books.transaction.load_last_declaration(self.request.device_id)
+        declaration = self.books.transaction.load_last_declaration(self.device_id)
         if declaration is not None:
             self.books.changes.declarations.append(replace(declaration, undone_at=self.desk.now))
 
     # Steps 7 and 8
 
     def _enter_epoch(self, before: FieldServer) -> None:
-        """Everything of an older epoch is void on the field server, proven by its signature."""
-        request = self.request
+        """Everything of an older epoch is void on the field server, proven by its signature. What it says of itself holds."""
+        request, facts = self.request, self.request.facts
         if before.status is Status.LOST:
             self._undo_declaration()
         is_new = request.epoch > before.epoch or before.spoken_epoch < before.epoch
         self._keep(
+            kind=facts.kind,
+            host_id=facts.host_id,
+            name=facts.name,
+            software=facts.software,
             epoch=request.epoch,
             spoken_epoch=request.epoch,
             sequence=request.sequence,
@@ -377,9 +387,9 @@ class _Visit:
         if number >= before.proven:  # a lower one is noted with more words
             self.books.note(
                 IncidentKind.ROLLBACK,
-                self.request.device_id,
+                self.device_id,
                 f"{before.name} says that its disk was rolled back: a reply was ahead of what it remembered",
-                digest=self.message.digest,
+                digest=self.digest,
             )
 
     def _read_applied(self) -> Answer | None:
@@ -390,10 +400,10 @@ class _Visit:
         if number < before.proven:
             self.books.note(
                 IncidentKind.ROLLBACK,
-                request.device_id,
+                self.device_id,
                 f"{before.name} is back at grant {number} after it had proven grant {before.proven}: its disk was rolled "
                 "back, or there is a second copy",
-                digest=self.message.digest,
+                digest=self.digest,
             )
             return self._grant(before.intended, confirm=True)
         if request.applied is not None:
@@ -415,9 +425,7 @@ class _Visit:
 
     def _is_applied_unknown(self) -> bool:
         applied = self.request.applied
-        return applied is not None and (
-            self.desk.grant_digests.get((self.request.device_id, applied.number)) != applied.digest
-        )
+        return applied is not None and (self.desk.grant_digests.get((self.device_id, applied.number)) != applied.digest)
 
     def _adopt(self, grant: Grant) -> Mapping[LineId, int]:
         """A grant that we signed and forgot: what it says is what the field server holds (section 9). Returns that.
@@ -434,7 +442,7 @@ class _Visit:
             before.device_id,
             f"grant {grant.number} of {before.name} was signed here and forgotten; adopted"
             + (f", but for the unknown lines {', '.join(missing)}" if missing else ""),
-            digest=self.message.digest,
+            digest=self.digest,
         )
         adopted = Outstanding(
             epoch=grant.epoch,
@@ -462,16 +470,16 @@ class _Visit:
             case "confirm" | "relinquish":
                 return self._answer(Outcome.CREDITED, None)
             case "activate":
-                wants = self._wants()
+                reserved = {line_id: kept.held + kept.returning for line_id, kept in field_server.reserved().items()}
                 decision = rules.decide_activation(
-                    wants,
+                    self._wants(),
                     kind=field_server.kind,
                     lines=self.books.lines,
                     held=field_server.intended,
-                    reserved=self._reserved(),
+                    reserved=reserved,
                     now=self.desk.now,
                 )
-                decision = self._check_company(decision)
+                decision = self._check_company(decision, reserved)
             case "return":
                 decision = rules.decide_return(
                     self._wants(),
@@ -492,42 +500,37 @@ class _Visit:
     def _wants(self) -> list[Want]:
         wants = []
         for want in self.request.wants or ():
-            line = self.books.lines.get(LineId(want.line))
+            line_id = LineId(want.line)
+            line = self.books.lines.get(line_id)
             is_proven = line is not None and messages.is_proof_valid(
-                line.activation_id, want.proof, self.request.device_id, self.request.jti
+                line.activation_id, want.proof, self.device_id, self.request.jti
             )
-            wants.append(Want(line_id=LineId(want.line), quantity=want.quantity, is_proven=is_proven))
+            wants.append(Want(line_id=line_id, quantity=want.quantity, is_proven=is_proven))
         return wants
 
-    def _check_company(self, decision: Granted | Denied) -> Granted | Denied:
-        decision = rules.decide_company(decision, lines=self.books.lines, reserved=self._reserved())
+    def _check_company(self, decision: Granted | Denied, reserved: Mapping[LineId, int]) -> Granted | Denied:
+        decision = rules.decide_company(decision, lines=self.books.lines, reserved=reserved)
         if isinstance(decision, Granted):
             accounts = {self.books.line(line_id).account for line_id in decision.quantities}
             if accounts:
                 self._keep(account=accounts.pop())
         return decision
 
-    def _reserved(self) -> dict[LineId, int]:
-        return {line_id: kept.held + kept.returning for line_id, kept in self.field_server.reserved().items()}
-
     # Answers
 
     def _keep(self, **changed: object) -> None:
         """Change the field server; what that makes available again is remembered for the credit."""
         before = self.field_server
-        if all(getattr(before, name) == value for name, value in changed.items()):
+        after = replace(before, **changed)
+        if after == before:
             return
-        after = before.changed(**changed)
-        entries = self.books.change(after, cause=self.message.digest)
-        self.credited += [entry for entry in entries if entry.target is Account.AVAILABLE]
-
-    def _keep_facts(self) -> None:
-        facts = self.request.facts
-        self._keep(kind=facts.kind, host_id=facts.host_id, name=facts.name, software=facts.software)
+        for entry in self.books.change(after, cause=self.digest):
+            if entry.target is Account.AVAILABLE:
+                self.credited.append(entry)
 
     def _grant(self, quantities: Mapping[LineId, int], *, confirm: bool = False) -> Answer:
         envelope_ = self.books.grant(
-            self.field_server, quantities, request=self.message.digest, cause=self.message.digest, confirm=confirm
+            self.field_server, quantities, request=self.digest, cause=self.digest, confirm=confirm
         )
         return self._answer(Outcome.GRANTED, envelope_)
 
@@ -546,13 +549,13 @@ class _Visit:
         )
 
     def _refuse(self, code: str, expected: str, seen: str, reasons: Sequence[Reason] = ()) -> Answer:
-        known = self.books.field_servers.get(self.request.device_id)
+        known = self.books.field_servers.get(self.device_id)
         detail = detail_text(code, expected=expected, seen=seen)
         claims = Refusal(
             iss=self.desk.signer.keyset.issuer,
             sub=self.request.iss,
             iat=self.desk.now,
-            request=self.message.digest,
+            request=self.digest,
             seen=known.sequence if known else 0,
             code=code,
             detail=detail,
@@ -572,7 +575,7 @@ class _Visit:
         reply = [] if main is None else [main]
         if self.credited or main is None:
             reply.append(self._credit())
-        return Answer(digest=self.message.digest, outcome=outcome, reply=tuple(reply), code=code, detail=detail)
+        return Answer(digest=self.digest, outcome=outcome, reply=tuple(reply), code=code, detail=detail)
 
     def _credit(self) -> str:
         totals: dict[LineId, int] = {}
@@ -582,7 +585,7 @@ class _Visit:
             iss=self.desk.signer.keyset.issuer,
             sub=self.request.iss,
             iat=self.desk.now,
-            request=self.message.digest,
+            request=self.digest,
             seen=self.field_server.sequence,
             credits=tuple(
                 messages.LineCredit(line=line_id, quantity=quantity) for line_id, quantity in sorted(totals.items())

@@ -20,7 +20,7 @@ from tallystick.domain.grant import Outstanding, Reserved, reserve
 from tallystick.domain.ids import DeviceId, Digest, EntitlementId, LineId
 from tallystick.domain.ledger import Entry
 from tallystick.protocol.keys import Keyset
-from tallystick.protocol.structs import know
+from tallystick.structs import know
 
 ResultT = TypeVar("ResultT")
 
@@ -80,8 +80,7 @@ class FieldServer(Struct, frozen=True, kw_only=True):
         return reserve(self.outstanding)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holding:
+class Holding(Struct, frozen=True, kw_only=True):
     """What one line keeps for one field server, as the books have it. ``since_at``: since when some is returning."""
 
     device_id: DeviceId
@@ -101,8 +100,7 @@ class Outcome(StrEnum):
     ERROR = "error"  # unsigned, nothing stored
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """What the activation server says to one message.
 
     ``reply`` holds the signed envelopes, verbatim: a grant, a refusal or a credit; after a grant or refusal there
@@ -116,8 +114,7 @@ class Answer:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TakenMessage:
+class TakenMessage(Struct, frozen=True, kw_only=True):
     """A processed message: found again by its digest (P4) and by its sequence (fork detection)."""
 
     digest: Digest
@@ -129,8 +126,7 @@ class TakenMessage:
     answer: Answer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IssuedGrant:
+class IssuedGrant(Struct, frozen=True, kw_only=True):
     """A grant's digest by its number. ``envelope`` is kept only for grants that the activation server started."""
 
     device_id: DeviceId
@@ -152,8 +148,7 @@ class IncidentKind(StrEnum):
     GRANT_ADOPTED = "grant-adopted"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Incident:
+class Incident(Struct, frozen=True, kw_only=True):
     """Something a person should know about one field server."""
 
     kind: IncidentKind
@@ -163,8 +158,7 @@ class Incident:
     digest: Digest | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LostDeclaration:
+class LostDeclaration(Struct, frozen=True, kw_only=True):
     """A field server that a person declared lost. It counts against the yearly limit unless it was undone."""
 
     device_id: DeviceId
@@ -198,8 +192,7 @@ class EventKind(StrEnum):
     FREEZE_LIFTED = "lines.freeze_lifted"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(Struct, frozen=True, kw_only=True):
     """Something that happened, for people's programs. ``data`` is JSON; ``account`` None: of no account."""
 
     kind: EventKind
@@ -356,4 +349,4 @@ class Policy:
     lost_per_year: int = 3
 
 
-know(FieldServer)
+know(FieldServer, Holding, Answer, TakenMessage, IssuedGrant, Incident, LostDeclaration, Event)

@@ -7,8 +7,9 @@ end a quarantine. Each function works in the caller's unit of work and refuses w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from tallystick.activation import events
 from tallystick.activation.bookkeeping import Books

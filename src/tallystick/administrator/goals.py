@@ -17,7 +17,7 @@ from tallystick.administrator.ports import (
 )
 from tallystick.domain.ids import DeviceId, LineId
 from tallystick.errors import InvariantError
-from tallystick.protocol.structs import know
+from tallystick.structs import know
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ from tallystick.protocol.envelope import PublicKey, Unverified, Verified, open_e
 from tallystick.protocol.keys import Keyset, KeysetClaims
 from tallystick.protocol.messages import EntitlementCertificate, EntitlementLine
 from tallystick.protocol.problems import WireError
-from tallystick.protocol.structs import know
+from tallystick.structs import know
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,7 +47,7 @@ from tallystick.administrator.proxy import Proxy
 from tallystick.administrator.wire import deadline, open_tunnel, set_deadlines
 from tallystick.domain.ids import Digest, EntitlementId
 from tallystick.protocol import tallyfile
-from tallystick.protocol.structs import know
+from tallystick.structs import know
 
 USER: Final = "administrator"
 CONNECT_SECONDS: Final = 5.0

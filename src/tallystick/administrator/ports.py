@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from tallystick.domain.ids import DeviceId, Digest, EntitlementId, LineId
 from tallystick.errors import Error
 from tallystick.protocol.problems import BY_CODE
-from tallystick.protocol.structs import know
+from tallystick.structs import know
 
 FIELD_SERVERS_AT_ONCE_MAX: Final = 64
 PROTOCOL: Final = 1  # the version of the field server API, and of its messages, that is spoken here

@@ -1,1 +1,1 @@
-"""What licenses are and which rules they follow: frozen values and pure functions, standard library only."""
+"""What licenses are and which rules they follow: frozen values and pure functions, nothing that waits or is stored."""

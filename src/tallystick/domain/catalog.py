@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
+
+from tallystick.structs import know
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Product:
+class Product(Struct, frozen=True, kw_only=True):
     """Something to buy, by its SKU.
 
     ``features`` maps a feature to the count that one unit carries; ``kinds`` are the kinds of field server that it
@@ -23,9 +25,11 @@ class Product:
     engineering: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Catalog:
+class Catalog(Struct, frozen=True, kw_only=True):
     """All kinds of field servers and all products of one vendor."""
 
     kinds: tuple[str, ...] = ()
     products: Mapping[str, Product] = field(default_factory=dict)
+
+
+know(Product, Catalog)

@@ -8,26 +8,30 @@ reserved minus held.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tallystick.domain.ids import LineId
+from tallystick.structs import know
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outstanding:
-    """A grant at which a field server may be: its epoch, number, and quantity per line (lines at zero left out)."""
+class Outstanding(Struct, frozen=True, kw_only=True, array_like=True):
+    """A grant at which a field server may be: its epoch, number, and quantity per line (lines at zero left out).
+
+    Written down, it is a list of the three.
+    """
 
     epoch: int
     number: int
     quantities: Mapping[LineId, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reserved:
-    """What one line keeps for one field server."""
+class Reserved(Struct, frozen=True, kw_only=True):
+    """What one line keeps for one field server. ``quarantined``: all of it, while the field server is declared lost."""
 
     held: int = 0
     returning: int = 0
+    quarantined: int = 0
 
 
 def reserve(outstanding: Sequence[Outstanding]) -> dict[LineId, Reserved]:
@@ -35,8 +39,8 @@ def reserve(outstanding: Sequence[Outstanding]) -> dict[LineId, Reserved]:
     if not outstanding:
         return {}
     newest = outstanding[-1].quantities
-    most: dict[LineId, int] = {}
-    for grant in outstanding:
+    most = dict(newest)
+    for grant in outstanding[:-1]:
         for line_id, quantity in grant.quantities.items():
             most[line_id] = max(most.get(line_id, 0), quantity)
     return {
@@ -66,3 +70,6 @@ def prove(outstanding: Sequence[Outstanding], *, epoch: int, number: int) -> tup
 
 def _covers(newer: Outstanding, older: Outstanding) -> bool:
     return all(newer.quantities.get(line_id, 0) >= quantity for line_id, quantity in older.quantities.items())
+
+
+know(Outstanding, Reserved)

@@ -7,10 +7,12 @@ Random bytes are arguments.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NewType
+from typing import Any, NewType
+
+from msgspec import Struct
 
 from tallystick.errors import Error
+from tallystick.structs import know
 
 DeviceId = NewType("DeviceId", str)  # RFC 7638 thumbprint of the field server's public key, base64url, 43 characters
 Digest = NewType("Digest", str)  # SHA-256 of a whole compact envelope, base64url, 43 characters
@@ -54,8 +56,7 @@ def check_symbol(value: int) -> str:
     return _CHECK_ALPHABET[value % _CHECK_PRIME]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActivationId:
+class ActivationId(Struct, frozen=True, kw_only=True):
     """``AT-<line id>-<secret>``: names a line, and proves the right to activate it (protocol, section 5)."""
 
     line_id: LineId
@@ -69,6 +70,10 @@ class ActivationId:
     def __repr__(self) -> str:
         """Without the secret, so that no log shows it."""
         return f"ActivationId(line_id={self.line_id!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """The same for rich."""
+        return [("line_id", self.line_id)]
 
 
 def new_line_id(random: bytes) -> LineId:
@@ -141,3 +146,6 @@ def _checked(symbols: str, check: str, *, code: str, expected: str) -> int:
             code, expected=expected, seen="a check symbol that does not fit: one symbol is mistyped"
         ) from None
     return value
+
+
+know(ActivationId)

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tallystick.domain.ids import DeviceId, LineId
 from tallystick.errors import InvariantError
+from tallystick.structs import know
 
 
 class Account(StrEnum):
@@ -27,8 +30,7 @@ class Account(StrEnum):
     RETIRED = "retired"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Struct, frozen=True, kw_only=True):
     """``quantity`` rights of ``line_id`` moved from one account to another.
 
     ``cause`` is the digest of the message that made it, or ``person:<name>: <why>`` or ``time: <why>``.
@@ -46,12 +48,12 @@ class Entry:
 
     def chained(self, before: str) -> str:
         """The chain value that this entry must have after ``before``."""
-        moved = (self.line_id, self.number, self.source, self.target, self.quantity)
-        return _chain(before, (*moved, self.device_id or "", self.cause, self.booked_at))
+        moved = (self.line_id, str(self.number), self.source, self.target, str(self.quantity))
+        text = "\x1f".join((before, *moved, self.device_id or "", self.cause, str(self.booked_at)))
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Balances:
+class Balances(Struct, frozen=True, kw_only=True):
     """The accounts of one line, the number of its last entry and the chain up to it.
 
     ``available`` may be below zero only after a restore (protocol, section 9).
@@ -87,19 +89,18 @@ def apply_booking(
     """Move ``quantity`` (at least one) and return the new balances and the entry that says so."""
     if quantity < 1 or source is target:
         raise InvariantError("a quantity of at least one between two accounts", f"{quantity} {source} {target}")
-    number = balances.entries + 1
-    fields = (line_id, number, source, target, quantity, device_id or "", cause, booked_at)
-    entry = Entry(
+    draft = Entry(
         line_id=line_id,
-        number=number,
+        number=balances.entries + 1,
         source=source,
         target=target,
         quantity=quantity,
         device_id=device_id,
         cause=cause,
         booked_at=booked_at,
-        chain=_chain(balances.chain, fields),
+        chain="",
     )
+    entry = replace(draft, chain=draft.chained(balances.chain))
     return _moved(balances, entry), entry
 
 
@@ -122,18 +123,18 @@ def recompute(entries: Iterable[Entry]) -> Balances:
 
 
 def _moved(balances: Balances, entry: Entry) -> Balances:
-    amounts = {account: getattr(balances, account) for account in _ACCOUNTS}
     # The counter account runs the other way: rights that leave it were bought, rights that enter it were taken back.
-    amounts[entry.source] += entry.quantity if entry.source is Account.BOUGHT else -entry.quantity
-    amounts[entry.target] += -entry.quantity if entry.target is Account.BOUGHT else entry.quantity
-    after = Balances(**amounts, entries=entry.number, chain=entry.chain)
+    given = entry.quantity if entry.source is _BOUGHT else -entry.quantity
+    taken = -entry.quantity if entry.target is _BOUGHT else entry.quantity
+    amounts = {
+        entry.source: getattr(balances, entry.source) + given,
+        entry.target: getattr(balances, entry.target) + taken,
+    }
+    after = replace(balances, **amounts, entries=entry.number, chain=entry.chain)
     after.check_conserved()
     return after
 
 
-def _chain(before: str, fields: Iterable[object]) -> str:
-    text = "\x1f".join((before, *map(str, fields)))
-    return hashlib.sha256(text.encode()).hexdigest()
+_BOUGHT = Account.BOUGHT
 
-
-_ACCOUNTS = tuple(Account)
+know(Entry, Balances)

@@ -6,11 +6,13 @@ Pure: what a decision needs is passed in. It leaves bookings to the bookkeeping 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from tallystick.domain.entitlement import Line
 from tallystick.domain.ids import LineId
+from tallystick.structs import know
 
 LINES_MAX: Final = 50  # lines of one grant
 RESERVED_LINES_MAX: Final = (
@@ -18,8 +20,7 @@ RESERVED_LINES_MAX: Final = (
 )  # lines kept for one field server, proven or not: what one credit has room for
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reason:
+class Reason(Struct, frozen=True, kw_only=True):
     """Why a line, or (``line_id`` None) the whole message, was denied."""
 
     code: str
@@ -28,22 +29,19 @@ class Reason:
     line_id: LineId | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Granted:
+class Granted(Struct, frozen=True, kw_only=True):
     """The complete set to hold from now on (lines at zero left out)."""
 
     quantities: Mapping[LineId, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Denied:
+class Denied(Struct, frozen=True, kw_only=True):
     """Nothing changes. There is at least one reason."""
 
     reasons: tuple[Reason, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Want:
+class Want(Struct, frozen=True, kw_only=True):
     """An end state for one line. ``is_proven``: the activation secret was proven; never needed to give up rights."""
 
     line_id: LineId
@@ -199,3 +197,6 @@ def _result(reasons: Sequence[Reason], wants: Sequence[Want], held: Mapping[Line
         return Denied(reasons=tuple(reasons))
     after = {**held, **{want.line_id: want.quantity for want in wants}}
     return Granted(quantities={line_id: quantity for line_id, quantity in after.items() if quantity})
+
+
+know(Reason, Granted, Denied, Want)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 
+from msgspec import Struct
+
 from tallystick.domain.ids import LicenseId, LineId
+from tallystick.structs import know
 
 
 class Standing(StrEnum):
@@ -18,8 +20,7 @@ class Standing(StrEnum):
     NOT_LICENSED = "not-licensed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class License:
+class License(Struct, frozen=True, kw_only=True):
     """A license as the field server holds it. ``features`` are counts per unit, ``expires_at`` Unix seconds."""
 
     license_id: LicenseId
@@ -32,8 +33,7 @@ class License:
     one_carry: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(Struct, frozen=True, kw_only=True):
     """The answer of a check.
 
     ``required`` is what the software asks for, ``activated`` what the licenses in force carry together, ``used`` what
@@ -97,3 +97,6 @@ def decide_verdict(feature: str, *, required: int, licenses: Iterable[License], 
         expires_at=next_expiry,
         engineering=engineering,
     )
+
+
+know(License, Verdict)

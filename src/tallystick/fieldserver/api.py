@@ -36,7 +36,7 @@ from tallystick.fieldserver.views import View
 from tallystick.protocol import tallyfile
 from tallystick.protocol.messages import LICENSES_MAX, QUANTITY_MAX, Claims, convert_claims
 from tallystick.protocol.problems import problem_document
-from tallystick.protocol.structs import know
+from tallystick.structs import know
 
 INBOX_BYTES_MAX: Final = 16 * 1024 * 1024
 INBOX_LINES_MAX: Final = 20_000

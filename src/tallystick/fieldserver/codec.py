@@ -28,7 +28,7 @@ from tallystick.protocol.envelope import INTEGER_MAX, open_envelope
 from tallystick.protocol.keys import Keyset
 from tallystick.protocol.messages import REASONS_MAX, Claims, Code, Hash, LineText, Moment, Number, Prose, Purpose
 from tallystick.protocol.problems import WireError
-from tallystick.protocol.structs import know
+from tallystick.structs import know
 
 VERSION: Final = 1
 

@@ -31,7 +31,7 @@ from tallystick.fieldserver.vault import SLOTS, refuse_disk
 from tallystick.protocol.envelope import PrivateKey, encode_json
 from tallystick.protocol.messages import Claims, Facts, Text, convert_claims
 from tallystick.protocol.problems import WireError
-from tallystick.protocol.structs import know
+from tallystick.structs import know
 
 WALL_CLOCK: Final = time.time
 MONOTONIC: Final = time.monotonic

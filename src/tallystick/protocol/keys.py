@@ -18,7 +18,7 @@ from tallystick.protocol import envelope, messages
 from tallystick.protocol.envelope import PrivateKey, PublicKey, Unverified, Verified
 from tallystick.protocol.messages import KEYS, ROOT, Claims, Compact, Hash, Moment, Number, Text
 from tallystick.protocol.problems import WireError
-from tallystick.protocol.structs import know
+from tallystick.structs import know
 
 KEYS_MAX: Final = 32
 HANDOVERS_MAX: Final = 16

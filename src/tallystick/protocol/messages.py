@@ -20,7 +20,7 @@ from tallystick.domain.rules import LINES_MAX, RESERVED_LINES_MAX
 from tallystick.domain.verdict import License
 from tallystick.protocol.envelope import INTEGER_MAX, Verified, encode_base64url, encode_json, parse_json, printable
 from tallystick.protocol.problems import WireError
-from tallystick.protocol.structs import know
+from tallystick.structs import know
 
 REQUEST: Final = "tally-request+jwt"
 GRANT: Final = "tally-grant+jwt"

@@ -17,6 +17,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from msgspec import structs
+
 from tallystick.activation import incoming, issuing, returns
 from tallystick.activation.ports import Answer, FieldServer, Outcome, Policy, Status
 from tallystick.domain.catalog import Catalog
@@ -259,7 +261,7 @@ class Bench:
         )
         tables = half.tables.copy()
         tables.entries.clear()
-        tables.lines[self.line_id] = replace(self.line, balances=balances, frozen=half.limit is not None)
+        tables.lines[self.line_id] = structs.replace(self.line, balances=balances, frozen=half.limit is not None)
         store = MemoryStore(tables)
         result = store.transact(work)
         after = store.tables.lines[self.line_id].balances

@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
+
+from msgspec.structs import asdict, replace
 
 from tallystick.activation import incoming, issuing
 from tallystick.activation.ports import Answer, Changes, Policy, Transaction
@@ -322,9 +324,7 @@ def _add_rows(rows: dict[str, list[dict[str, Any]]], change: Changes, compacts: 
             }
         )
     for line in change.lines.values():
-        balances = line.balances
-        row: dict[str, Any] = {name: getattr(balances, name) for name in balances.__slots__}
-        rows["lines"].append(row | {"line": str(line.line_id), "frozen": line.frozen})
+        rows["lines"].append(asdict(line.balances) | {"line": str(line.line_id), "frozen": line.frozen})
     for entry in change.entries:
         row = {name: getattr(entry, name) for name in ("number", "quantity", "cause", "booked_at", "chain")}
         row |= {"source": str(entry.source), "target": str(entry.target), "line": str(entry.line_id)}

@@ -8,6 +8,7 @@ import warnings
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from support.activation import DAY, START, Device
 from support.office import Office
@@ -98,7 +99,7 @@ def trouble(office):
     office.post(copy.say("refresh"))
     expiring = office.buy(2, name="other")
     office.store.transact(
-        lambda tx: tx.save(Changes(lines={expiring.line_id: replace(expiring, expires_at=START + 20 * DAY)}))
+        lambda tx: tx.save(Changes(lines={expiring.line_id: structs.replace(expiring, expires_at=START + 20 * DAY)}))
     )
 
 

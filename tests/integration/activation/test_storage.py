@@ -1,8 +1,7 @@
 """The store: what is saved is what is loaded, whole or not at all, on every engine."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import event
 
 from support.activation import ISSUER, START, Device, TestSigner, seeded

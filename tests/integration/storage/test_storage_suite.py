@@ -1,9 +1,9 @@
 """The store does what the ports say, the same on SQLite and on PostgreSQL, and the same as the store in memory."""
 
 import random
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from support.activation import DAY, PRODUCTS, START, Bench, Device
 from support.office import CATALOG, past_of

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from support.activation import Bench, Device
 from tallystick.activation.bookkeeping import Books

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from support.activation import DAY, Bench, Device, TestSigner
 from tallystick.activation.ports import Enrolment, IncidentKind, Outcome, Policy, Status

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from tallystick.domain.ids import DeviceId, LineId
 from tallystick.domain.ledger import Account, Balances, Entry, apply_booking, apply_entry, recompute

@@ -119,7 +119,7 @@ def _results(office: Office, caller: Caller, pieces: Iterable[bytes]) -> Iterato
 def _allowed(office: Office, caller: Caller, lines: list[ReadLine]) -> list[ReadLine]:
     if caller.scope == EVERYTHING and caller.devices is None:
         return lines
-    wanted = {line.message.request.device_id for line in lines if line.message is not None}
+    wanted = {line.message.device_id for line in lines if line.message is not None}
     known = office.store.read(lambda transaction: transaction.within(EVERYTHING).field_servers_by_id(wanted))
 
     def is_allowed(device_id: DeviceId) -> bool:
@@ -130,7 +130,7 @@ def _allowed(office: Office, caller: Caller, lines: list[ReadLine]) -> list[Read
     refusal = _error("outside-scope", "a message of a field server that you may carry for", "one of another")
     return [
         line
-        if line.message is None or is_allowed(line.message.request.device_id)
+        if line.message is None or is_allowed(line.message.device_id)
         else ReadLine(line_number=line.line_number, digest=line.digest, message=None, error=refusal)
         for line in lines
     ]

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, and_, delete, func, insert, or_, select, upda
 from tallystick.activation.ports import Event
 from tallystick.activation.storage.dialects import KEYS_MAX, Dialect
 from tallystick.activation.storage.tables import DELIVERIES, EVENTS, MARKS, OUTBOX, TOLD, WEBHOOKS
-from tallystick.protocol.structs import know
+from tallystick.structs import know
 
 OUTBOX_ROWS_MAX: Final = 200
 PLACED_MAX: Final = 1000  # in one transaction, or what one row holds: on SQLite, messages wait for it
@@ -382,11 +382,8 @@ def kinds_text(kinds: Iterable[str]) -> str:
 
 
 def outbox_values(events: Sequence[Event]) -> dict[str, Any]:
-    """The one row of a unit of work."""
-    listed = [
-        {"kind": event.kind.value, "at": event.at, "account": event.account, "data": event.data} for event in events
-    ]
-    return {"events": msgspec.json.encode(listed).decode()}
+    """The one row of a unit of work; ``_Told`` reads it again."""
+    return {"events": msgspec.json.encode(events).decode()}
 
 
 class _Told(msgspec.Struct, frozen=True):

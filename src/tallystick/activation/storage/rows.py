@@ -26,7 +26,8 @@ from tallystick.domain.ledger import Account, Balances, Entry
 Row = Any  # a named tuple of the columns; SQLAlchemy knows their types only at run time
 Values = dict[str, Any]
 
-_OUTSTANDING = msgspec.json.Decoder(list[tuple[int, int, dict[str, int]]])
+_STATUSES = {status.value: status for status in Status}
+_OUTSTANDING = msgspec.json.Decoder(tuple[Outstanding, ...])
 
 
 def product_of(row: Row, *, engineering: bool | None = None) -> Product:
@@ -122,16 +123,13 @@ def field_server_of(row: Row) -> FieldServer:
         host_id=row.host_id,
         name=row.name,
         software=row.software,
-        status=Status(row.status),
+        status=_STATUSES[row.status],
         epoch=row.epoch,
         spoken_epoch=row.spoken_epoch,
         sequence=row.sequence,
         number=row.number,
         proven=row.proven,
-        outstanding=tuple(
-            Outstanding(epoch=epoch, number=number, quantities=quantities)  # type: ignore[arg-type]  # ids are text
-            for epoch, number, quantities in _OUTSTANDING.decode(row.outstanding)
-        ),
+        outstanding=_OUTSTANDING.decode(row.outstanding),
         recovering=row.recovering,
         rolled_back_at=row.rolled_back_at,
         lost_at=row.lost_at,
@@ -151,13 +149,13 @@ def field_server_values(server: FieldServer) -> Values:
         "host_id": server.host_id,
         "name": server.name,
         "software": server.software,
-        "status": server.status.value,
+        "status": str(server.status),
         "epoch": server.epoch,
         "spoken_epoch": server.spoken_epoch,
         "sequence": server.sequence,
         "number": server.number,
         "proven": server.proven,
-        "outstanding": _json([[grant.epoch, grant.number, grant.quantities] for grant in server.outstanding]),
+        "outstanding": _json(server.outstanding),
         "recovering": server.recovering,
         "rolled_back_at": server.rolled_back_at,
         "lost_at": server.lost_at,
@@ -213,8 +211,8 @@ def entry_values(entry: Entry, account: str | None) -> Values:
         "line_id": entry.line_id,
         "number": entry.number,
         "account": account,
-        "source": entry.source.value,
-        "target": entry.target.value,
+        "source": str(entry.source),
+        "target": str(entry.target),
         "quantity": entry.quantity,
         "device_id": entry.device_id,
         "cause": entry.cause,
@@ -257,7 +255,7 @@ def message_values(message: TakenMessage, account: str | None) -> Values:
         "sequence": message.sequence,
         "purpose": message.purpose,
         "taken_at": message.taken_at,
-        "outcome": message.answer.outcome.value,
+        "outcome": str(message.answer.outcome),
         "code": message.answer.code,
         "detail": message.answer.detail,
         "reply": "\n".join(message.answer.reply),

@@ -8,8 +8,8 @@ import sys
 from msgspec import Struct
 
 import tallystick
+from tallystick import structs
 from tallystick.administrator import goals, inventory, ports
-from tallystick.protocol import structs
 
 RACE = """
 import sys, threading

@@ -50,9 +50,12 @@ class Clock:
 def steps(site: Site, messages: list[str]) -> Clock:
     """Take messages in batches in this process."""
     clock = Clock()
-    loads = ("load_field_servers_for_update", "load_past", "load_lines_for_update")
-    patched = [(SqlTransaction, name, "load") for name in loads]
-    patched += [(SqlTransaction, "save", "save"), (issuing._Desk, "take", "take")]  # noqa: SLF001 - to look inside
+    patched = [
+        (SqlTransaction, "load_asked", "load"),
+        (SqlTransaction, "save", "save"),
+        (SqlTransaction, "finish", "save"),
+    ]
+    patched += [(issuing._Desk, "take", "take")]  # noqa: SLF001 - to look inside
     kept = [(owner, name, getattr(owner, name)) for owner, name, _ in patched]
     for owner, name, step in patched:
         setattr(owner, name, clock.timed(step, getattr(owner, name)))
@@ -118,9 +121,9 @@ def main() -> None:
         ("verify a message and sign its reply, bare Ed25519", bare),
         ("take the envelope apart, read its claims strictly", clock.of("open") + clock.of("read") + clock.of("sign") - bare),
         ("decide and book: reservation rule, double entry, chain, claims of the reply", clock.of("take") - clock.of("sign")),
-        ("rows from the database: three statements a batch", clock.of("load")),
-        ("rows to the database: one statement a batch", clock.of("save")),
-        ("the rest of a batch: connection, begin, commit, events told", clock.of("process") - clock.of("take") - clock.of("load") - clock.of("save")),
+        ("rows from the database: one round trip a batch", clock.of("load")),
+        ("rows to the database, and the commit: one round trip a batch", clock.of("save")),
+        ("the rest of a batch: connection, locks, events told", clock.of("process") - clock.of("take") - clock.of("load") - clock.of("save")),
         ("HTTP, sockets, hand-over between the event loop and the thread of the batches", parts["loop and batches"] - inside),
         ("places in the stream of events, once a second", parts["events"]),
     ]  # fmt: skip

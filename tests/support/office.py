@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from support.activation import PRODUCTS, START, TestSigner, seeded
 from tallystick.activation import audit, incoming, issuing
 from tallystick.activation.audit import Report
-from tallystick.activation.ports import Answer, Policy
+from tallystick.activation.ports import Answer, Past, Policy
 from tallystick.activation.storage import SqlStore, open_store
 from tallystick.domain.catalog import Catalog
 from tallystick.domain.entitlement import Entitlement, Line
@@ -87,3 +87,9 @@ class Office:
         report = self.store.read(audit.verify_books)
         assert report.is_green, report.faults
         return report
+
+
+def past_of(transaction: Any, *, digests: Any, sequences: Any, grants: Any) -> Past:
+    """What a unit of work is told of the past."""
+    loaded = transaction.load_asked(devices=(), digests=digests, sequences=sequences, grants=grants, lines=())
+    return loaded.past

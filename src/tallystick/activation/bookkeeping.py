@@ -19,6 +19,7 @@ from tallystick.activation.ports import (
     Incident,
     IncidentKind,
     IssuedGrant,
+    Past,
     Signer,
     Status,
     Transaction,
@@ -62,6 +63,25 @@ class Books:
         found = self.transaction.load_lines_for_update(wanted)
         self.lines |= found
         self._lines_before |= found
+
+    def load_asked(
+        self,
+        *,
+        devices: Collection[DeviceId],
+        digests: Collection[Digest],
+        sequences: Collection[tuple[DeviceId, int]],
+        grants: Collection[tuple[DeviceId, int]],
+        lines: Collection[LineId],
+    ) -> Past:
+        """Lock field servers, ``lines`` and their own lines, all at once; what is known of the past."""
+        found = self.transaction.load_asked(
+            devices=devices, digests=digests, sequences=sequences, grants=grants, lines=lines
+        )
+        self.field_servers |= found.field_servers
+        self._field_servers_before |= found.field_servers
+        self.lines |= found.lines
+        self._lines_before |= found.lines
+        return found.past
 
     def change(self, after: FieldServer, *, cause: str) -> list[Entry]:
         """Keep ``after`` and book the difference in what the lines keep for it."""
@@ -217,14 +237,19 @@ def _booked(field_server: FieldServer) -> dict[LineId, Reserved]:
 
 def _transfers(had: Reserved, has: Reserved) -> Iterator[tuple[Account, Account, int]]:
     """What to move, from where to where, so that a line keeps what it ``has`` to keep in place of what it ``had``."""
-    kept = (has.held - had.held, has.returning - had.returning, has.quarantined - had.quarantined)
-    changes = list(zip(_ACCOUNTS, (*kept, -sum(kept)), strict=True))
-    wanting = {account: change for account, change in changes if change > 0}
-    for source, change in changes:
-        left = -change
-        for target, amount in wanting.items() if left > 0 else ():
+    held, returning, quarantined = has.held - had.held, has.returning - had.returning, has.quarantined - had.quarantined
+    changes = (held, returning, quarantined, -held - returning - quarantined)
+    giving: list[tuple[Account, int]] = []
+    wanting: dict[Account, int] = {}
+    for account, change in zip(_ACCOUNTS, changes, strict=True):
+        if change < 0:
+            giving.append((account, -change))
+        elif change > 0:
+            wanting[account] = change
+    for source, left in giving:
+        for target, amount in wanting.items():
             quantity = min(left, amount)
             if quantity:
                 yield source, target, quantity
                 wanting[target] -= quantity
-                left -= quantity
+                left -= quantity  # noqa: PLW2901 - what is left for the next target

@@ -134,7 +134,7 @@ def _of_rights(changes: Changes, lines: Mapping[LineId, Line], now: int) -> Iter
             {"line": line_id, "product": lines[line_id].product.sku, "quantity": quantity}
             for line_id, quantity in sums.items()
         ]
-        account = next((lines[line_id].account for line_id in sums), None)
+        account = lines[next(iter(sums))].account  # a field server serves one account
         yield Event(kind=kind, at=now, account=account, data=data)
 
 

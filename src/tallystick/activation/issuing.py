@@ -82,6 +82,9 @@ def _in_sequence(batch: Sequence[Message]) -> Iterator[Message]:
     queues: dict[DeviceId, list[Message]] = {}
     for message in batch:
         queues.setdefault(message.device_id, []).append(message)
+    if len(queues) == len(batch):  # everybody speaks once
+        yield from batch
+        return
     for queue in queues.values():
         queue.sort(key=lambda message: message.request.sequence, reverse=True)
     for message in batch:
@@ -98,8 +101,12 @@ class _Desk:
         self.policy = policy
         self.now = now
         self.books = Books(transaction, signer, now=now)
-        self.books.load({message.device_id for message in batch})
-        past = transaction.load_past(
+        lines = {LineId(want.line) for message in batch for want in message.request.wants or ()}
+        for message in batch:
+            if message.repeated is not None:
+                lines |= {LineId(license_.line) for license_ in message.repeated.licenses}
+        past = self.books.load_asked(
+            devices={message.device_id for message in batch},
             digests={message.digest for message in batch},
             sequences={(message.device_id, message.request.sequence) for message in batch},
             grants={
@@ -107,18 +114,15 @@ class _Desk:
                 for message in batch
                 if message.request.applied is not None
             },
+            lines=lines,
         )
         self.answers, self.used, self.grant_digests = past.answers, past.sequences, past.grants
-        new = [message for message in batch if message.digest not in self.answers]
         strangers = {
-            message.request.facts.host_id for message in new if message.device_id not in self.books.field_servers
+            message.request.facts.host_id
+            for message in batch
+            if message.digest not in self.answers and message.device_id not in self.books.field_servers
         }
         self.host_id_owners = transaction.load_host_id_owners(strangers) if strangers else {}
-        lines = {LineId(want.line) for message in new for want in message.request.wants or ()}
-        for message in new:
-            if message.repeated is not None:
-                lines |= {LineId(license_.line) for license_ in message.repeated.licenses}
-        self.books.load_lines(lines)
 
     def take(self, message: Message) -> Answer:
         """Steps 1 and 3 to 9 for one message."""

@@ -229,6 +229,15 @@ class Past:
     grants: dict[tuple[DeviceId, int], Digest]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What there is of what a batch asks for."""
+
+    field_servers: dict[DeviceId, FieldServer]
+    past: Past
+    lines: dict[LineId, Line]
+
+
 class Transaction(Protocol):
     """One unit of work. ``load_*_for_update`` lock their rows, in id order, until the commit."""
 
@@ -238,14 +247,18 @@ class Transaction(Protocol):
     def load_lines_for_update(self, ids: Collection[LineId]) -> dict[LineId, Line]:
         """Known lines among ``ids``, with their products as the catalog has them now."""
 
-    def load_past(
+    def load_asked(
         self,
         *,
+        devices: Collection[DeviceId],
         digests: Collection[Digest],
         sequences: Collection[tuple[DeviceId, int]],
         grants: Collection[tuple[DeviceId, int]],
-    ) -> Past:
-        """What is known about messages, sequences and grant numbers. Load the field servers for update before."""
+        lines: Collection[LineId],
+    ) -> Loaded:
+        """Everything that a batch asks for, at once: first known field servers among ``devices``, locked, then the past,
+        then ``lines`` and every line that the books keep for one of these field servers, locked.
+        """
 
     def load_host_id_owners(self, host_ids: Collection[str]) -> dict[str, dict[DeviceId, str | None]]:
         """Field servers in service (active or on hold) by host id, with their accounts."""

@@ -15,8 +15,11 @@ from tallystick.domain.ids import LineId
 from tallystick.structs import know
 
 
-class Outstanding(Struct, frozen=True, kw_only=True):
-    """A grant at which a field server may be: its epoch, number, and quantity per line (lines at zero left out)."""
+class Outstanding(Struct, frozen=True, kw_only=True, array_like=True):
+    """A grant at which a field server may be: its epoch, number, and quantity per line (lines at zero left out).
+
+    Written down, it is a list of the three.
+    """
 
     epoch: int
     number: int

@@ -19,6 +19,7 @@ from tallystick.activation.ports import (
     Holding,
     Incident,
     IssuedGrant,
+    Loaded,
     LostDeclaration,
     Past,
     Status,
@@ -97,19 +98,26 @@ class MemoryTransaction:
         products = self.tables.catalog.products
         return {key: replace(line, product=products.get(line.product.sku, line.product)) for key, line in found.items()}
 
-    def load_past(
+    def load_asked(
         self,
         *,
+        devices: Collection[DeviceId],
         digests: Collection[Digest],
         sequences: Collection[tuple[DeviceId, int]],
         grants: Collection[tuple[DeviceId, int]],
-    ) -> Past:
+        lines: Collection[LineId],
+    ) -> Loaded:
         """See ``activation.ports.Transaction``."""
         tables = self.tables
-        return Past(
-            answers={key: tables.messages[key].answer for key in digests if key in tables.messages},
-            sequences={key: tables.sequences[key] for key in sequences if key in tables.sequences},
-            grants={key: tables.grants[key].digest for key in grants if key in tables.grants},
+        kept = {line_id for device_id, line_id in tables.holdings if device_id in devices}
+        return Loaded(
+            field_servers=self.load_field_servers_for_update(devices),
+            past=Past(
+                answers={key: tables.messages[key].answer for key in digests if key in tables.messages},
+                sequences={key: tables.sequences[key] for key in sequences if key in tables.sequences},
+                grants={key: tables.grants[key].digest for key in grants if key in tables.grants},
+            ),
+            lines=self.load_lines_for_update(kept.union(lines)),
         )
 
     def load_host_id_owners(self, host_ids: Collection[str]) -> dict[str, dict[DeviceId, str | None]]:

@@ -5,6 +5,7 @@ from msgspec.structs import replace
 from sqlalchemy import event
 
 from support.activation import ISSUER, START, Device, TestSigner, seeded
+from support.office import past_of
 from tallystick.activation import accounts, audit, incoming, issuing, returns
 from tallystick.activation.ports import (
     Answer,
@@ -163,8 +164,8 @@ class TestWhatIsSavedIsLoaded:
         key, nothing = (server.device_id, 5), (server.device_id, 6)
         with_tx = store.transact
         past = with_tx(
-            lambda tx: tx.load_past(
-                digests=[digest, Digest("no")], sequences=[key, nothing], grants=[(server.device_id, 3), nothing]
+            lambda tx: past_of(
+                tx, digests=[digest, Digest("no")], sequences=[key, nothing], grants=[(server.device_id, 3), nothing]
             )
         )
         assert past.answers == {digest: answer}
@@ -194,7 +195,7 @@ class TestWhatIsSavedIsLoaded:
                 answer=Answer(digest=Digest(digest), outcome=Outcome.REFUSED, reply=("x",)),
             )
             save(store, messages=[message])
-        past = store.read(lambda tx: tx.load_past(digests=[], sequences=[("d", 1)], grants=[]))
+        past = store.read(lambda tx: past_of(tx, digests=[], sequences=[("d", 1)], grants=[]))
         assert past.sequences == {("d", 1): "b" * 43}
 
     def test_two_thousand_at_once(self, store):
@@ -205,7 +206,7 @@ class TestWhatIsSavedIsLoaded:
         assert list(found) == sorted(ids)
         assert len(store.transact(lambda tx: tx.load_host_id_owners([server.host_id for server in servers]))) == 2000
         keys = [(device_id, 1) for device_id in ids]
-        past = store.transact(lambda tx: tx.load_past(digests=ids, sequences=keys, grants=keys))
+        past = store.transact(lambda tx: past_of(tx, digests=ids, sequences=keys, grants=keys))
         assert (past.answers, past.sequences, past.grants) == ({}, {}, {})
         first = store.read(lambda tx: tx.find_field_servers(limit=999))
         rest = store.read(lambda tx: tx.find_field_servers(after=first[-1].device_id, limit=2000))

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from support.activation import DAY, PRODUCTS, START, Bench, Device
-from support.office import CATALOG
+from support.office import CATALOG, past_of
 from tallystick.activation import returns
 from tallystick.activation.ports import (
     Answer,
@@ -143,12 +143,13 @@ def test_answers_sequences_and_grant_digests_are_found_by_their_keys(office):
     with_others = [(device_id("a"), 5), (device_id("a"), 6), (device_id("b"), 5)]
 
     def work(tx):
-        found = tx.load_past(
+        found = past_of(
+            tx,
             digests=[message.digest, later.digest, Digest("?" * 43)],
             sequences=with_others,
             grants=[(device_id("a"), 8), (device_id("a"), 5)],
         )
-        nothing = tx.load_past(digests=[], sequences=[], grants=[])
+        nothing = past_of(tx, digests=[], sequences=[], grants=[])
         return found, nothing, tx.load_issued_grant(device_id("a"), 8)
 
     found, nothing, issued = office.store.transact(work)

@@ -1,8 +1,8 @@
 """The statements on the way to a reply: set-based, few, and the same text every time, so that they are planned once.
 
-PostgreSQL gets lists as arrays, and a whole batch of rows of every table in one statement: per batch there are three
-round trips that read and one that writes, however many messages it has. SQLite is in this process; a statement costs it
-nothing, and rows go in one by one.
+PostgreSQL gets lists as arrays, and a whole batch of rows of every table in one statement: a batch asks in one round
+trip and writes in another, however many messages it has. SQLite is in this process; a statement costs it nothing, and
+rows go in one by one.
 """
 
 from __future__ import annotations
@@ -18,20 +18,46 @@ import msgspec
 from sqlalchemy import BigInteger, Boolean, Connection, Table
 
 from tallystick.activation.ports import Status
-from tallystick.activation.storage import tables
+from tallystick.activation.storage import pipeline, tables
+from tallystick.activation.storage.pipeline import Statement
 from tallystick.activation.storage.rows import Row, Values
 
 Pairs = Sequence[tuple[str, int]]
 RowSets = Mapping[str, Sequence[Values]]  # by the names of `WRITES`
 
+FEW_ROWS: Final = 28  # up to so many go to PostgreSQL one by one; measured: four messages of seven rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a batch asks for: keys, in order. ``lines`` beside those on which the field servers hold something."""
+
+    field_servers: Sequence[str]
+    digests: Sequence[str]
+    sequences: Pairs
+    grants: Pairs
+    lines: Sequence[str]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Past:
-    """Rows about what happened before: answers, then digests by field server and sequence, then by grant number."""
+    """Rows about what happened before.
+
+    What was answered, which sequences were used (the first message that did, before others), which grants there are.
+    """
 
     answers: Sequence[Row]
     sequences: Sequence[Row]
     grants: Sequence[Row]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """The rows that a batch asked for. Field servers and lines are locked in id order where that is asked for."""
+
+    field_servers: Sequence[Row]
+    past: Past
+    lines: Sequence[Row]
 
 
 class Batches(Protocol):
@@ -46,11 +72,11 @@ class Batches(Protocol):
     def owners(self, connection: Connection, host_ids: Sequence[str]) -> Iterable[Row]:
         """Field servers in service by host id, in id order."""
 
-    def past(self, connection: Connection, digests: Sequence[str], sequences: Pairs, grants: Pairs) -> Past:
-        """What was answered, which sequences were used (the first message that did), which grants there are."""
+    def asked(self, connection: Connection, asked: Asked, *, locks: bool) -> Found:
+        """What a batch asks for, in the order of ``Found``; each sees what the locks before it have waited for."""
 
-    def write(self, connection: Connection, sets: RowSets) -> None:
-        """Write every row of every set, in an order that foreign keys take."""
+    def write(self, connection: Connection, sets: RowSets, *, commits: bool = False) -> None:
+        """Write every row of every set, in an order that foreign keys take. ``commits``: it may commit as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +98,19 @@ class Write:
     def others(self) -> list[str]:
         """The columns that are no keys."""
         return [name for name in self.columns if name not in self.keys]
+
+    def row_statement(self, places: Mapping[str, str]) -> str:
+        """The statement for one row, with ``places`` where its values go."""
+        where = " AND ".join(f"{_quoted(key)} = {places[key]}" for key in self.keys if key in places)
+        match self.kind:
+            case "update":
+                changes = ", ".join(f"{_quoted(column)} = {places[column]}" for column in self.others)
+                return f"UPDATE {self.table} SET {changes} WHERE {where}"  # noqa: S608 - constants
+            case "delete":
+                return f"DELETE FROM {self.table} WHERE {where}"  # noqa: S608 - constants
+            case _:
+                values = ", ".join(places.values())
+                return f"INSERT INTO {self.table} ({self.names}) VALUES ({values}){self.conflict()}"  # noqa: S608 - constants
 
     def conflict(self) -> str:
         """What an upsert does with a row that is there."""
@@ -162,7 +201,7 @@ class SqliteBatches:
         statement = f"{_OWNERS} WHERE host_id IN {self._KEYS} AND {_IN_SERVICE} ORDER BY device_id"
         return connection.exec_driver_sql(statement, (_json(host_ids),))
 
-    def past(self, connection: Connection, digests: Sequence[str], sequences: Pairs, grants: Pairs) -> Past:
+    def asked(self, connection: Connection, asked: Asked, *, locks: bool) -> Found:
         """See ``Batches``. (``IN`` over two columns would read a whole table.)"""
         used = (
             f"SELECT found.device_id, found.sequence AS number, found.digest FROM {self._PAIRS} AS wanted "  # noqa: S608 - constants
@@ -173,14 +212,23 @@ class SqliteBatches:
             f"SELECT found.device_id, found.number, found.digest FROM {self._PAIRS} AS wanted "  # noqa: S608 - constants
             "CROSS JOIN grants AS found WHERE found.device_id = wanted.device_id AND found.number = wanted.number"
         )
+        lines = (
+            f"{_LINES} WHERE line_id IN (SELECT value FROM json_each(?) "  # noqa: S608 - constants
+            f"UNION SELECT line_id FROM holdings WHERE device_id IN {self._KEYS}) ORDER BY line_id"
+        )
         run = connection.exec_driver_sql
-        return Past(
-            answers=run(f"{_ANSWER} WHERE digest IN {self._KEYS}", (_json(digests),)).all() if digests else (),
-            sequences=run(used, (_json(sequences),)).all() if sequences else (),
-            grants=run(issued, (_json(grants),)).all() if grants else (),
+        ids = _json(asked.field_servers)
+        return Found(
+            field_servers=list(self.field_servers(connection, asked.field_servers, locks=locks)),
+            past=Past(
+                answers=run(f"{_ANSWER} WHERE digest IN {self._KEYS}", (_json(asked.digests),)).all(),
+                sequences=run(used, (_json(asked.sequences),)).all(),
+                grants=run(issued, (_json(asked.grants),)).all() if asked.grants else (),
+            ),
+            lines=run(lines, (_json(asked.lines), ids)).all(),
         )
 
-    def write(self, connection: Connection, sets: RowSets) -> None:
+    def write(self, connection: Connection, sets: RowSets, *, commits: bool = False) -> None:  # noqa: ARG002 - who begins, commits
         """See ``Batches``."""
         for name in WRITES:
             if rows := sets.get(name):
@@ -191,26 +239,37 @@ class SqliteBatches:
     @cache
     def _statement(name: str) -> tuple[str, Sequence[str]]:
         write = WRITES[name]
-        where = " AND ".join(f"{_quoted(key)} = ?" for key in write.keys)
-        match write.kind:
-            case "update":
-                changes = ", ".join(f"{_quoted(column)} = ?" for column in write.others)
-                return f"UPDATE {write.table} SET {changes} WHERE {where}", [*write.others, *write.keys]  # noqa: S608 - constants
-            case "delete":
-                return f"DELETE FROM {write.table} WHERE {where}", write.keys  # noqa: S608 - constants
-            case _:
-                places = ", ".join("?" for _ in write.columns)
-                statement = f"INSERT INTO {write.table} ({write.names}) VALUES ({places}){write.conflict()}"  # noqa: S608 - constants
-                return statement, list(write.columns)
+        # A place has no number here: they are counted as they stand in the statement, keys last.
+        columns = [*write.others, *write.keys] if write.kind == "update" else list(write.columns)
+        return write.row_statement(dict.fromkeys(write.columns, "?")), columns
 
 
 class PostgresBatches:
-    """Lists are array literals. Their types stand in the statement, so it is prepared once and not once per type.
+    """Lists are array literals, and what belongs together goes together: see ``pipeline``.
 
-    The statements go to the driver as they are: to look for parameters in a long text again and again costs more than
-    the rest of sending it. What the driver raises is known to ``PostgresDialect``.
+    A batch asks in one round trip and writes in another, with its commit. The rows of a batch are written by one
+    statement that takes columns as arrays; the few rows of a message or two by a statement each, which cost less to
+    begin and more a row.
     """
 
+    _BY_IDS: Final = {
+        (name, locks): f"{select} = ANY($1::text[]) ORDER BY {order}{lock if locks else ''}".encode()
+        for name, select, order, lock in (
+            ("field_servers", f"{_SERVERS} WHERE device_id", "device_id", " FOR UPDATE"),
+            ("lines", f"{_LINES} WHERE line_id", "line_id", " FOR UPDATE OF lines"),
+            ("owners", f"{_OWNERS} WHERE {_IN_SERVICE} AND host_id", "device_id", ""),
+        )
+        for locks in (False, True)
+    }
+    # One line after the other, in id order: so they are locked in that order, and found by their keys.
+    _WANTED_LINES: Final = {
+        locks: (
+            "SELECT found.* FROM (SELECT unnest($1::text[]) AS line_id "  # noqa: S608 - constants
+            "UNION SELECT line_id FROM holdings WHERE device_id = ANY($2::text[]) ORDER BY line_id) AS wanted "
+            f"CROSS JOIN LATERAL ({_LINES} WHERE lines.line_id = wanted.line_id LIMIT 1{lock}) AS found"
+        ).encode()
+        for locks, lock in ((False, ""), (True, " FOR UPDATE OF lines"))
+    }
     _PAST: Final = (
         b"SELECT 0 AS kind, NULL AS device_id, NULL::bigint AS number, digest, outcome, code, detail, reply "
         b"FROM messages WHERE digest = ANY($1::text[]) "
@@ -222,44 +281,54 @@ class PostgresBatches:
         b"FROM unnest($4::text[], $5::bigint[]) AS wanted(device_id, number) "
         b"JOIN grants AS found ON found.device_id = wanted.device_id AND found.number = wanted.number"
     )
-    _BY_IDS: Final = {
-        (name, locks): f"{select} = ANY($1::text[]) ORDER BY {order}{lock if locks else ''}".encode()
-        for name, select, order, lock in (
-            ("field_servers", f"{_SERVERS} WHERE device_id", "device_id", " FOR UPDATE"),
-            ("lines", f"{_LINES} WHERE line_id", "line_id", " FOR UPDATE OF lines"),
-            ("owners", f"{_OWNERS} WHERE {_IN_SERVICE} AND host_id", "device_id", ""),
-        )
-        for locks in (False, True)
-    }
+
+    def asked(self, connection: Connection, asked: Asked, *, locks: bool) -> Found:
+        """See ``Batches``. Whoever could add to the past waits for the field servers that are locked before it."""
+        ids = _array("text", asked.field_servers)
+        statements = [
+            Statement(self._BY_IDS["field_servers", locks], [ids]),
+            Statement(self._PAST, [_array("text", asked.digests), *_pairs(asked.sequences), *_pairs(asked.grants)]),
+            Statement(self._WANTED_LINES[locks], [_array("text", asked.lines), ids]),
+        ]
+        servers, past, lines = pipeline.run(connection, statements)
+        found: tuple[list[Row], list[Row], list[Row]] = ([], [], [])
+        for row in past:
+            found[row.kind].append(row)
+        answers, sequences, grants = found
+        return Found(field_servers=servers, past=Past(answers=answers, sequences=sequences, grants=grants), lines=lines)
 
     def field_servers(self, connection: Connection, ids: Sequence[str], *, locks: bool) -> Iterable[Row]:
         """See ``Batches``."""
-        return self._run(connection, self._BY_IDS["field_servers", locks], _array("text", ids))
+        return self._one(connection, self._BY_IDS["field_servers", locks], _array("text", ids))
 
     def lines(self, connection: Connection, ids: Sequence[str], *, locks: bool) -> Iterable[Row]:
         """See ``Batches``."""
-        return self._run(connection, self._BY_IDS["lines", locks], _array("text", ids))
+        return self._one(connection, self._BY_IDS["lines", locks], _array("text", ids))
 
     def owners(self, connection: Connection, host_ids: Sequence[str]) -> Iterable[Row]:
         """See ``Batches``."""
-        return self._run(connection, self._BY_IDS["owners", False], _array("text", host_ids))
+        return self._one(connection, self._BY_IDS["owners", False], _array("text", host_ids))
 
-    def past(self, connection: Connection, digests: Sequence[str], sequences: Pairs, grants: Pairs) -> Past:
-        """See ``Batches``. One statement: whoever could add to it waits for the field servers that are locked here."""
-        parameters = [_array("text", digests)]
-        for pairs in (sequences, grants):
-            parameters += [_array("text", [pair[0] for pair in pairs]), _array("bigint", [pair[1] for pair in pairs])]
-        found: tuple[list[Row], list[Row], list[Row]] = ([], [], [])
-        for row in self._run(connection, self._PAST, *parameters):
-            found[row.kind].append(row)
-        return Past(answers=found[0], sequences=found[1], grants=found[2])
-
-    def write(self, connection: Connection, sets: RowSets) -> None:
+    def write(self, connection: Connection, sets: RowSets, *, commits: bool = False) -> None:
         """See ``Batches``. Foreign keys are checked when all of it is there."""
         names = tuple(name for name in WRITES if sets.get(name))
-        if not names:
-            return
-        parameters = [
+        if sum(len(sets[name]) for name in names) <= FEW_ROWS:
+            statements = [
+                Statement(self._row_statement(name), [_text(row[column]) for column in WRITES[name].columns])
+                for name in names
+                for row in sets[name]
+            ]
+        else:
+            statements = [Statement(self._batch_statement(names), self._columns(names, sets))]
+        pipeline.run(connection, statements, commits=commits)
+
+    @staticmethod
+    def _one(connection: Connection, text: bytes, parameter: bytes) -> list[Row]:
+        return pipeline.run(connection, [Statement(text, [parameter])])[0]
+
+    @staticmethod
+    def _columns(names: Sequence[str], sets: RowSets) -> list[bytes]:
+        return [
             _array(column_type, values)
             for name in names
             for column_type, values in zip(
@@ -268,21 +337,19 @@ class PostgresBatches:
                 strict=True,
             )
         ]
-        self._run(connection, self._statement(names), *parameters)
-
-    @staticmethod
-    def _run(connection: Connection, statement: bytes, *parameters: str) -> list[Row]:
-        import psycopg  # noqa: PLC0415 - an extra, which SQLite does without
-        from psycopg.rows import namedtuple_row  # noqa: PLC0415 - see above
-
-        driver: Any = connection.connection.driver_connection
-        with psycopg.RawCursor(driver, row_factory=namedtuple_row) as cursor:
-            rows: list[Row] = cursor.execute(statement, parameters, prepare=True).fetchall()
-        return rows
 
     @staticmethod
     @cache
-    def _statement(names: tuple[str, ...]) -> bytes:
+    def _row_statement(name: str) -> bytes:
+        write = WRITES[name]
+        places = {
+            column: f"${place}::{column_type}" for place, (column, column_type) in enumerate(write.columns.items(), 1)
+        }
+        return write.row_statement(places).encode()
+
+    @staticmethod
+    @cache
+    def _batch_statement(names: tuple[str, ...]) -> bytes:
         number = count(1)
         parts = []
         for name in names:
@@ -313,17 +380,31 @@ def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _array(column_type: str, values: Sequence[Any]) -> str:
+def _text(value: Any) -> bytes | None:
+    """A value of any of our types, as PostgreSQL reads it."""
+    if value is None:
+        return None
+    if value is True or value is False:
+        return b"t" if value else b"f"
+    return value.encode() if isinstance(value, str) else b"%d" % value
+
+
+def _pairs(pairs: Pairs) -> list[bytes]:
+    """A column of texts and one of numbers."""
+    return [_array("text", [pair[0] for pair in pairs]), _array("bigint", [pair[1] for pair in pairs])]
+
+
+def _array(column_type: str, values: Sequence[Any]) -> bytes:
     """A PostgreSQL array literal."""
     if column_type == "text":
         if None not in values:
             joined = '","'.join(values)
             if "\\" not in joined and joined.count('"') == 2 * (len(values) - 1):  # nothing to escape, as a rule
-                return f'{{"{joined}"}}' if values else "{}"
-        return "{" + ",".join("NULL" if value is None else f'"{_escaped(value)}"' for value in values) + "}"
+                return f'{{"{joined}"}}'.encode() if values else b"{}"
+        return ("{" + ",".join("NULL" if value is None else f'"{_escaped(value)}"' for value in values) + "}").encode()
     if column_type == "boolean":
-        return "{" + ",".join(["t" if value else "f" for value in values]) + "}"
-    return "{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}"
+        return ("{" + ",".join(["t" if value else "f" for value in values]) + "}").encode()
+    return ("{" + ",".join(["NULL" if value is None else str(value) for value in values]) + "}").encode()
 
 
 def _escaped(text: str) -> str:

@@ -17,6 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from tallystick.activation.storage import pipeline
 from tallystick.activation.storage.batches import Batches, PostgresBatches, SqliteBatches
 from tallystick.activation.storage.tables import METADATA
 from tallystick.errors import Error, InvariantError
@@ -177,7 +178,8 @@ class PostgresDialect:
     name = "postgresql"
     migrates_itself = False
     batches: Batches = PostgresBatches()
-    _CONFLICTS: Final = frozenset({"40001", "40P01", "23505"})  # serialisation, deadlock, unique race
+    # Serialisation, deadlock, unique race; a prepared statement that the server was made to forget.
+    _CONFLICTS: Final = frozenset({"40001", "40P01", "23505", "26000"})
     _FULL: Final = frozenset({"53100"})
     # The server stops or was told to end the connection; it became a standby, which only reads.
     _LOST: Final = frozenset({"57P01", "57P02", "25006"})
@@ -198,6 +200,8 @@ class PostgresDialect:
             "tcp_user_timeout": 30_000,
             # A standby answers questions from the past. What leads to one, for the moment of a fail-over, is refused.
             "target_session_attrs": "read-write",
+            # The driver prepares nothing: after a rollback it would have the server forget what ``pipeline`` prepared.
+            "prepare_threshold": None,
         }
         engine = create_engine(
             self.url,
@@ -209,7 +213,7 @@ class PostgresDialect:
         )
         event.listen(engine, "connect", self._prepare)
         event.listen(engine, "begin", self._begin)
-        event.listen(engine, "commit", lambda connection: connection.info.pop(_WARNED, None))  # what was said before
+        event.listen(engine, "commit", self._before_commit)
         return engine
 
     @staticmethod
@@ -228,9 +232,15 @@ class PostgresDialect:
 
         def note(warned: Any) -> None:
             if warned.severity_nonlocalized == "WARNING" and warned.sqlstate == _WARNING:
-                record.info[_WARNED] = warned.message_primary
+                record.info[pipeline.WARNED] = warned.message_primary
 
         connection.add_notice_handler(note)
+
+    @staticmethod
+    def _before_commit(connection: Connection) -> None:
+        """Forget what was said before, unless the commit was sent already."""
+        if not connection.info.pop(pipeline.COMMITTED, False):
+            connection.info.pop(pipeline.WARNED, None)
 
     @staticmethod
     def _begin(connection: Connection) -> None:
@@ -243,7 +253,7 @@ class PostgresDialect:
 
     def check_commit(self, connection: Connection) -> None:
         """See ``Dialect``. Whoever cancels the wait for the synchronous standby has it told as done, with a warning."""
-        seen = connection.info.pop(_WARNED, None)
+        seen = connection.info.pop(pipeline.WARNED, None)
         if seen is not None:
             raise DatabaseError("database-unavailable", expected="a commit that a second server has", seen=seen)
 
@@ -293,7 +303,6 @@ class PostgresDialect:
 
 _INTEGRITY: Final = "23"
 _WARNING: Final = "01000"
-_WARNED: Final = "tallystick_warned"
 
 
 def _of_driver(error: Exception) -> BaseException:

@@ -27,7 +27,7 @@ Row = Any  # a named tuple of the columns; SQLAlchemy knows their types only at 
 Values = dict[str, Any]
 
 _STATUSES = {status.value: status for status in Status}
-_OUTSTANDING = msgspec.json.Decoder(list[tuple[int, int, dict[str, int]]])
+_OUTSTANDING = msgspec.json.Decoder(tuple[Outstanding, ...])
 
 
 def product_of(row: Row, *, engineering: bool | None = None) -> Product:
@@ -129,10 +129,7 @@ def field_server_of(row: Row) -> FieldServer:
         sequence=row.sequence,
         number=row.number,
         proven=row.proven,
-        outstanding=tuple(
-            Outstanding(epoch=epoch, number=number, quantities=quantities)  # type: ignore[arg-type]  # ids are text
-            for epoch, number, quantities in _OUTSTANDING.decode(row.outstanding)
-        ),
+        outstanding=_OUTSTANDING.decode(row.outstanding),
         recovering=row.recovering,
         rolled_back_at=row.rolled_back_at,
         lost_at=row.lost_at,
@@ -158,7 +155,7 @@ def field_server_values(server: FieldServer) -> Values:
         "sequence": server.sequence,
         "number": server.number,
         "proven": server.proven,
-        "outstanding": _json([[grant.epoch, grant.number, grant.quantities] for grant in server.outstanding]),
+        "outstanding": _json(server.outstanding),
         "recovering": server.recovering,
         "rolled_back_at": server.rolled_back_at,
         "lost_at": server.lost_at,

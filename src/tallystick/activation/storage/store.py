@@ -55,8 +55,10 @@ class SqlStore:
                     connection = connection.execution_options(**(WRITING if writes else READING))  # noqa: PLW2901 - the same one
                     try:
                         with connection.begin():
-                            result = work(SqlTransaction(connection, self.dialect, locks=writes))
+                            transaction = SqlTransaction(connection, self.dialect, locks=writes)
+                            result = work(transaction)
                             is_committing = True
+                            transaction.finish()
                         self.dialect.check_commit(connection)
                         return result
                     except self.dialect.errors as error:

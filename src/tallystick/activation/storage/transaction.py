@@ -5,7 +5,7 @@ Reads are set-based and lock in id order; writes are set-based, too. See ``batch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TypeVar
 
@@ -18,11 +18,13 @@ from tallystick.activation.ports import (
     Holding,
     Incident,
     IssuedGrant,
+    Loaded,
     LostDeclaration,
     Past,
     Status,
 )
 from tallystick.activation.storage import rows, schema, statements
+from tallystick.activation.storage.batches import Asked
 from tallystick.activation.storage.dialects import KEYS_MAX, Dialect
 from tallystick.activation.storage.events import EventTables, outbox_values
 from tallystick.activation.storage.frames import FrameTable
@@ -53,9 +55,10 @@ class SqlTransaction:
     """See ``activation.ports.Transaction``. ``locks`` is false where nothing will be written."""
 
     def __init__(self, connection: Connection, dialect: Dialect, *, locks: bool) -> None:
-        self._connection = connection
+        self._raw = connection
         self._dialect = dialect
         self._locks = locks
+        self._unwritten: Mapping[str, list[rows.Values]] | None = None
         self._batches = dialect.batches
         self._products: dict[str, Product] = {}
         self._device_accounts: dict[DeviceId, str | None] = {}  # every field server that has a row
@@ -80,36 +83,65 @@ class SqlTransaction:
         """For the other modules of ``storage``."""
         return self._connection
 
+    @property
+    def _connection(self) -> Connection:
+        """What is asked comes after what was saved."""
+        if self._unwritten is not None:
+            self._write_down(commits=False)
+        return self._raw
+
+    def finish(self) -> None:
+        """Write what was saved last. What is left of the unit of work is its commit, which may be done as well."""
+        if self._unwritten is not None:
+            self._write_down(commits=True)
+
+    def _write_down(self, *, commits: bool) -> None:
+        sets, self._unwritten = self._unwritten, None
+        if sets and any(sets.values()):
+            self._batches.write(self._raw, sets, commits=commits)
+
     # On the way to a reply
 
     def load_field_servers_for_update(self, ids: Collection[DeviceId]) -> dict[DeviceId, FieldServer]:
         """See ``activation.ports.Transaction``."""
-        rows_ = self._batches.field_servers(self._connection, sorted(set(ids)), locks=self._locks) if ids else ()
-        found = [rows.field_server_of(row) for row in rows_]
-        self._device_accounts |= {server.device_id: server.account for server in found}
-        return {server.device_id: server for server in found}
+        found = self._batches.field_servers(self._connection, sorted(set(ids)), locks=self._locks) if ids else ()
+        return self._field_servers(found)
 
     def load_lines_for_update(self, ids: Collection[LineId]) -> dict[LineId, Line]:
         """See ``activation.ports.Transaction``."""
         found = self._batches.lines(self._connection, sorted(set(ids)), locks=self._locks) if ids else ()
         return {line.line_id: line for line in self._lines(found)}
 
-    def load_past(
+    def load_asked(
         self,
         *,
+        devices: Collection[DeviceId],
         digests: Collection[Digest],
         sequences: Collection[tuple[DeviceId, int]],
         grants: Collection[tuple[DeviceId, int]],
-    ) -> Past:
+        lines: Collection[LineId],
+    ) -> Loaded:
         """See ``activation.ports.Transaction``."""
-        found = self._batches.past(self._connection, sorted(digests), sorted(sequences), sorted(grants))
+        asked = Asked(
+            field_servers=sorted(devices),
+            digests=sorted(digests),
+            sequences=sorted(sequences),
+            grants=sorted(grants),
+            lines=sorted(lines),
+        )
+        found = self._batches.asked(self._connection, asked, locks=self._locks)
+        past = found.past
         used: dict[tuple[DeviceId, int], Digest] = {}
-        for row in found.sequences:
+        for row in past.sequences:
             used.setdefault((row.device_id, row.number), row.digest)
-        return Past(
-            answers={row.digest: rows.answer_of(row) for row in found.answers},
-            sequences=used,
-            grants={(row.device_id, row.number): row.digest for row in found.grants},
+        return Loaded(
+            field_servers=self._field_servers(found.field_servers),
+            lines={line.line_id: line for line in self._lines(found.lines)},
+            past=Past(
+                answers={row.digest: rows.answer_of(row) for row in past.answers},
+                sequences=used,
+                grants={(row.device_id, row.number): row.digest for row in past.grants},
+            ),
         )
 
     def load_host_id_owners(self, host_ids: Collection[str]) -> dict[str, dict[DeviceId, str | None]]:
@@ -154,7 +186,9 @@ class SqlTransaction:
             ],
             "outbox": [outbox_values(changes.events)] if changes.events else [],
         }
-        self._batches.write(self._connection, sets)
+        if self._unwritten is not None:
+            self._write_down(commits=False)
+        self._unwritten = sets  # it goes with what comes next: another statement, or the commit
 
     @property
     def events(self) -> EventTables:
@@ -285,6 +319,11 @@ class SqlTransaction:
     def _write(self, statement: Executable, values: list[rows.Values]) -> None:
         if values:
             self._connection.execute(statement, values)
+
+    def _field_servers(self, found: Iterable[rows.Row]) -> dict[DeviceId, FieldServer]:
+        servers = [rows.field_server_of(row) for row in found]
+        self._device_accounts |= {server.device_id: server.account for server in servers}
+        return {server.device_id: server for server in servers}
 
     def _lines(self, found: Iterable[rows.Row]) -> Iterator[Line]:
         for row in found:

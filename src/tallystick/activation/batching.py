@@ -1,5 +1,9 @@
 """Concurrent messages share a commit: one thread owns the write transaction and takes what waits.
 
+A batch begins when the event loop that its messages come from is at rest: it has handed out the replies of the batch
+before, and looked once more at what arrived. So the two do not fight over Python's lock, and whoever just got a reply
+and has more to say is in the next batch. That is a matter of what is there already, never of waiting for more.
+
 Guarantees: an answer is let out after the commit that made it true; a batch that fails leaves nothing and every
 message of it gets a retryable error; a lone message does not wait for company. After an ``InvariantError`` nothing is
 written any more: whoever waits is told, and ``on_broken`` stops the process. A database that neither commits nor fails
@@ -26,6 +30,7 @@ from tallystick.errors import Error, InvariantError
 
 BATCH_MAX: Final = 512  # messages in one transaction; one submission may be larger by itself
 WAITING_MAX: Final = 50_000
+REST_SECONDS: Final = 0.05  # an event loop that is not at rest after so long is not waited for
 PATIENCE_SECONDS: Final = 15.0  # a batch that is under way so long, or up to twice as long, is stuck
 
 _LOG: Final = logging.getLogger(__name__)
@@ -65,6 +70,7 @@ class Batcher:
         self._waiting: deque[_Submission] = deque()
         self._messages_waiting = 0
         self._changed = threading.Condition()
+        self._is_loop_busy = False
         self._is_closing = False
         self._broken: InvariantError | None = None
         self._patience_seconds = patience_seconds
@@ -101,13 +107,14 @@ class Batcher:
 
     def submit_soon(self, messages: Sequence[Message]) -> asyncio.Future[list[Answer]]:
         """The same for a coroutine. A batch wakes its event loop once, however many wait for it there."""
-        answers: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
-        error = self._add(_Submission(messages=messages, answers=answers))
+        loop = asyncio.get_running_loop()
+        answers: asyncio.Future[list[Answer]] = loop.create_future()
+        error = self._add(_Submission(messages=messages, answers=answers), loop)
         if error is not None:
             answers.set_exception(error)
         return answers
 
-    def _add(self, submission: _Submission) -> Error | None:
+    def _add(self, submission: _Submission, loop: asyncio.AbstractEventLoop | None = None) -> Error | None:
         count = len(submission.messages)
         with self._changed:
             if self._broken is not None:
@@ -121,8 +128,17 @@ class Batcher:
                 return BatchError("too-busy", expected="fewer messages at once", seen=seen)
             self._waiting.append(submission)
             self._messages_waiting += count
-            self._changed.notify()
+            if loop is None:
+                self._changed.notify()
+            elif not self._under_way and not self._is_loop_busy:
+                self._is_loop_busy = True
+                loop.call_soon(self._go_on)  # with what else it reads in this turn
         return None
+
+    def _go_on(self) -> None:
+        with self._changed:
+            self._is_loop_busy = False
+            self._changed.notify()
 
     def stop_for(self, error: InvariantError) -> None:
         """Write nothing any more: our own state contradicts itself."""
@@ -130,7 +146,7 @@ class Batcher:
         with self._changed:
             self._broken = error
             waiting = self._take_all()
-        _fail(waiting, error)
+        self._fail(waiting, error)
         self._on_broken(error)
 
     def _run(self) -> None:
@@ -139,6 +155,9 @@ class Batcher:
                 self._under_way, self._is_stuck = (), False
                 while not self._waiting and not self._is_closing:
                     self._changed.wait()
+                if self._is_loop_busy and not self._is_closing:
+                    self._changed.wait_for(lambda: not self._is_loop_busy or self._is_closing, REST_SECONDS)
+                self._is_loop_busy = False
                 if not self._waiting:
                     self._ended.set()
                     return
@@ -160,7 +179,7 @@ class Batcher:
                 if self._is_closing:
                     self._ended.set()
             _LOG.warning("a batch of %d neither ends nor fails; whoever waits is told to try again", len(seen))
-            _fail(waiting, _stuck())
+            self._fail(waiting, _stuck())
 
     def _take_all(self) -> list[_Submission]:
         waiting = list(self._waiting)
@@ -189,11 +208,11 @@ class Batcher:
                 )
             )
         except InvariantError as error:
-            _fail(batch, error)
+            self._fail(batch, error)
             self.stop_for(error)
         except Error as error:
             _LOG.warning("a batch of %d was not taken: %s", len(messages), error)
-            _fail(batch, error)
+            self._fail(batch, error)
         except Exception as error:  # noqa: BLE001 - whoever waits must be told, and the thread must go on
             self._serve_apart(batch, error)
         else:
@@ -203,7 +222,7 @@ class Batcher:
                 end = start + len(submission.messages)
                 settled.append((submission, answers[start:end]))
                 start = end
-            _deliver(settled)
+            self._deliver(settled)
 
     def _serve_apart(self, batch: Sequence[_Submission], error: Exception) -> None:
         """A fault of ours that some message brings out: only its own submission fails."""
@@ -212,28 +231,38 @@ class Batcher:
                 self._serve([submission])
             return
         _LOG.error("a fault of Tallystick; nothing was written", exc_info=error)
-        _fail(batch, BatchError("invariant", expected="a decision", seen=type(error).__name__))
+        self._fail(batch, BatchError("invariant", expected="a decision", seen=type(error).__name__))
+
+    def _fail(self, batch: Sequence[_Submission], error: Error) -> None:
+        self._deliver([(submission, error) for submission in batch])
+
+    def _deliver(self, settled: Sequence[tuple[_Submission, list[Answer] | Error]]) -> None:
+        """To each what became of it; to an event loop all of its at once, and it says when it is at rest."""
+        loops: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[list[Answer]], list[Answer] | Error]]] = {}
+        for submission, found in settled:
+            if isinstance(submission.answers, asyncio.Future):
+                loops.setdefault(submission.answers.get_loop(), []).append((submission.answers, found))
+            else:
+                _settle([(submission.answers, found)])
+        for loop, ours in loops.items():
+            with self._changed:
+                self._is_loop_busy = True
+            try:
+                loop.call_soon_threadsafe(self._hand_out, loop, ours)
+            except RuntimeError:  # the loop is closed: nobody waits there
+                self._go_on()
+
+    def _hand_out(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        settled: Iterable[tuple[asyncio.Future[list[Answer]], list[Answer] | Error]],
+    ) -> None:
+        _settle(settled)  # whoever waits is called in the next turn of the loop,
+        loop.call_soon(loop.call_soon, self._go_on)  # and in the one after that it has read what came since
 
 
 def _stuck() -> BatchError:
     return BatchError("database-unavailable", expected="a commit in time", seen="one that neither ends nor fails")
-
-
-def _fail(batch: Sequence[_Submission], error: Error) -> None:
-    _deliver([(submission, error) for submission in batch])
-
-
-def _deliver(settled: Sequence[tuple[_Submission, list[Answer] | Error]]) -> None:
-    """To each what became of it; to an event loop all of its at once."""
-    loops: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[list[Answer]], list[Answer] | Error]]] = {}
-    for submission, found in settled:
-        if isinstance(submission.answers, asyncio.Future):
-            loops.setdefault(submission.answers.get_loop(), []).append((submission.answers, found))
-        else:
-            _settle([(submission.answers, found)])
-    for loop, ours in loops.items():
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits there
-            loop.call_soon_threadsafe(_settle, ours)
 
 
 def _settle(settled: Iterable[tuple[_AnyFuture, list[Answer] | Error]]) -> None:

@@ -5,6 +5,7 @@ SIGTERM and SIGINT let requests that are under way end. After an ``InvariantErro
 
 from __future__ import annotations
 
+import gc
 import signal
 import socket
 import threading
@@ -36,6 +37,7 @@ MAIL_SECONDS: Final = 30.0
 PRUNE_SECONDS: Final = 3600.0
 CHORES_GRACE_SECONDS: Final = 15.0
 GRACE_SECONDS: Final = 10
+GARBAGE_OBJECTS: Final = 20_000  # new ones before cycles are looked for: a batch makes thousands, and none in a cycle
 _BACKLOG: Final = 2048
 
 
@@ -149,6 +151,8 @@ def _serve(
     # uvicorn raises the signals that it caught once more when it has stopped; that is not to end us a second time.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
+    gc.freeze()  # what was loaded until now stays: it is not looked through again and again
+    gc.set_threshold(GARBAGE_OBJECTS)
     batcher.start()
     chores.start()
     try:

@@ -7,10 +7,11 @@ rows go in one by one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import namedtuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import count
+from itertools import count, starmap
 from operator import itemgetter
 from typing import Any, Final, Protocol
 
@@ -179,27 +180,28 @@ _ANSWER: Final = "SELECT digest, outcome, code, detail, reply FROM messages"
 
 
 class SqliteBatches:
-    """Lists of keys are one JSON parameter: the text of a statement never changes, and no limit is met."""
+    """Lists of keys are one JSON parameter: the text of a statement never changes, and no limit is met.
+
+    The driver is asked directly.
+    """
 
     _KEYS: Final = "(SELECT value FROM json_each(?))"
     _PAIRS: Final = (
         "(SELECT json_extract(value, '$[0]') AS device_id, json_extract(value, '$[1]') AS number FROM json_each(?))"
     )
 
-    def field_servers(self, connection: Connection, ids: Sequence[str], *, locks: bool) -> Iterable[Row]:  # noqa: ARG002 - the only writer needs no other lock
+    def field_servers(self, connection: Connection, ids: Sequence[str], *, locks: bool) -> Sequence[Row]:  # noqa: ARG002 - the only writer needs no other lock
         """See ``Batches``."""
-        statement = f"{_SERVERS} WHERE device_id IN {self._KEYS} ORDER BY device_id"
-        return connection.exec_driver_sql(statement, (_json(ids),))
+        return self._ask(connection, f"{_SERVERS} WHERE device_id IN {self._KEYS} ORDER BY device_id", _json(ids))
 
     def lines(self, connection: Connection, ids: Sequence[str], *, locks: bool) -> Iterable[Row]:  # noqa: ARG002 - see above
         """See ``Batches``."""
-        statement = f"{_LINES} WHERE line_id IN {self._KEYS} ORDER BY line_id"
-        return connection.exec_driver_sql(statement, (_json(ids),))
+        return self._ask(connection, f"{_LINES} WHERE line_id IN {self._KEYS} ORDER BY line_id", _json(ids))
 
     def owners(self, connection: Connection, host_ids: Sequence[str]) -> Iterable[Row]:
         """See ``Batches``."""
         statement = f"{_OWNERS} WHERE host_id IN {self._KEYS} AND {_IN_SERVICE} ORDER BY device_id"
-        return connection.exec_driver_sql(statement, (_json(host_ids),))
+        return self._ask(connection, statement, _json(host_ids))
 
     def asked(self, connection: Connection, asked: Asked, *, locks: bool) -> Found:
         """See ``Batches``. (``IN`` over two columns would read a whole table.)"""
@@ -216,16 +218,15 @@ class SqliteBatches:
             f"{_LINES} WHERE line_id IN (SELECT value FROM json_each(?) "  # noqa: S608 - constants
             f"UNION SELECT line_id FROM holdings WHERE device_id IN {self._KEYS}) ORDER BY line_id"
         )
-        run = connection.exec_driver_sql
-        ids = _json(asked.field_servers)
+        answers = f"{_ANSWER} WHERE digest IN {self._KEYS}"
         return Found(
-            field_servers=list(self.field_servers(connection, asked.field_servers, locks=locks)),
+            field_servers=self.field_servers(connection, asked.field_servers, locks=locks),
             past=Past(
-                answers=run(f"{_ANSWER} WHERE digest IN {self._KEYS}", (_json(asked.digests),)).all(),
-                sequences=run(used, (_json(asked.sequences),)).all(),
-                grants=run(issued, (_json(asked.grants),)).all() if asked.grants else (),
+                answers=self._ask(connection, answers, _json(asked.digests)),
+                sequences=self._ask(connection, used, _json(asked.sequences)),
+                grants=self._ask(connection, issued, _json(asked.grants)) if asked.grants else (),
             ),
-            lines=run(lines, (_json(asked.lines), ids)).all(),
+            lines=self._ask(connection, lines, _json(asked.lines), _json(asked.field_servers)),
         )
 
     def write(self, connection: Connection, sets: RowSets, *, commits: bool = False) -> None:  # noqa: ARG002 - who begins, commits
@@ -233,7 +234,12 @@ class SqliteBatches:
         for name in WRITES:
             if rows := sets.get(name):
                 statement, columns = self._statement(name)
-                connection.exec_driver_sql(statement, _tuples(columns, rows))
+                _driver(connection).executemany(statement, _tuples(columns, rows))
+
+    @staticmethod
+    def _ask(connection: Connection, statement: str, *parameters: str) -> list[Row]:
+        cursor = _driver(connection).execute(statement, parameters)
+        return list(starmap(_row_kind(tuple(column[0] for column in cursor.description)), cursor))
 
     @staticmethod
     @cache
@@ -367,6 +373,16 @@ class PostgresBatches:
                     parts.append(f"INSERT INTO {write.table} ({write.names}) SELECT * FROM {rows}{write.conflict()}")  # noqa: S608 - constants
         sets = ", ".join(f"set_{place} AS ({part})" for place, part in enumerate(parts))
         return f"WITH {sets} SELECT 1 AS done".encode()
+
+
+def _driver(connection: Connection) -> Any:
+    """What SQLAlchemy adds to a statement and to every row of it costs more than SQLite itself."""
+    return connection.connection.driver_connection
+
+
+@cache
+def _row_kind(names: tuple[str, ...]) -> Callable[..., Row]:
+    return namedtuple("Row", names)  # noqa: PYI024 - its names are known at run time
 
 
 def _tuples(columns: Sequence[str], rows: Sequence[Values]) -> list[tuple[Any, ...]]:

@@ -96,7 +96,7 @@ class SqliteDialect:
     name = "sqlite"
     migrates_itself = True
     batches: Batches = SqliteBatches()
-    errors: tuple[type[Exception], ...] = (DBAPIError,)
+    errors: tuple[type[Exception], ...] = (DBAPIError, sqlite3.Error)
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import cache
 from typing import Annotated, Final, Literal, TypeVar
 
@@ -250,19 +249,32 @@ def is_proof_valid(activation_id: ActivationId, proof: str | None, device_id: De
     return hmac.compare_digest(activation_proof(activation_id, device_id, jti), proof or "")
 
 
+# Whether `wants` is named, and whether `all` is.
+_NAMED: Final[Mapping[Purpose, tuple[tuple[bool, bool], ...]]] = {
+    "activate": ((True, False),),
+    "return": ((False, True), (True, False)),
+    "refresh": ((False, False),),
+    "confirm": ((False, False),),
+    "relinquish": ((False, False),),
+}
+
+
+def _named_text(named: tuple[bool, bool]) -> str:
+    return " and ".join(name for name, is_named in zip(("wants", "all"), named, strict=True) if is_named) or "no wants"
+
+
 def parse_request(verified: Verified) -> Request:
     """A message of a field server, signed with the key that its ``iss`` names. Raises ``WireError``."""
     _check_kind(verified, REQUEST)
     request = _convert(verified, Request)
     if request.iss != verified.key.thumbprint:
         raise WireError("signature-wrong", expected="a jwk whose thumbprint is iss", seen="another key")
-    allowed = {"activate": {"wants"}, "return": {"wants", "all"}}.get(request.purpose, set())
-    named = {name for name in ("wants", "all") if getattr(request, name) is not None}
-    if not named <= allowed or (allowed and len(named) != 1):
+    named = (request.wants is not None, request.all is not None)
+    if named not in _NAMED[request.purpose]:
         raise WireError(
             "claims-malformed",
-            expected=f"{request.purpose} with {' or '.join(sorted(allowed)) or 'no wants'}",
-            seen=" and ".join(sorted(named)) or "none",
+            expected=f"{request.purpose} with {' or '.join(map(_named_text, _NAMED[request.purpose]))}",
+            seen=_named_text(named),
         )
     if request.purpose != "activate" and any(want.proof is not None for want in request.wants or ()):
         raise WireError("claims-malformed", expected="a proof with activate only", seen=f"a {request.purpose} with one")
@@ -301,10 +313,12 @@ def convert_claims(payload: bytes, kind: type[ClaimsT]) -> ClaimsT:
     What we would write in the very same bytes has no name twice, no float and nothing else that is refused: it is read
     by msgspec alone. Anything else is looked at closely, whatever comes of it.
     """
-    with suppress(msgspec.MsgspecError, UnicodeError, RecursionError):
+    try:
         found: ClaimsT = _decoder(kind).decode(payload)
         if _ENCODER.encode(found) == payload:
             return found
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        pass
     try:
         return msgspec.convert(parse_json(payload), kind, strict=True)
     except msgspec.ValidationError as error:

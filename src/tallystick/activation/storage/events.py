@@ -26,7 +26,7 @@ OUTBOX_ROWS_MAX: Final = 200
 PLACED_MAX: Final = 1000  # in one transaction, or what one row holds: on SQLite, messages wait for it
 PRUNED_MAX: Final = 5000
 _POSITION: Final = "event-position"
-_EVENT_ID_BYTES: Final = 15
+_EVENT_ID_BYTES: Final = 10  # drawn for all that get their places at once; the place is the rest of an id
 
 
 class DeliveryState(StrEnum):
@@ -107,6 +107,7 @@ class EventTables:
         if not found:
             return 0
         position = self.mark(_POSITION) or 0
+        prefix = "evt_" + base64.b32encode(random_bytes(_EVENT_ID_BYTES)).decode().lower()
         values: list[dict[str, Any]] = []
         ids: list[int] = []
         for row in found:
@@ -118,7 +119,7 @@ class EventTables:
                 values.append(
                     {
                         "position": position,
-                        "event_id": "evt_" + base64.b32encode(random_bytes(_EVENT_ID_BYTES)).decode().lower(),
+                        "event_id": f"{prefix}{position}",
                         "account": event.account,
                         "kind": event.kind,
                         "at": event.at,

@@ -153,15 +153,22 @@ class _Exchange:
         self._results = 0
 
     async def run(self) -> Response:
-        """While a chunk is booked, the next one is read and verified; it is submitted when that one is durable."""
+        """While the database writes a chunk down, the next one is read and verified; then that one is submitted.
+
+        To read and to decide at once would be slower than one after the other: Python's lock would go back and forth.
+        """
         taking: asyncio.Task[None] | None = None
+        decided: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         try:
             _check_not_compressed(self._request)
             async for chunk in self._chunks():
+                if taking is not None:
+                    await asyncio.wait([taking, decided], return_when=asyncio.FIRST_COMPLETED)
                 lines = await self._read(chunk)
                 if taking is not None:
                     await taking
-                taking = asyncio.create_task(self._take(lines))
+                decided = asyncio.get_running_loop().create_future()
+                taking = asyncio.create_task(self._take(lines, decided))
             if taking is not None:
                 await taking
             if not self._results:
@@ -201,9 +208,9 @@ class _Exchange:
             return bundles.read_lines(chunk, keyset)
         return await run_in_threadpool(bundles.read_lines, chunk, keyset)
 
-    async def _take(self, lines: Sequence[ReadLine]) -> None:
+    async def _take(self, lines: Sequence[ReadLine], decided: asyncio.Future[None]) -> None:
         batch = bundles.messages_of(lines)
-        answers = await self._desk.batcher.submit_soon(batch) if batch else []
+        answers = await self._desk.batcher.submit_soon(batch, decided=decided) if batch else []
         results = bundles.results_of(lines, answers)
         self._desk.count(results)
         if self._as_json:

@@ -25,7 +25,7 @@ from typing import Final
 
 from tallystick.activation import issuing
 from tallystick.activation.incoming import Message
-from tallystick.activation.ports import Answer, Policy, Signer, Store
+from tallystick.activation.ports import Answer, Policy, Signer, Store, Transaction
 from tallystick.errors import Error, InvariantError
 
 BATCH_MAX: Final = 512  # messages in one transaction; one submission may be larger by itself
@@ -47,6 +47,7 @@ class BatchError(Error):
 class _Submission:
     messages: Sequence[Message]
     answers: _AnyFuture
+    decided: asyncio.Future[None] | None = None
 
 
 class Batcher:
@@ -105,11 +106,16 @@ class Batcher:
             answers.set_exception(error)
         return answers
 
-    def submit_soon(self, messages: Sequence[Message]) -> asyncio.Future[list[Answer]]:
-        """The same for a coroutine. A batch wakes its event loop once, however many wait for it there."""
+    def submit_soon(
+        self, messages: Sequence[Message], *, decided: asyncio.Future[None] | None = None
+    ) -> asyncio.Future[list[Answer]]:
+        """The same for a coroutine. A batch wakes its event loop once, however many wait for it there.
+
+        ``decided`` is done as soon as all that is left is the database's to do; never, perhaps, when there is an error.
+        """
         loop = asyncio.get_running_loop()
         answers: asyncio.Future[list[Answer]] = loop.create_future()
-        error = self._add(_Submission(messages=messages, answers=answers), loop)
+        error = self._add(_Submission(messages=messages, answers=answers, decided=decided), loop)
         if error is not None:
             answers.set_exception(error)
         return answers
@@ -201,12 +207,17 @@ class Batcher:
     def _serve(self, batch: Sequence[_Submission]) -> None:
         messages = [message for submission in batch for message in submission.messages]
         now = self._clock()
+
+        def decide(transaction: Transaction) -> list[Answer]:
+            answers = issuing.process(messages, transaction, signer=self._signer, policy=self._policy, now=now)
+            for submission in batch:
+                if submission.decided is not None:
+                    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits there
+                        submission.decided.get_loop().call_soon_threadsafe(_note, submission.decided)
+            return answers
+
         try:
-            answers = self._store.transact(
-                lambda transaction: issuing.process(
-                    messages, transaction, signer=self._signer, policy=self._policy, now=now
-                )
-            )
+            answers = self._store.transact(decide)
         except InvariantError as error:
             self._fail(batch, error)
             self.stop_for(error)
@@ -263,6 +274,11 @@ class Batcher:
 
 def _stuck() -> BatchError:
     return BatchError("database-unavailable", expected="a commit in time", seen="one that neither ends nor fails")
+
+
+def _note(decided: asyncio.Future[None]) -> None:
+    if not decided.done():
+        decided.set_result(None)
 
 
 def _settle(settled: Iterable[tuple[_AnyFuture, list[Answer] | Error]]) -> None:

@@ -56,7 +56,7 @@ def append(outstanding: Sequence[Outstanding], newest: Outstanding) -> tuple[Out
     the newest has at least as much on every line, the older one never decides. The list therefore grows with what
     was given up without proof, never with history.
     """
-    return (*(grant for grant in outstanding if not _covers(newest, grant)), newest)
+    return (*[grant for grant in outstanding if not _covers(newest, grant)], newest)
 
 
 def prove(outstanding: Sequence[Outstanding], *, epoch: int, number: int) -> tuple[Outstanding, ...]:

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import IO, Any, Final
+from typing import IO, Any, Final, NamedTuple
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -32,7 +32,7 @@ from tallystick.activation.batching import Batcher
 from tallystick.activation.bundles import ChunkReader, ReadLine, Result
 from tallystick.activation.files import FileError
 from tallystick.activation.metrics import Metrics
-from tallystick.activation.ports import Signer
+from tallystick.activation.ports import Answer, Signer
 from tallystick.activation.storage import SqlStore
 from tallystick.domain.entitlement import Entitlement, Line
 from tallystick.domain.ids import parse_entitlement_id
@@ -142,6 +142,14 @@ def create_api(desk: Desk) -> FastAPI:
     return api
 
 
+class _Taken(NamedTuple):
+    """A chunk that was submitted."""
+
+    lines: Sequence[ReadLine]
+    answers: asyncio.Future[list[Answer]]
+    decided: asyncio.Future[None]
+
+
 class _Exchange:
     """One ``POST /v1/messages``."""
 
@@ -157,26 +165,28 @@ class _Exchange:
 
         To read and to decide at once would be slower than one after the other: Python's lock would go back and forth.
         """
-        taking: asyncio.Task[None] | None = None
-        decided: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        taken: _Taken | None = None
+        chunks = self._chunks()
         try:
             _check_not_compressed(self._request)
-            async for chunk in self._chunks():
-                if taking is not None:
-                    await asyncio.wait([taking, decided], return_when=asyncio.FIRST_COMPLETED)
-                lines = await self._read(chunk)
-                if taking is not None:
-                    await taking
-                decided = asyncio.get_running_loop().create_future()
-                taking = asyncio.create_task(self._take(lines, decided))
-            if taking is not None:
-                await taking
+            while True:
+                if taken is not None:
+                    either: list[asyncio.Future[Any]] = [taken.answers, taken.decided]
+                    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+                chunk = await anext(chunks, None)
+                lines = await self._read(chunk) if chunk is not None else None
+                before, answers = taken, await taken.answers if taken is not None else []
+                taken = self._submit(lines) if lines is not None else None
+                if before is not None:  # while the database looks for what the next one asks
+                    self._tell(before.lines, answers)
+                if taken is None:
+                    break
             if not self._results:
                 raise WireError("no-messages", expected="a tally file with at least one message", seen="no line")
             self._write(b"]\n" if self._as_json else b"")
         except BaseException:
-            if taking is not None:
-                await asyncio.wait([taking])  # it writes to the spool
+            if taken is not None:
+                taken.answers.cancel()  # it is taken all the same; nobody waits for it any more
             self._spool.close()
             raise
         media_type = "application/json" if self._as_json else tallyfile.MEDIA_TYPE
@@ -208,9 +218,16 @@ class _Exchange:
             return bundles.read_lines(chunk, keyset)
         return await run_in_threadpool(bundles.read_lines, chunk, keyset)
 
-    async def _take(self, lines: Sequence[ReadLine], decided: asyncio.Future[None]) -> None:
-        batch = bundles.messages_of(lines)
-        answers = await self._desk.batcher.submit_soon(batch, decided=decided) if batch else []
+    def _submit(self, lines: Sequence[ReadLine]) -> _Taken:
+        loop, batch = asyncio.get_running_loop(), bundles.messages_of(lines)
+        decided: asyncio.Future[None] = loop.create_future()
+        if batch:
+            return _Taken(lines, self._desk.batcher.submit_soon(batch, decided=decided), decided)
+        answers: asyncio.Future[list[Answer]] = loop.create_future()
+        answers.set_result([])
+        return _Taken(lines, answers, decided)
+
+    def _tell(self, lines: Sequence[ReadLine], answers: Sequence[Answer]) -> None:
         results = bundles.results_of(lines, answers)
         self._desk.count(results)
         if self._as_json:

@@ -139,6 +139,7 @@ class Batcher:
             elif not self._under_way and not self._is_loop_busy:
                 self._is_loop_busy = True
                 loop.call_soon(self._go_on)  # with what else it reads in this turn
+                self._changed.notify()  # which waits for that, for a while
         return None
 
     def _go_on(self) -> None:

@@ -33,7 +33,6 @@ _ALGORITHMS: Final = ("EdDSA", "Ed25519")
 _HEADER_NAMES: Final = {"alg", "typ", "kid", "jwk"}
 _SHAPE: Final = re.compile(rb"([A-Za-z0-9_-]{2,})\.([A-Za-z0-9_-]{2,})\.([A-Za-z0-9_-]{86})")
 _NAME: Final = re.compile(r"[\x21-\x7e]{1,64}")
-_SIGNATURE_PART: Final = 1 + 86  # its symbols, and the dot before them
 _DIGEST_BYTES: Final = 32
 _SEED_BYTES: Final = 32
 _TO_URL: Final = bytes.maketrans(b"+/", b"-_")
@@ -104,7 +103,6 @@ class Unverified(Struct, frozen=True, kw_only=True):
     kid: str | None
     jwk: PublicKey | None
     payload: bytes
-    signature: bytes
 
 
 _TOKEN: Final = object()
@@ -138,11 +136,11 @@ def open_envelope(line: bytes) -> Unverified:
     if parts is None:
         raise WireError("envelope-malformed", expected="three base64url parts joined by dots", seen=_glimpse(line))
     header_part, payload_part, signature_part = parts.groups()
-    signature = _strict_base64url(signature_part)
+    _strict_base64url(signature_part)
     open_header = _open_header if len(header_part) <= _HEADER_BYTES_KEPT else _open_header.__wrapped__
     typ, kid, jwk = open_header(header_part)
     payload = _strict_base64url(payload_part)
-    return Unverified(compact=line.decode("ascii"), typ=typ, kid=kid, jwk=jwk, payload=payload, signature=signature)
+    return Unverified(compact=line.decode("ascii"), typ=typ, kid=kid, jwk=jwk, payload=payload)
 
 
 @lru_cache(maxsize=4096)  # whoever speaks often always begins with the same bytes
@@ -160,9 +158,9 @@ def _open_header(part: bytes) -> tuple[str, str | None, PublicKey | None]:
 
 def verify(envelope: Unverified, key: PublicKey) -> Verified:
     """Check the signature with ``key``, and nothing else. Raises ``WireError`` (``signature-wrong``)."""
-    signed = envelope.compact[:-_SIGNATURE_PART].encode("ascii")
+    signed, _, signature = envelope.compact.encode("ascii").rpartition(b".")
     try:
-        crypto_sign_open(envelope.signature + signed, _raw(key.x))
+        crypto_sign_open(_strict_base64url(signature) + signed, _raw(key.x))
     except BadSignatureError:  # or a key that is no point of the curve, or one of the few that fit everything
         raise WireError(
             "signature-wrong", expected=f"a signature by key {key.thumbprint[:12]}", seen="one that does not fit"

@@ -95,7 +95,8 @@ class LineParser:
                 raise WireError("line-too-long", expected=f"at most {LINE_BYTES_MAX} bytes", seen=f"{length} bytes")
             return GoodLine(line_number=self._line_number, envelope=open_envelope(line))
         except WireError as error:
-            return BadLine(line_number=self._line_number, error=error)
+            error.__context__ = None  # where it was raised, and while what, would stay in memory with everything there
+            return BadLine(line_number=self._line_number, error=error.with_traceback(None))
 
 
 def format_file(envelopes: Iterable[str], *, comment: str = "") -> Iterator[bytes]:

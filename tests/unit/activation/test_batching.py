@@ -1,5 +1,6 @@
 """Batches: shared commits, no waiting for company, no half-done batch, and a stop after a contradiction."""
 
+import asyncio
 import threading
 import time
 
@@ -233,3 +234,44 @@ def test_a_commit_that_never_ends_does_not_keep_the_process(bench, store, hurrie
     assert store.entered.wait(SECONDS)
     hurried.close()
     assert code_of(stuck) == "database-unavailable"
+
+
+def test_an_event_loop_that_does_not_come_to_rest_is_not_waited_for_without_end(bench, batcher, store):
+    line = bench.buy(1)
+    message = read(bench, Device("a").activate((line, 1)))
+
+    async def busy():
+        answers = batcher.submit_soon([message])
+        assert store.entered.wait(SECONDS)  # the loop does nothing else meanwhile
+        return await answers
+
+    (answer,) = asyncio.run(busy())
+    assert answer.outcome is Outcome.GRANTED
+
+
+def test_what_an_event_loop_reads_in_one_turn_is_one_batch(bench, batcher, store):
+    line = bench.buy(50)
+    messages = [read(bench, Device(f"d{number}").activate((line, 1))) for number in range(20)]
+
+    async def turn():
+        return await asyncio.gather(*[batcher.submit_soon([message]) for message in messages])
+
+    answers = asyncio.run(turn())
+    assert [answer.digest for (answer,) in answers] == [message.digest for message in messages]
+    assert store.commits == 1
+
+
+def test_a_loop_that_was_closed_keeps_nobody_waiting(bench, batcher, store):
+    line = bench.buy(2)
+    first, second = [read(bench, Device(name).activate((line, 1))) for name in "ab"]
+    store.open.clear()
+
+    async def leave():
+        batcher.submit_soon([first])
+        assert await asyncio.to_thread(store.entered.wait, SECONDS)
+
+    asyncio.run(leave())
+    store.open.set()
+    (answer,) = batcher.submit([second]).result(SECONDS)
+    assert answer.outcome is Outcome.GRANTED
+    assert bench.where(line) == (0, 2, 0, 0)

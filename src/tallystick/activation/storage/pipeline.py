@@ -54,6 +54,7 @@ def run(connection: Connection, statements: Sequence[Statement], *, commits: boo
     try:
         return _run(driver, statements, prepared, commits=commits)
     except BaseException:
+        connection.info.pop(COMMITTED, None)
         if driver.pgconn.pipeline_status:
             driver.close()
         raise

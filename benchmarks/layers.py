@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from benchmarks.parties import Site, Story, processor_seconds
 from benchmarks.rows import CONNECTIONS, Bench, bare_seconds, libsodium_seconds
-from tallystick.activation import bundles, issuing
+from tallystick.activation.core import exchanges, issuing
 from tallystick.activation.storage.transaction import SqlTransaction
 from tallystick.protocol import tallyfile
 
@@ -69,8 +69,8 @@ def steps(site: Site, messages: list[str]) -> Clock:
                     clock.messages = 0
                 body = "".join(message + "\n" for message in messages[start : start + BATCH]).encode()
                 chunk = clock.timed("open", lambda body=body: list(tallyfile.parse_chunks([body])))()
-                lines = clock.timed("read", bundles.read_lines)(chunk, signer.keyset)
-                clock.timed("process", activation.process)(bundles.messages_of(lines))
+                lines = clock.timed("read", exchanges.read_lines)(chunk, signer.keyset)
+                clock.timed("process", activation.process)(exchanges.messages_of(lines))
                 clock.messages += BATCH
     finally:
         for owner, name, work in kept:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.prepared import Teller, say_all
-from tallystick.activation import accounts, bundles
-from tallystick.activation.app import Activation, open_activation
+from tallystick.activation.core import entitlements, exchanges
+from tallystick.activation.server.instance import Activation, open_activation
 from tallystick.domain.catalog import Catalog, Product
 from tallystick.domain.entitlement import Line
 from tallystick.protocol import tallyfile
@@ -63,8 +63,8 @@ class Site:
         """Take messages in this process, without measuring anything."""
         lines = tallyfile.parse_chunks([message.encode() + b"\n" for message in messages])
         with self.opened() as activation:
-            for chunk in bundles.chunks(lines):
-                activation.process(bundles.messages_of(bundles.read_lines(chunk, activation.signer.keyset)))
+            for chunk in exchanges.chunks(lines):
+                activation.process(exchanges.messages_of(exchanges.read_lines(chunk, activation.signer.keyset)))
 
     @contextmanager
     def served(self, workers: int) -> Iterator[Service]:
@@ -127,7 +127,7 @@ def make_site(home: Path, *, database: str | None, lines: int) -> Site:
         while len(site.lines) < lines:
             products = [("bench", 1_000_000_000)] * min(100, lines - len(site.lines))
             bought = activation.transact(
-                lambda tx, products=products: accounts.create_entitlement(
+                lambda tx, products=products: entitlements.create_entitlement(
                     tx,
                     activation.signer,
                     account="bench",

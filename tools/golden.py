@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from tallystick.activation import incoming, issuing, returns
-from tallystick.activation.ports import Answer, Policy
+from tallystick.activation.core import interventions, issuing, reading
+from tallystick.activation.core.ports import Answer, Policy
 from tallystick.domain.catalog import Catalog, Product
 from tallystick.domain.entitlement import Entitlement, Line
 from tallystick.domain.ids import ActivationId, DeviceId, EntitlementId, LineId
@@ -123,30 +123,34 @@ class Stage:
         policy = Policy()
         match step["do"]:
             case "post":
-                batch = [incoming.read_message(request, self.issuer.keyset) for request in requests]
+                batch = [reading.read_message(request, self.issuer.keyset) for request in requests]
                 answers = self.store.transact(
                     lambda tx: issuing.process(batch, tx, signer=self.issuer, policy=policy, now=now)
                 )
                 return answers, [reply for answer in answers for reply in answer.reply]
             case "start-return":
                 return [], [
-                    self.store.transact(lambda tx: returns.start_return(tx, self.issuer, device, by="support", now=now))
+                    self.store.transact(
+                        lambda tx: interventions.start_return(tx, self.issuer, device, by="support", now=now)
+                    )
                 ]
             case "declare-lost":
                 self.store.transact(
-                    lambda tx: returns.declare_lost(
+                    lambda tx: interventions.declare_lost(
                         tx, self.issuer, device, reason="burnt", by="support", policy=policy, now=now
                     )
                 )
             case "release":
-                self.store.transact(lambda tx: returns.release_hold(tx, self.issuer, device, by="support", now=now))
+                self.store.transact(
+                    lambda tx: interventions.release_hold(tx, self.issuer, device, by="support", now=now)
+                )
             case "back-up":
                 self.backup = self.store.tables.copy()
             case "put-back" if self.backup is not None:
                 self.store.tables = self.backup.copy()
-                self.store.transact(lambda tx: returns.announce_restore(tx, self.issuer, now=now))
+                self.store.transact(lambda tx: interventions.announce_restore(tx, self.issuer, now=now))
             case "lift-freeze":
-                self.store.transact(lambda tx: returns.lift_freeze(tx, self.issuer, None, now=now))
+                self.store.transact(lambda tx: interventions.lift_freeze(tx, self.issuer, None, now=now))
             case other:
                 raise ValueError(other)
         return [], []

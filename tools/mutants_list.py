@@ -20,9 +20,9 @@ class Mutant:
     often: str | None = None
 
 
-ISSUING = "activation/issuing.py"
-BOOKS = "activation/bookkeeping.py"
-RETURNS = "activation/returns.py"
+ISSUING = "activation/core/issuing.py"
+BOOKS = "activation/core/books.py"
+RETURNS = "activation/core/interventions.py"
 GRANT = "domain/grant.py"
 RULES = "domain/rules.py"
 ENGINE = "fieldserver/engine.py"
@@ -200,7 +200,7 @@ MUTANTS = (
     Mutant(
         name="aud-not-checked",
         breaks="a message for another activation server is taken",
-        file="activation/incoming.py",
+        file="activation/core/reading.py",
         old="    if request.aud != keyset.issuer:",
         new="    if request.aud == 0:",
     ),

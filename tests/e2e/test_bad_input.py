@@ -14,7 +14,7 @@ from support import forge
 from support.judge import Books
 from support.parties import Activation, FieldServer, Technician, run_here
 from support.tap import lines_of
-from tallystick.activation.signing import load_signer
+from tallystick.activation.keys.signing import load_signer
 from tallystick.fieldserver.platform import read_seed
 from tallystick.protocol.envelope import PrivateKey
 from tallystick.protocol.messages import ENTITLEMENT

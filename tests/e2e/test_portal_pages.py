@@ -8,11 +8,11 @@ from support.activation import DAY
 from support.chromium import check_accessible, chromium, served, take_screenshot
 from support.receiver import Receiver
 from support.site import PASSWORD, Site
-from tallystick.activation.office import codes, members, webhooks
-from tallystick.activation.office.webhooks import WebhookChange
-from tallystick.activation.permissions import Role
-from tallystick.activation.portal.site import OPEN_PAGES, PAGES
-from tallystick.activation.ports import EventKind
+from tallystick.activation.core.permissions import Role
+from tallystick.activation.core.ports import EventKind
+from tallystick.activation.http.portal.routes import OPEN_PAGES, PAGES
+from tallystick.activation.services import people, qr_codes, webhooks
+from tallystick.activation.services.webhooks import WebhookChange
 from tallystick.protocol.frames import make_frames
 
 pytestmark = pytest.mark.chromium
@@ -63,7 +63,7 @@ def world(tmp_path_factory):
     site.post(lobby.say("refresh"))
     site.post(copy.say("refresh"))
     site.now += 3 * DAY
-    cy = members.invite_person(
+    cy = people.invite_person(
         site.office,
         site.root,
         email="cy@example.com",
@@ -76,7 +76,7 @@ def world(tmp_path_factory):
     person = site.activation.read(lambda tx: tx.people.find_person(email="ana@example.com"))
     hook = webhooks_with_a_past(site)
     frames = make_frames(f"{roof.say('refresh')}\n".encode())
-    codes.keep(site.office, person.caller, frames)
+    qr_codes.keep(site.office, person.caller, frames)
     values = {
         "{webhook_id}": hook,
         "{entitlement_id}": bought.entitlement_id,

@@ -16,7 +16,7 @@ import pytest
 
 from support.chromium import served
 from support.site import PASSWORD, Site
-from tallystick.activation.office import signin
+from tallystick.activation.services import sign_in
 
 pytestmark = pytest.mark.wapiti
 MODULES = "blindsql,sql,xss,permanentxss,exec,file,redirect,crlf,csrf,csp,methods,htaccess,backup"
@@ -34,7 +34,7 @@ def test_a_web_scanner_finds_nothing(tmp_path):
     site.person("ana@example.com")
     bought = site.sell("Harbour", ("smartdriver", 12), ("mqtt", 2))
     site.activated(site.device("roof"), (bought.lines[0], 3))
-    secret = signin.sign_in(site.office, email="ana@example.com", password=PASSWORD, address="scanner").secret
+    secret = sign_in.sign_in(site.office, email="ana@example.com", password=PASSWORD, address="scanner").secret
 
     async def web(scope, receive, send):
         if scope["type"] == "http" and scope["path"] == STUB:

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tallystick.activation.ports import IncidentKind
+from tallystick.activation.core.ports import IncidentKind
 from tallystick.domain.rules import LINES_MAX, RESERVED_LINES_MAX
 from tallystick.protocol import envelope, keys, messages
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from msgspec import structs
 
-from tallystick.activation import incoming, issuing
+from tallystick.activation.core import issuing, reading
 from tallystick.domain.ids import EntitlementId
 from tallystick.protocol.envelope import digest_of, open_envelope
 from tallystick.protocol.messages import GRANT, parse_grant
@@ -100,7 +100,7 @@ def _compare(world, tables, device_id, compact, answer) -> int:
         balances = structs.replace(balances, held=held, returning=returning, entries=0, chain="")
         alone.lines[line_id] = structs.replace(line, balances=balances, entitlement_id=EntitlementId("EN-other"))
     activation = world.activation
-    message = incoming.read_message(open_envelope(compact.encode()), activation.signer.keyset)
+    message = reading.read_message(open_envelope(compact.encode()), activation.signer.keyset)
     store = MemoryStore(alone)
     (other,) = store.transact(
         lambda tx: issuing.process(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tallystick.activation.ports import Outcome
+from tallystick.activation.core.ports import Outcome
 from tallystick.fieldserver.state import Activate, ActivationWant, Refresh, Relinquish, Return
 from tallystick.simulator import acts, healing
 from tallystick.simulator.faults import Fault

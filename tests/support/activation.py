@@ -12,8 +12,8 @@ from typing import Any
 
 from msgspec import structs
 
-from tallystick.activation import audit, incoming, issuing, returns
-from tallystick.activation.ports import Answer, Holding, IncidentKind, Policy
+from tallystick.activation.core import interventions, issuing, reading, verification
+from tallystick.activation.core.ports import Answer, Holding, IncidentKind, Policy
 from tallystick.domain.catalog import Catalog, Product
 from tallystick.domain.entitlement import Entitlement, Line
 from tallystick.domain.ids import EntitlementId, new_line_id
@@ -101,7 +101,7 @@ class Bench:
 
     def post(self, *compacts: str) -> list[Answer]:
         batch = [
-            incoming.read_message(envelope.open_envelope(compact.encode()), self.signer.keyset) for compact in compacts
+            reading.read_message(envelope.open_envelope(compact.encode()), self.signer.keyset) for compact in compacts
         ]
         answers = self.store.transact(
             lambda tx: issuing.process(batch, tx, signer=self.signer, policy=self.policy, now=self.now)
@@ -150,17 +150,17 @@ class Bench:
         return list(self.store.tables.holdings.values())
 
     def check(self) -> None:
-        report = self.store.transact(audit.verify_books)
+        report = self.store.transact(verification.verify_books)
         assert report.is_green, report.faults
 
     def start_return(self, device: Device) -> str:
         return self.store.transact(
-            lambda tx: returns.start_return(tx, self.signer, device.id, by="support", now=self.now)
+            lambda tx: interventions.start_return(tx, self.signer, device.id, by="support", now=self.now)
         )
 
     def declare_lost(self, device: Device, **options: Any) -> None:
         self.store.transact(
-            lambda tx: returns.declare_lost(
+            lambda tx: interventions.declare_lost(
                 tx,
                 self.signer,
                 device.id,
@@ -174,11 +174,13 @@ class Bench:
         self.check()
 
     def release(self, device: Device) -> None:
-        self.store.transact(lambda tx: returns.release_hold(tx, self.signer, device.id, by="support", now=self.now))
+        self.store.transact(
+            lambda tx: interventions.release_hold(tx, self.signer, device.id, by="support", now=self.now)
+        )
         self.check()
 
     def settle(self) -> None:
-        self.store.transact(lambda tx: returns.settle_quarantines(tx, self.signer, now=self.now))
+        self.store.transact(lambda tx: interventions.settle_quarantines(tx, self.signer, now=self.now))
         self.check()
 
 

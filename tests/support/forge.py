@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tallystick.activation.signing import KeySigner
+from tallystick.activation.keys.signing import KeySigner
 from tallystick.protocol.envelope import PrivateKey, encode_base64url, open_envelope
 from tallystick.protocol.messages import ENTITLEMENT, GRANT, KEYS, REQUEST
 

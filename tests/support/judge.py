@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import create_engine, select, text
 
 from support.parties import ISSUER, FieldServer
-from tallystick.activation.signing import load_signer
+from tallystick.activation.keys.signing import load_signer
 from tallystick.activation.storage import tables
 from tallystick.protocol.problems import BY_CODE
 from tallystick.simulator.invariants import Auditor, Violation, read_envelope

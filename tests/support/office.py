@@ -8,9 +8,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from support.activation import PRODUCTS, START, TestSigner, seeded
-from tallystick.activation import audit, incoming, issuing
-from tallystick.activation.audit import Report
-from tallystick.activation.ports import Answer, Past, Policy
+from tallystick.activation.core import issuing, reading, verification
+from tallystick.activation.core.ports import Answer, Past, Policy
+from tallystick.activation.core.verification import Report
 from tallystick.activation.storage import SqlStore, open_store
 from tallystick.domain.catalog import Catalog
 from tallystick.domain.entitlement import Entitlement, Line
@@ -61,8 +61,8 @@ class Office:
         self.store.transact(lambda tx: tx.save_entitlement(entitlement, [entry]))
         return line
 
-    def read_message(self, compact: str) -> incoming.Message:
-        return incoming.read_message(envelope.open_envelope(compact.encode()), self.signer.keyset)
+    def read_message(self, compact: str) -> reading.Message:
+        return reading.read_message(envelope.open_envelope(compact.encode()), self.signer.keyset)
 
     def process(self, tx: Any, *compacts: str) -> list[Answer]:
         batch = [self.read_message(compact) for compact in compacts]
@@ -84,7 +84,7 @@ class Office:
         return found.available, found.held, found.returning, found.quarantined
 
     def audit(self) -> Report:
-        report = self.store.read(audit.verify_books)
+        report = self.store.read(verification.verify_books)
         assert report.is_green, report.faults
         return report
 

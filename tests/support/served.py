@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from support.activation import ISSUER
 from tallystick import cli
-from tallystick.activation.app import Activation, open_activation
+from tallystick.activation.server.instance import Activation, open_activation
 from tallystick.domain.entitlement import Entitlement, Line
 
 EXAMPLE_CATALOG = Path(__file__).parents[2] / "examples" / "catalog.yaml"

@@ -16,14 +16,15 @@ from starlette.testclient import TestClient
 
 from support.activation import Device
 from support.browser import Reader
-from tallystick.activation import app, catalog, service
-from tallystick.activation.accounts import create_entitlement
-from tallystick.activation.batching import Batcher
-from tallystick.activation.dispatch import Dispatcher
-from tallystick.activation.office import Office, members, signin
-from tallystick.activation.people import Person
-from tallystick.activation.permissions import EVERYTHING, Caller, Role, Scope
-from tallystick.activation.ports import Policy
+from tallystick.activation.core import catalog_file
+from tallystick.activation.core.entitlements import create_entitlement
+from tallystick.activation.core.people import Person
+from tallystick.activation.core.permissions import EVERYTHING, Caller, Role, Scope
+from tallystick.activation.core.ports import Policy
+from tallystick.activation.outbound.webhooks import Dispatcher
+from tallystick.activation.server import instance, service
+from tallystick.activation.services import Office, people, sign_in
+from tallystick.activation.services.batcher import Batcher
 from tallystick.activation.settings import WebhookSettings
 from tallystick.domain.entitlement import Entitlement, Line
 
@@ -44,7 +45,7 @@ def _initialised() -> Path:
     """A data directory as init makes it, once for all tests of a process."""
     data = Path(tempfile.mkdtemp(prefix="tallystick-test-")) / "data"
     atexit.register(shutil.rmtree, data.parent, ignore_errors=True)
-    app.initialise(data, issuer=ISSUER, policy=Policy(), database=None).close()
+    instance.initialise(data, issuer=ISSUER, policy=Policy(), database=None).close()
     return data
 
 
@@ -55,16 +56,18 @@ class Site:
     data: Path
     database: str | None = None  # another than the SQLite file of the data directory
     now: int = 1_800_000_000
-    activation: app.Activation = field(init=False)
+    activation: instance.Activation = field(init=False)
     office: Office = field(init=False)
     web: Any = field(init=False)
 
     def __post_init__(self) -> None:
         if self.database is None:
             shutil.copytree(_initialised(), self.data / "data")
-            self.activation = app.open_activation(self.data / "data")
+            self.activation = instance.open_activation(self.data / "data")
         else:
-            self.activation = app.initialise(self.data / "data", issuer=ISSUER, policy=Policy(), database=self.database)
+            self.activation = instance.initialise(
+                self.data / "data", issuer=ISSUER, policy=Policy(), database=self.database
+            )
         self.batcher = Batcher(
             self.activation.store, self.activation.signer, Policy(), clock=self.clock, on_broken=lambda _: None
         )
@@ -81,7 +84,7 @@ class Site:
             webhooks_inside=INSIDE,
         )
         self.web = service.make_site(self.activation, self.batcher, office=self.office)
-        self.activation.transact(lambda transaction: transaction.save_catalog(catalog.parse_catalog(CATALOG)))
+        self.activation.transact(lambda transaction: transaction.save_catalog(catalog_file.parse_catalog(CATALOG)))
 
     def clock(self) -> int:
         return self.now
@@ -109,7 +112,7 @@ class Site:
 
     def token(self, role: Role, account: str | None = None, **options: Any) -> str:
         devices = options.pop("devices", ())
-        made = members.create_token(
+        made = people.create_token(
             self.office,
             self.root,
             name=f"{role.value} of {account or 'the vendor'}",
@@ -145,11 +148,11 @@ class Site:
         return reader
 
     def account(self, account: str) -> str:
-        members.create_account(self.office, self.root, account, once=None)
+        people.create_account(self.office, self.root, account, once=None)
         return account
 
     def person(self, email: str, role: Role = Role.VENDOR_ADMINISTRATOR, account: str | None = None) -> Person:
-        made = members.invite_person(
+        made = people.invite_person(
             self.office,
             self.root,
             email=email,
@@ -158,7 +161,7 @@ class Site:
             account=account,
             once=None,
         )
-        signin.accept_invitation(self.office, invitation=str(made.invitation), password=PASSWORD)
+        sign_in.accept_invitation(self.office, invitation=str(made.invitation), password=PASSWORD)
         found = self.activation.read(lambda transaction: transaction.people.find_person(email=email))
         assert found is not None
         return found

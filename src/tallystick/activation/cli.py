@@ -15,7 +15,16 @@ from typing import Annotated, Final
 
 import typer
 
-from tallystick.activation.commands import console, devices, entitlements, keys, members, messages, upkeep, webhooks
+from tallystick.activation.commands import (
+    console,
+    entitlements,
+    field_servers,
+    keys,
+    messages,
+    people,
+    upkeep,
+    webhooks,
+)
 from tallystick.activation.commands.console import AsJson, By, Data, Database
 from tallystick.errors import Error
 
@@ -53,9 +62,9 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Make an activation server: its keys, its keyset, its database, its settings."""
-    from tallystick.activation.app import initialise
-    from tallystick.activation.ports import Enrolment, Policy
-    from tallystick.activation.signing import KEYS_DIRECTORY, ROOT_FILE
+    from tallystick.activation.core.ports import Enrolment, Policy
+    from tallystick.activation.keys.signing import KEYS_DIRECTORY, ROOT_FILE
+    from tallystick.activation.server.instance import initialise
 
     with console.told(as_json):
         policy = Policy(enrolment=Enrolment(enrolment), waiting_days=waiting_days, lost_per_year=lost_per_year)
@@ -95,7 +104,8 @@ def serve(
 
 
 def _serve(data: Path, host: str, port: int, workers: int, database: str | None, as_json: bool) -> None:
-    from tallystick.activation import logs, service
+    from tallystick.activation import logs
+    from tallystick.activation.server import service
 
     with console.opened(data, database, as_json=as_json, service=True) as activation:
         logs.set_up(activation.settings.log)
@@ -130,7 +140,7 @@ def _serve(data: Path, host: str, port: int, workers: int, database: str | None,
 @app.command(epilog="Example: tallystick activation verify --data DIR")
 def verify(data: Data, database: Database = None, as_json: AsJson = False) -> None:
     """Recompute every balance from the ledger alone, and compare. Changes nothing."""
-    from tallystick.activation.audit import verify_books
+    from tallystick.activation.core.verification import verify_books
 
     with console.opened(data, database, as_json=as_json) as activation:
         report = activation.read(verify_books)
@@ -152,7 +162,7 @@ def verify(data: Data, database: Database = None, as_json: AsJson = False) -> No
 )
 def migrate(data: Data, database: Database = None, as_json: AsJson = False) -> None:
     """Bring the schema of the database up to date. (For SQLite, serve does it by itself.)"""
-    from tallystick.activation.app import database_url
+    from tallystick.activation.server.instance import database_url
     from tallystick.activation.storage import migrate_database
 
     with console.told(as_json):
@@ -176,7 +186,7 @@ def copy_database(
     as_json: AsJson = False,
 ) -> None:
     """Copy everything into another database, SQLite to PostgreSQL say, and verify the copy. Stop serve first."""
-    from tallystick.activation.app import database_url
+    from tallystick.activation.server.instance import database_url
     from tallystick.activation.storage import copy_database, open_store
 
     with console.told(as_json):
@@ -235,35 +245,35 @@ app.command("message", epilog=f"{_EXAMPLE} message request.tally -o reply.tally 
 app.command("lines", epilog=f"{_EXAMPLE} lines --data DIR")(entitlements.lines)
 app.command("ledger", epilog=f"{_EXAMPLE} ledger 7K3M9Q2A --data DIR")(entitlements.ledger)
 app.command("lift-freeze", epilog=f"{_EXAMPLE} lift-freeze --all --data DIR")(entitlements.lift_freeze)
-app.command("returns", epilog=f"{_EXAMPLE} returns --data DIR")(devices.returns)
-app.command("field-servers", epilog=f"{_EXAMPLE} field-servers --data DIR")(devices.field_servers)
-app.command("incidents", epilog=f"{_EXAMPLE} incidents --data DIR")(devices.incidents)
-app.command("reply", epilog=f"{_EXAMPLE} reply DIGEST --data DIR")(devices.reply)
-app.command("return", epilog=f"{_EXAMPLE} return plant-room -o return.tally --data DIR")(devices.start_return)
+app.command("returns", epilog=f"{_EXAMPLE} returns --data DIR")(field_servers.returns)
+app.command("field-servers", epilog=f"{_EXAMPLE} field-servers --data DIR")(field_servers.field_servers)
+app.command("incidents", epilog=f"{_EXAMPLE} incidents --data DIR")(field_servers.incidents)
+app.command("reply", epilog=f"{_EXAMPLE} reply DIGEST --data DIR")(field_servers.reply)
+app.command("return", epilog=f"{_EXAMPLE} return plant-room -o return.tally --data DIR")(field_servers.start_return)
 app.command("change", epilog=f"{_EXAMPLE} change plant-room --line 7K3M9Q2A=2 -o change.tally --data DIR")(
-    devices.start_change
+    field_servers.start_change
 )
 app.command("declare-lost", epilog=f"{_EXAMPLE} declare-lost plant-room --reason burnt --data DIR")(
-    devices.declare_lost
+    field_servers.declare_lost
 )
 app.command("replace", epilog=f"{_EXAMPLE} replace old --with new --reason burnt -o change.tally --data DIR")(
-    devices.replace
+    field_servers.replace
 )
-app.command("hold", epilog=f"{_EXAMPLE} hold plant-room --reason 'two were seen' --data DIR")(devices.hold)
-app.command("retire", epilog=f"{_EXAMPLE} retire plant-room --data DIR")(devices.retire)
-app.command("release", epilog=f"{_EXAMPLE} release plant-room --data DIR")(devices.release)
-app.command("audit", epilog=f"{_EXAMPLE} audit --data DIR")(members.audit)
+app.command("hold", epilog=f"{_EXAMPLE} hold plant-room --reason 'two were seen' --data DIR")(field_servers.hold)
+app.command("retire", epilog=f"{_EXAMPLE} retire plant-room --data DIR")(field_servers.retire)
+app.command("release", epilog=f"{_EXAMPLE} release plant-room --data DIR")(field_servers.release)
+app.command("audit", epilog=f"{_EXAMPLE} audit --data DIR")(people.audit)
 app.command("events", epilog=f"{_EXAMPLE} events --after 1200 --data DIR")(webhooks.events)
-app.command("enrol", epilog=f"{_EXAMPLE} enrol DEVICE_ID --account Harbour --data DIR")(devices.enrol)
+app.command("enrol", epilog=f"{_EXAMPLE} enrol DEVICE_ID --account Harbour --data DIR")(field_servers.enrol)
 app.command("backup", epilog=f"{_EXAMPLE} backup -o backup.tar.gz --data DIR")(upkeep.backup)
 app.command("restore", epilog=f"{_EXAMPLE} restore --from backup.tar.gz --data NEW-DIR")(upkeep.restore)
 app.add_typer(upkeep.config_app, name="config")
-app.add_typer(members.account_app, name="account")
-app.add_typer(members.person_app, name="person")
-app.add_typer(members.token_app, name="token")
+app.add_typer(people.account_app, name="account")
+app.add_typer(people.person_app, name="person")
+app.add_typer(people.token_app, name="token")
 app.add_typer(entitlements.catalog_app, name="catalog")
 app.add_typer(keys.keys_app, name="keys")
 app.add_typer(webhooks.webhooks_app, name="webhooks")
 app.add_typer(entitlements.entitlement_app, name="entitlement")
 app.add_typer(entitlements.line_app, name="line")
-app.add_typer(devices.field_server_app, name="field-server")
+app.add_typer(field_servers.field_server_app, name="field-server")

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, Never
 
+from tallystick.activation.core.ports import Enrolment, Policy
 from tallystick.activation.files import FileError, load_file
-from tallystick.activation.ports import Enrolment, Policy
 from tallystick.errors import Error
 
 SETTINGS_FILE: Final = "settings.toml"

@@ -7,8 +7,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from tallystick.activation import returns
-from tallystick.activation.ports import Answer, Outcome, Status
+from tallystick.activation.core import interventions
+from tallystick.activation.core.ports import Answer, Outcome, Status
 from tallystick.domain.ids import DeviceId, LineId
 from tallystick.domain.rules import Want
 from tallystick.errors import Error
@@ -292,7 +292,7 @@ def declare_lost(world: World, device: DeviceId, step: Step | None, *, override_
     activation = world.activation
     world.auditor.declared_lost(device)
     world.transact(
-        lambda tx: returns.declare_lost(
+        lambda tx: interventions.declare_lost(
             tx,
             activation.signer,
             device,
@@ -316,7 +316,7 @@ def _settle(world: World, step: Step, dice: Dice) -> str:
 def settle(world: World, step: Step | None) -> None:
     """Whatever is due is released."""
     activation = world.activation
-    world.transact(lambda tx: returns.settle_quarantines(tx, activation.signer, now=activation.clock.at), step)
+    world.transact(lambda tx: interventions.settle_quarantines(tx, activation.signer, now=activation.clock.at), step)
 
 
 def _release(world: World, step: Step, _dice: Dice) -> str:
@@ -332,7 +332,8 @@ def release(world: World, device: DeviceId, step: Step | None) -> None:
     """A person looked at a field server on hold."""
     activation = world.activation
     world.transact(
-        lambda tx: returns.release_hold(tx, activation.signer, device, by="support", now=activation.clock.at), step
+        lambda tx: interventions.release_hold(tx, activation.signer, device, by="support", now=activation.clock.at),
+        step,
     )
 
 
@@ -352,7 +353,9 @@ def _started(world: World, step: Step, dice: Dice, wants: list[Want] | None) -> 
     device = devices[step.who % len(devices)]
     activation = world.activation
     compact = world.transact(
-        lambda tx: returns.start_change(tx, activation.signer, device, wants, by="support", now=activation.clock.at),
+        lambda tx: interventions.start_change(
+            tx, activation.signer, device, wants, by="support", now=activation.clock.at
+        ),
         step,
     )
     if compact is None:
@@ -390,7 +393,7 @@ def _restore(world: World, _step: Step, dice: Dice) -> str:
     world.activation.store.tables = backup.tables.copy()
     world.tell_restored(backup)
     activation = world.activation
-    world.transact(lambda tx: returns.announce_restore(tx, activation.signer, now=activation.clock.at), None)
+    world.transact(lambda tx: interventions.announce_restore(tx, activation.signer, now=activation.clock.at), None)
     return "the activation server is put back to a backup, and says so"
 
 
@@ -416,7 +419,7 @@ def lift(world: World, step: Step | None) -> bool:
     world.auditor.unheard -= strangers
     lines: list[LineId] | None = None
     activation = world.activation
-    world.transact(lambda tx: returns.lift_freeze(tx, activation.signer, lines, now=activation.clock.at), step)
+    world.transact(lambda tx: interventions.lift_freeze(tx, activation.signer, lines, now=activation.clock.at), step)
     return True
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Final, TypeVar
 
-from tallystick.activation.ports import Changes, Transaction
+from tallystick.activation.core.ports import Changes, Transaction
 from tallystick.simulator.dice import Dice
 from tallystick.simulator.store import MemoryStore, MemoryTransaction, Tables
 

@@ -19,8 +19,8 @@ from typing import Any, Final
 
 from msgspec import structs
 
-from tallystick.activation import incoming, issuing, returns
-from tallystick.activation.ports import Answer, FieldServer, Outcome, Policy, Status
+from tallystick.activation.core import interventions, issuing, reading
+from tallystick.activation.core.ports import Answer, FieldServer, Outcome, Policy, Status
 from tallystick.domain.catalog import Catalog
 from tallystick.domain.entitlement import Line
 from tallystick.domain.ids import EntitlementId, new_line_id
@@ -186,7 +186,7 @@ class Bench:
         return replace(half, state=after, up=half.up | new)
 
     def _take(self, half: Half, compact: str, available: int) -> Half:
-        message = incoming.read_message(open_envelope(compact.encode()), self.signer.keyset)
+        message = reading.read_message(open_envelope(compact.encode()), self.signer.keyset)
         tables, answers = self._run(
             half,
             available,
@@ -215,7 +215,7 @@ class Bench:
             tables, compact = self._run(
                 half,
                 available,
-                lambda tx: returns.start_return(tx, self.signer, self.device_id, by="support", now=START),
+                lambda tx: interventions.start_return(tx, self.signer, self.device_id, by="support", now=START),
             )
         except Error:
             return None
@@ -225,7 +225,7 @@ class Bench:
         tables, _ = self._run(
             half,
             available,
-            lambda tx: returns.declare_lost(
+            lambda tx: interventions.declare_lost(
                 tx, self.signer, self.device_id, reason="dead", by="support", policy=self.policy, now=START
             ),
         )
@@ -235,7 +235,7 @@ class Bench:
         before = self.reserved(half)
         half = replace(half, tables=backup, limit=before, backup=None)
         available = self.world.bought - self.reserved(half)
-        tables, _ = self._run(half, available, lambda tx: returns.announce_restore(tx, self.signer, now=START))
+        tables, _ = self._run(half, available, lambda tx: interventions.announce_restore(tx, self.signer, now=START))
         return replace(half, tables=tables)
 
     def _roll_back(self, half: Half) -> Half:
@@ -389,7 +389,7 @@ class Bench:
                 tables, _ = self._run(
                     half,
                     available,
-                    lambda tx: returns.release_hold(tx, self.signer, self.device_id, by="support", now=START),
+                    lambda tx: interventions.release_hold(tx, self.signer, self.device_id, by="support", now=START),
                 )
                 half = replace(half, tables=tables)
                 is_asked = False

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tallystick.activation.ports import Status
+from tallystick.activation.core.ports import Status
 from tallystick.administrator import goals
 from tallystick.administrator.goals import Sync
 from tallystick.fieldserver.state import Refresh, Return, ReturnWant

@@ -14,8 +14,8 @@ from typing import Any, Final, TypeVar
 
 from msgspec.structs import asdict, replace
 
-from tallystick.activation import incoming, issuing
-from tallystick.activation.ports import Answer, Changes, Policy, Transaction
+from tallystick.activation.core import issuing, reading
+from tallystick.activation.core.ports import Answer, Changes, Policy, Transaction
 from tallystick.domain.catalog import Catalog, Product
 from tallystick.domain.entitlement import Entitlement, Line
 from tallystick.domain.ids import EntitlementId, new_line_id
@@ -148,9 +148,9 @@ class ActivationServer:
                 codes.append(line.error.code)
                 continue
             try:
-                good.append(incoming.read_message(line.envelope, self.signer.keyset))
+                good.append(reading.read_message(line.envelope, self.signer.keyset))
             except WireError as error:
-                answer = incoming.error_answer(error)
+                answer = reading.error_answer(error)
                 codes.append(answer.code or "invariant")
         if not good:
             return [], codes

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from tallystick.activation.ports import (
+from tallystick.activation.core.ports import (
     Changes,
     FieldServer,
     Holding,

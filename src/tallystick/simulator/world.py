@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from tallystick.activation import audit
-from tallystick.activation.ports import Answer, Policy, Transaction
+from tallystick.activation.core import verification
+from tallystick.activation.core.ports import Answer, Policy, Transaction
 from tallystick.errors import Error
 from tallystick.fieldserver.agent import Delivery
 from tallystick.fieldserver.state import Effect, State, Wish, Written
@@ -230,7 +230,7 @@ class World:
 
     def verify(self) -> None:
         """The activation server's own audit must be green, too."""
-        report = self.activation.run(audit.verify_books)
+        report = self.activation.run(verification.verify_books)
         if not report.is_green:
             raise Violation("P5", "; ".join(report.faults))
 

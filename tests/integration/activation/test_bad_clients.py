@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from support.activation import PRODUCTS, Device
-from tallystick.activation import accounts
-from tallystick.activation.app import open_activation
+from tallystick.activation.core import entitlements
+from tallystick.activation.server.instance import open_activation
 from tallystick.domain.catalog import Catalog
 
 TALLYSTICK = [sys.executable, "-m", "tallystick", "activation"]
@@ -41,7 +41,7 @@ def line(data):
     catalog = Catalog(kinds=("AS-P", "AS-B", "Edge Server"), products=PRODUCTS)
     activation.transact(lambda tx: tx.save_catalog(catalog))
     bought = activation.transact(
-        lambda tx: accounts.create_entitlement(
+        lambda tx: entitlements.create_entitlement(
             tx,
             activation.signer,
             account="acme",

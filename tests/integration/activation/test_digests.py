@@ -12,9 +12,10 @@ from msgspec import structs
 
 from support.activation import DAY, START, Device
 from support.office import Office
-from tallystick.activation import dispatch, returns
-from tallystick.activation.digests import Digest, make_mail, send_mail
-from tallystick.activation.ports import Changes
+from tallystick.activation.core import interventions
+from tallystick.activation.core.ports import Changes
+from tallystick.activation.outbound import webhooks
+from tallystick.activation.outbound.mail import Digest, make_mail, send_mail
 from tallystick.activation.settings import MailSettings, WebhookSettings
 from tallystick.errors import Error
 
@@ -78,7 +79,7 @@ def settings_for(port, **changes):
 
 
 def digest_of(office, settings):
-    placed = dispatch.Dispatcher(
+    placed = webhooks.Dispatcher(
         store=office.store,
         settings=WebhookSettings(),
         kept_days=90,
@@ -165,7 +166,7 @@ def test_nobody_there_and_nothing_set_are_no_fault(office, smtp):
 
 
 def test_names_from_the_field_cannot_forge_lines_or_headers():
-    from tallystick.activation.digests import Matter
+    from tallystick.activation.outbound.mail import Matter
 
     matter = Matter(subject="s", section="Incidents", text="a\r\nBcc: all@example\u202e")
     mail = make_mail(settings_for(1), "Maker\r\nBcc: x@y", [matter], now=START)
@@ -177,6 +178,6 @@ def test_names_from_the_field_cannot_forge_lines_or_headers():
 def test_a_return_started_by_a_person_is_told_too(office, smtp, box):
     line, device = office.buy(5), Device("plant-room")
     device.take(office.post(device.activate((line, 3)))[0].reply[0])
-    office.store.transact(lambda tx: returns.start_return(tx, office.signer, device.id, by="ann", now=office.now))
+    office.store.transact(lambda tx: interventions.start_return(tx, office.signer, device.id, by="ann", now=office.now))
     office.now += 8 * DAY
     assert digest_of(office, settings_for(smtp)).run_once() == 1

@@ -10,7 +10,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import event
 
-from tallystick.activation.ports import Changes, FieldServer
+from tallystick.activation.core.ports import Changes, FieldServer
 from tallystick.activation.storage import dialects, migrate_database, open_store, schema
 from tallystick.activation.storage.tables import METADATA
 from tallystick.domain.ids import DeviceId

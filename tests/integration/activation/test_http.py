@@ -11,7 +11,7 @@ import pytest
 
 from support.activation import ISSUER, Device, TestSigner
 from support.served import MEDIA_TYPE
-from tallystick.activation import accounts
+from tallystick.activation.core import entitlements
 from tallystick.protocol import envelope, keys, messages, tallyfile
 
 MEBIBYTE = 1024 * 1024
@@ -298,4 +298,4 @@ def test_commands_and_clients_at_once_all_get_through(served, served_data):
 
 def test_the_books_add_up_after_all_of_this(served_data, bought):
     assert served_data.ok("verify")["green"] is True
-    assert accounts.quantity_of(bought.lines[0]) == 100_000
+    assert entitlements.quantity_of(bought.lines[0]) == 100_000

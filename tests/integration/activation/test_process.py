@@ -13,7 +13,7 @@ import pytest
 
 from support.activation import Device
 from support.served import Data, Served
-from tallystick.activation.app import DATABASE_FILE
+from tallystick.activation.server.instance import DATABASE_FILE
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

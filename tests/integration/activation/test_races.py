@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from support.activation import START, Device, TestSigner, seeded
-from tallystick.activation import accounts, audit, incoming, issuing
-from tallystick.activation.ports import Outcome, Policy
+from tallystick.activation.core import entitlements, issuing, reading, verification
+from tallystick.activation.core.ports import Outcome, Policy
 from tallystick.activation.storage import open_store
 from tallystick.domain.catalog import Catalog, Product
 from tallystick.protocol import envelope
@@ -24,7 +24,7 @@ def line(store):
     store.transact(lambda tx: tx.save_catalog(CATALOG))
     numbers = iter(range(100))
     made = store.transact(
-        lambda tx: accounts.create_entitlement(
+        lambda tx: entitlements.create_entitlement(
             tx,
             SIGNER,
             account="acme",
@@ -45,7 +45,7 @@ def post_at_once(database, *batches):
     def post(compacts):
         store = open_store(database)
         try:
-            batch = [incoming.read_message(envelope.open_envelope(one.encode()), SIGNER.keyset) for one in compacts]
+            batch = [reading.read_message(envelope.open_envelope(one.encode()), SIGNER.keyset) for one in compacts]
             barrier.wait()
             return store.transact(lambda tx: issuing.process(batch, tx, signer=SIGNER, policy=Policy(), now=START))
         finally:
@@ -56,7 +56,7 @@ def post_at_once(database, *batches):
 
 
 def check(store, line, *, held):
-    assert store.read(audit.verify_books).is_green
+    assert store.read(verification.verify_books).is_green
     (now,) = store.read(lambda tx: tx.find_lines())
     assert (now.balances.held, now.balances.available) == (held, 10 - held)
 
@@ -76,7 +76,7 @@ def test_first_contact_at_once_enrols_once(store, database, line):
     assert {answer.outcome for (answer,) in answers} <= {Outcome.GRANTED, Outcome.REFUSED}
     assert len(store.read(lambda tx: tx.find_field_servers())) == 1
     assert store.read(lambda tx: tx.find_incidents()) == []
-    assert store.read(audit.verify_books).is_green
+    assert store.read(verification.verify_books).is_green
 
 
 def test_two_first_contacts_with_one_host_id_do_not_both_enrol(store, database, line):

@@ -5,8 +5,8 @@ from msgspec.structs import replace
 
 from support.activation import ISSUER, START, Device, TestSigner, seeded
 from support.office import past_of
-from tallystick.activation import accounts, audit, incoming, issuing, returns
-from tallystick.activation.ports import (
+from tallystick.activation.core import entitlements, interventions, issuing, reading, verification
+from tallystick.activation.core.ports import (
     Answer,
     Changes,
     FieldServer,
@@ -50,7 +50,7 @@ def random_bytes(seed):
 def buy(store, *products, account="acme", seed="seed"):
     store.transact(lambda tx: tx.save_catalog(CATALOG))
     return store.transact(
-        lambda tx: accounts.create_entitlement(
+        lambda tx: entitlements.create_entitlement(
             tx,
             SIGNER,
             account=account,
@@ -64,7 +64,7 @@ def buy(store, *products, account="acme", seed="seed"):
 
 
 def post(store, *compacts, now=START, policy=None):
-    batch = [incoming.read_message(envelope.open_envelope(compact.encode()), SIGNER.keyset) for compact in compacts]
+    batch = [reading.read_message(envelope.open_envelope(compact.encode()), SIGNER.keyset) for compact in compacts]
     return store.transact(lambda tx: issuing.process(batch, tx, signer=SIGNER, policy=policy or Policy(), now=now))
 
 
@@ -307,18 +307,20 @@ def test_a_long_story_is_the_same_on_every_store(store):
     both(first.say("confirm"), second.activate((one, 3), (two, 1)))
     second.take(both(second.activate((one, 2)))[0].reply[0])
     both(second.say("refresh"), first.give_back((one, 1)))
-    people(lambda tx, now: returns.start_return(tx, SIGNER, first.id, by="x", now=now))
+    people(lambda tx, now: interventions.start_return(tx, SIGNER, first.id, by="x", now=now))
     both(first.relinquish())
     clone = second.copy()
     both(second.say("refresh"))
     both(clone.say("refresh", sequence=second.sequence))
-    people(lambda tx, now: returns.release_hold(tx, SIGNER, second.id, by="x", now=now))
-    people(lambda tx, now: returns.declare_lost(tx, SIGNER, second.id, reason="r", by="x", policy=Policy(), now=now))
-    people(lambda tx, now: returns.settle_quarantines(tx, SIGNER, now=now + 15 * 86_400))
+    people(lambda tx, now: interventions.release_hold(tx, SIGNER, second.id, by="x", now=now))
+    people(
+        lambda tx, now: interventions.declare_lost(tx, SIGNER, second.id, reason="r", by="x", policy=Policy(), now=now)
+    )
+    people(lambda tx, now: interventions.settle_quarantines(tx, SIGNER, now=now + 15 * 86_400))
     both(second.say("refresh"))
-    people(lambda tx, now: returns.announce_restore(tx, SIGNER, now=now))
+    people(lambda tx, now: interventions.announce_restore(tx, SIGNER, now=now))
     both(first.activate((one, 1)))
-    people(lambda tx, now: returns.lift_freeze(tx, SIGNER, None, now=now))
+    people(lambda tx, now: interventions.lift_freeze(tx, SIGNER, None, now=now))
     both(first.activate((one, 1)))
 
     def everything(tx):
@@ -337,7 +339,7 @@ def test_a_long_story_is_the_same_on_every_store(store):
         }
 
     assert store.read(everything) == memory.transact(everything)
-    assert store.read(audit.verify_books).is_green
+    assert store.read(verification.verify_books).is_green
     assert store.read(everything)["incidents"]
 
 

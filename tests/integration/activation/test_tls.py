@@ -10,8 +10,8 @@ import pytest
 from support.authority import Authority
 from support.office import Office
 from support.receiver import Receiver
-from tallystick.activation import dispatch
-from tallystick.activation.digests import MailError, Matter, make_mail, send_mail
+from tallystick.activation.outbound import webhooks
+from tallystick.activation.outbound.mail import MailError, Matter, make_mail, send_mail
 from tallystick.activation.settings import MailSettings, WebhookSettings
 
 with warnings.catch_warnings():
@@ -45,7 +45,7 @@ def delivered(tmp_path, context):
     office = Office.at(f"sqlite:///{tmp_path / 'tally.sqlite'}")
     settings = WebhookSettings(allow_private=("localhost",))
     office.store.transact(
-        lambda tx: dispatch.add(
+        lambda tx: webhooks.add(
             tx,
             url=receiver.url.replace("http://127.0.0.1", "https://localhost"),
             account=None,
@@ -61,7 +61,7 @@ def delivered(tmp_path, context):
     from support.activation import Device
 
     office.post(Device("roof").activate((line, 1)))
-    dispatch.Dispatcher(
+    webhooks.Dispatcher(
         store=office.store, settings=settings, kept_days=90, clock=lambda: office.now, random_bytes=os.urandom
     ).run_once()
     found = [delivery for delivery, _ in office.store.read(lambda tx: tx.events.deliveries())]

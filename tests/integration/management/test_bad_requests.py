@@ -10,7 +10,7 @@ import zipfile
 import pytest
 
 from support.site import PASSWORD, Site
-from tallystick.activation.permissions import Role
+from tallystick.activation.core.permissions import Role
 from tallystick.protocol.problems import BY_CODE
 
 WRONG_PLACES = [

@@ -9,9 +9,9 @@ import re
 import pytest
 
 from support.site import Site
-from tallystick.activation.management.routes import ROUTERS
-from tallystick.activation.office import members
-from tallystick.activation.permissions import VENDOR_ROLES, Role
+from tallystick.activation.core.permissions import VENDOR_ROLES, Role
+from tallystick.activation.http.management.routes import ROUTERS
+from tallystick.activation.services import people
 
 OPEN = {
     "/healthz",
@@ -39,7 +39,7 @@ def world(tmp_path_factory):
         site.client().post(f"/v1/field-servers/{device.id}/release")
         site.client().post(f"/v1/field-servers/{device.id}/return")
         person = site.person(f"admin@{account[:5].lower()}.example", Role.CUSTOMER_ADMINISTRATOR, account)
-        token = members.create_token(
+        token = people.create_token(
             site.office,
             site.root,
             name=f"token of {account}",
@@ -244,7 +244,7 @@ def test_the_own_account_is_seen_by_who_may(world, role):
 
 
 def test_a_message_of_another_accounts_field_server_is_not_carried(world):
-    from tallystick.activation.office import delivery, signin
+    from tallystick.activation.services import messages, sign_in
 
     site, objects, clients = world
     device = site.device("Other-courier")
@@ -252,10 +252,10 @@ def test_a_message_of_another_accounts_field_server_is_not_carried(world):
     site.activated(device, (line, 1))
     before = state(site)
     secret = clients[Role.CUSTOMER_TECHNICIAN].headers["authorization"].removeprefix("Bearer ")
-    caller = signin.caller_of_token(site.office, secret)
-    made = delivery.deliver(site.office, caller, [("a.tally", [device.give_back().encode()])])
+    caller = sign_in.caller_of_token(site.office, secret)
+    made = messages.deliver(site.office, caller, [("a.tally", [device.give_back().encode()])])
     assert [row.code for row in made.rows] == ["outside-scope"]
     assert (
-        delivery.replies(site.office, caller, [objects[OTHER]["digest"]]).count(b"\n") == 3
+        messages.replies(site.office, caller, [objects[OTHER]["digest"]]).count(b"\n") == 3
     )  # comments and the keyset
     assert state(site) == before

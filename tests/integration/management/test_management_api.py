@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from support.activation import DAY
-from tallystick.activation.permissions import Role
+from tallystick.activation.core.permissions import Role
 from tallystick.protocol.problems import BY_CODE
 
 ADMIN = Role.VENDOR_ADMINISTRATOR

@@ -11,8 +11,8 @@ import pytest
 import uvicorn
 
 from support.site import Site
-from tallystick.activation.office import members
-from tallystick.activation.permissions import Role
+from tallystick.activation.core.permissions import Role
+from tallystick.activation.services import people
 
 HERE = Path(__file__).parent
 EXAMPLES = 40 if os.environ.get("HYPOTHESIS_PROFILE") == "ci" else 8
@@ -37,7 +37,7 @@ def served(tmp_path):
 
 def test_every_answer_is_as_the_document_says(served, tmp_path):
     site, address = served
-    made = members.create_token(
+    made = people.create_token(
         site.office,
         site.root,
         name="schemathesis",

@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from support.chromium import served
 from tallystick import cli
-from tallystick.activation.commands.counter import Counter
-from tallystick.activation.permissions import Role
+from tallystick.activation.commands.client import Counter
+from tallystick.activation.core.permissions import Role
 
 # Which operations are no command, and why.
 NO_COMMAND = {

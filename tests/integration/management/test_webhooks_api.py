@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from support.receiver import Receiver, is_signed
-from tallystick.activation import dispatch
-from tallystick.activation.permissions import Role
+from tallystick.activation.core.permissions import Role
+from tallystick.activation.outbound import webhooks
 from tallystick.protocol.problems import BY_CODE
 
 PUBLIC = "https://hooks.example.com/tally?key=hidden"
@@ -143,7 +143,7 @@ def test_a_customers_webhook_never_reaches_what_only_the_vendors_may(site, admin
 def test_an_accounts_webhooks_have_a_limit(site, admin):
     site.account("Harbour")
     customer = site.client(Role.CUSTOMER_ADMINISTRATOR, "Harbour")
-    for _ in range(dispatch.ACCOUNT_WEBHOOKS_MAX):
+    for _ in range(webhooks.ACCOUNT_WEBHOOKS_MAX):
         make(customer)
     problem(customer.post("/v1/webhooks", json={"url": PUBLIC}), "webhooks-full")
     make(admin)

@@ -9,9 +9,9 @@ import pytest
 
 from support.browser import words
 from support.site import PASSWORD
-from tallystick.activation.permissions import Role
-from tallystick.activation.portal import daily
-from tallystick.activation.portal.site import PAGES
+from tallystick.activation.core.permissions import Role
+from tallystick.activation.http.portal import daily
+from tallystick.activation.http.portal.routes import PAGES
 
 ACTS = {
     "/field-servers/{device_id}/{act}": ("return", "lost", "hold", "release", "retire", "replace"),
@@ -270,7 +270,7 @@ def test_a_cell_of_the_csv_is_no_formula(site, admin, bought):
     text = admin.see("/ledger.csv").text
     assert text.splitlines()[0].startswith("line,number,source,target,quantity")
     assert len(text.splitlines()) == 3
-    from tallystick.activation.portal.records import _csv_row
+    from tallystick.activation.http.portal.records import _csv_row
 
     assert _csv_row(["=1+1", "@x", "plain", 5]) == "'=1+1,'@x,plain,5\r\n"
 

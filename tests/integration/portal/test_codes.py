@@ -11,8 +11,8 @@ from PIL import Image
 
 from support.browser import Reader, words
 from support.site import PASSWORD
-from tallystick.activation.office import codes
-from tallystick.activation.permissions import Role
+from tallystick.activation.core.permissions import Role
+from tallystick.activation.services import qr_codes
 from tallystick.activation.storage.frames import KEPT_SECONDS
 from tallystick.pages import photos
 from tallystick.protocol.frames import Frame, Gathering, make_frames, parse_frame
@@ -219,7 +219,7 @@ def test_a_message_of_another_accounts_field_server_is_not_carried_by_codes(site
 
 def test_transfers_are_limited_and_whole_ones_make_room(technician):
     names = [f"{symbol * 16}" for symbol in "ABCDEFGHIJKLMNOP"]
-    assert len(names) == codes.TRANSFERS_MAX
+    assert len(names) == qr_codes.TRANSFERS_MAX
     read(technician, *(Frame(transfer=name, number=1, count=2, piece=b"x") for name in names))
     answer = read(technician, Frame(transfer="Q" * 16, number=1, count=2, piece=b"x"))
     assert "frames-too-many" in answer.text

@@ -5,9 +5,9 @@ import pytest
 
 from support.browser import Reader, words
 from support.site import PASSWORD
-from tallystick.activation.office import signin
-from tallystick.activation.people import ADDRESS_TRIES_FREE, SESSION_IDLE_SECONDS, SESSION_SECONDS, TRIES_FREE
-from tallystick.activation.permissions import Role
+from tallystick.activation.core.people import ADDRESS_TRIES_FREE, SESSION_IDLE_SECONDS, SESSION_SECONDS, TRIES_FREE
+from tallystick.activation.core.permissions import Role
+from tallystick.activation.services import sign_in
 
 
 @pytest.fixture
@@ -22,17 +22,17 @@ def test_the_first_run_page_stands_in_place_of_a_default_password(site, reader):
     assert wrong.status_code == 403
     assert "ana@example.com" in wrong.text  # what was typed stays
     assert PASSWORD not in wrong.text
-    first, code = signin.new_setup_code(site.office), signin.new_setup_code(site.office)
+    first, code = sign_in.new_setup_code(site.office), sign_in.new_setup_code(site.office)
     assert reader.send("/set-up", code=first, **fields).status_code == 403  # only the last one counts
     assert reader.send("/set-up", code=code, **fields).url.path == "/"
     assert "Vendor administrator" in reader.see("/").text
-    assert signin.new_setup_code(site.office) is None
+    assert sign_in.new_setup_code(site.office) is None
     other = Reader(site.browser())
     assert other.see("/set-up").url.path == "/sign-in"
 
 
 def test_a_weak_password_is_refused_with_what_would_be_a_good_one(site, reader):
-    code = signin.new_setup_code(site.office)
+    code = sign_in.new_setup_code(site.office)
     for password in ("short", "aaaaaaaaaaaaaaaa", "ana@example.com", "x" * 10_000):
         answer = reader.send("/set-up", code=code, name="Ana", email="ana@example.com", password=password)
         assert answer.status_code == 422

@@ -6,7 +6,7 @@ import pytest
 
 from support.browser import words
 from support.receiver import Receiver, is_signed
-from tallystick.activation.permissions import Role
+from tallystick.activation.core.permissions import Role
 
 PUBLIC = "https://hooks.example.com/tally"
 

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from support.activation import DAY, Device
 from support.office import Office
-from tallystick.activation import returns
+from tallystick.activation.core import interventions
 from tallystick.activation.storage import DatabaseError, copy_database, open_store
 from tallystick.errors import InvariantError
 
@@ -29,7 +29,7 @@ def grown(tmp_path):
             office.post(device.give_back())
     office.post(Device("0").copy().say("refresh", sequence=1))
     office.store.transact(
-        lambda tx: returns.declare_lost(
+        lambda tx: interventions.declare_lost(
             tx, office.signer, Device("5").id, reason="burnt", by="me", policy=office.policy, now=office.now
         )
     )

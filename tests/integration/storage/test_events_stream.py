@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from support.activation import DAY, START, Device, seeded
-from tallystick.activation import accounts, dispatch, issuing, returns
-from tallystick.activation.dispatch import Dispatcher
-from tallystick.activation.ports import EventKind
-from tallystick.activation.posting import Answered
+from tallystick.activation.core import entitlements, interventions, issuing
+from tallystick.activation.core.ports import EventKind
+from tallystick.activation.outbound import webhooks
+from tallystick.activation.outbound.safe_post import Answered
+from tallystick.activation.outbound.webhooks import Dispatcher
 from tallystick.activation.settings import WebhookSettings
 from tallystick.activation.storage import open_store
 from tallystick.errors import Error
@@ -78,7 +79,7 @@ def test_a_message_again_is_no_event_and_a_refusal_is_one(office):
 
 def test_what_people_do_is_told(office):
     made = office.store.transact(
-        lambda tx: accounts.create_entitlement(
+        lambda tx: entitlements.create_entitlement(
             tx,
             office.signer,
             account="acme",
@@ -94,19 +95,19 @@ def test_what_people_do_is_told(office):
     last = len(stream(office))
 
     def declare(tx):
-        return returns.declare_lost(
+        return interventions.declare_lost(
             tx, office.signer, device.id, reason="burnt", by="ann", policy=office.policy, now=office.now
         )
 
     office.store.transact(declare)
     office.now += 20 * DAY
-    office.store.transact(lambda tx: returns.settle_quarantines(tx, office.signer, now=office.now))
-    change = accounts.LineChange(quantity=9)
+    office.store.transact(lambda tx: interventions.settle_quarantines(tx, office.signer, now=office.now))
+    change = entitlements.LineChange(quantity=9)
     office.store.transact(
-        lambda tx: accounts.change_line(tx, office.signer, line.line_id, change, by="ann", now=office.now)
+        lambda tx: entitlements.change_line(tx, office.signer, line.line_id, change, by="ann", now=office.now)
     )
-    office.store.transact(lambda tx: returns.announce_restore(tx, office.signer, now=office.now))
-    office.store.transact(lambda tx: returns.lift_freeze(tx, office.signer, None, now=office.now))
+    office.store.transact(lambda tx: interventions.announce_restore(tx, office.signer, now=office.now))
+    office.store.transact(lambda tx: interventions.lift_freeze(tx, office.signer, None, now=office.now))
     assert kinds(office)[0] == "entitlement.created"
     assert made.entitlement_id not in str(stream(office)[0].data)
     assert kinds(office, last) == [
@@ -124,7 +125,7 @@ def test_a_lost_one_that_is_back_and_a_fork_and_its_release_are_told(office):
     line, device = office.buy(4), Device("a")
     device.take(office.post(device.activate((line, 1)))[0].reply[0])
     office.store.transact(
-        lambda tx: returns.declare_lost(
+        lambda tx: interventions.declare_lost(
             tx, office.signer, device.id, reason="burnt", by="ann", policy=office.policy, now=office.now
         )
     )
@@ -133,7 +134,7 @@ def test_a_lost_one_that_is_back_and_a_fork_and_its_release_are_told(office):
     office.post(device.say("refresh"))
     last = len(stream(office))
     office.post(copy.say("refresh"))
-    office.store.transact(lambda tx: returns.release_hold(tx, office.signer, device.id, by="ann", now=office.now))
+    office.store.transact(lambda tx: interventions.release_hold(tx, office.signer, device.id, by="ann", now=office.now))
     assert {"field_server.lost_undone", "incident.noted"} <= set(kinds(office))
     assert kinds(office, last) == [
         "field_server.held",
@@ -200,7 +201,7 @@ class Receiver:
     def __init__(self, monkeypatch):
         self.got = []
         self.status = 200
-        monkeypatch.setattr(dispatch.posting, "post", self.post)
+        monkeypatch.setattr(webhooks.posting, "post", self.post)
 
     def post(self, url, *, body, headers, allowed, timeout_seconds):
         self.got.append((url, headers["webhook-id"], body))
@@ -209,7 +210,7 @@ class Receiver:
 
 def add(office, url="https://example.com/hook", **options):
     return office.store.transact(
-        lambda tx: dispatch.add(
+        lambda tx: webhooks.add(
             tx,
             url=url,
             account=options.get("account"),
@@ -349,7 +350,7 @@ def test_places_are_given_in_small_units_so_that_messages_do_not_wait_long(offic
 def test_every_kind_of_the_page_is_sent_and_every_kind_that_is_sent_is_on_the_page(office):
     """One world in which everything happens, compared with the table of docs/operations/webhooks.md."""
     made = office.store.transact(
-        lambda tx: accounts.create_entitlement(
+        lambda tx: entitlements.create_entitlement(
             tx,
             office.signer,
             account="acme",
@@ -366,7 +367,7 @@ def test_every_kind_of_the_page_is_sent_and_every_kind_that_is_sent_is_on_the_pa
         return office.store.transact(lambda tx: work(tx, office.signer, *arguments, **named, now=office.now))
 
     def declare(device):
-        act(returns.declare_lost, device.id, reason="burnt", by="ann", policy=office.policy)
+        act(interventions.declare_lost, device.id, reason="burnt", by="ann", policy=office.policy)
 
     device, dead = Device("a"), Device("b")
     for one in (device, dead):
@@ -379,13 +380,13 @@ def test_every_kind_of_the_page_is_sent_and_every_kind_that_is_sent_is_on_the_pa
     copy = device.copy()
     office.post(device.say("refresh"))
     office.post(copy.say("refresh"))
-    act(returns.release_hold, device.id, by="ann")
+    act(interventions.release_hold, device.id, by="ann")
     declare(dead)
     office.now += 20 * DAY
-    act(returns.settle_quarantines)
-    act(accounts.change_line, line.line_id, accounts.LineChange(quantity=12), by="ann")
-    act(returns.announce_restore)
-    act(returns.lift_freeze, None)
+    act(interventions.settle_quarantines)
+    act(entitlements.change_line, line.line_id, entitlements.LineChange(quantity=12), by="ann")
+    act(interventions.announce_restore)
+    act(interventions.lift_freeze, None)
     page = (Path(__file__).parents[3] / "docs" / "operations" / "webhooks.md").read_text("utf-8")
     table = page.split("## Kinds")[1]
     listed = {kind for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for kind in re.findall(r"`(.*?)`", row)}

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from support.activation import START
-from tallystick.activation.people import Person
-from tallystick.activation.permissions import Role
+from tallystick.activation.core.people import Person
+from tallystick.activation.core.permissions import Role
 from tallystick.activation.storage.frames import KEPT_SECONDS
 from tallystick.protocol.frames import make_frames
 

@@ -3,8 +3,8 @@
 import pytest
 
 from support.activation import DAY, START, Device
-from tallystick.activation import returns
-from tallystick.activation.ports import IncidentKind, Outcome
+from tallystick.activation.core import interventions
+from tallystick.activation.core.ports import IncidentKind, Outcome
 from tallystick.activation.storage import prune, pruning
 
 
@@ -103,7 +103,7 @@ def test_of_one_that_is_lost_or_on_hold_everything_stays(office, line):
     lost, _ = live(office, line, "lost")
     office.post(held.copy().say("refresh", sequence=1))
     office.store.transact(
-        lambda tx: returns.declare_lost(
+        lambda tx: interventions.declare_lost(
             tx, office.signer, lost.id, reason="burnt", by="me", policy=office.policy, now=office.now
         )
     )

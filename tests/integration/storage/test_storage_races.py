@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from support.activation import Device
 from support.office import Office
-from tallystick.activation.ports import Outcome
+from tallystick.activation.core.ports import Outcome
 from tallystick.activation.storage import open_store
 
 CROWD = 6

@@ -7,8 +7,8 @@ from msgspec.structs import replace
 
 from support.activation import DAY, PRODUCTS, START, Bench, Device
 from support.office import CATALOG, past_of
-from tallystick.activation import returns
-from tallystick.activation.ports import (
+from tallystick.activation.core import interventions
+from tallystick.activation.core.ports import (
     Answer,
     Changes,
     FieldServer,
@@ -301,13 +301,13 @@ def test_lost_and_settled_is_the_same_story_on_a_database(office):
     device = Device("a")
     office.post(device.activate((line, 2)))
     office.store.transact(
-        lambda tx: returns.declare_lost(
+        lambda tx: interventions.declare_lost(
             tx, office.signer, device.id, reason="burnt", by="me", policy=office.policy, now=office.now
         )
     )
     assert office.where(line) == (5, 0, 0, 2)
     office.now += 15 * DAY
-    settled = office.store.transact(lambda tx: returns.settle_quarantines(tx, office.signer, now=office.now))
+    settled = office.store.transact(lambda tx: interventions.settle_quarantines(tx, office.signer, now=office.now))
     assert settled == [device.id]
     assert office.where(line) == (7, 0, 0, 0)
     office.audit()
@@ -317,6 +317,6 @@ def test_a_restore_is_announced_on_a_database(office):
     line = office.buy(7)
     device = Device("a")
     office.post(device.activate((line, 2)))
-    assert office.store.transact(lambda tx: returns.announce_restore(tx, office.signer, now=office.now)) == (1, 1)
-    assert office.store.transact(lambda tx: returns.lift_freeze(tx, office.signer, None, now=office.now)) == 1
+    assert office.store.transact(lambda tx: interventions.announce_restore(tx, office.signer, now=office.now)) == (1, 1)
+    assert office.store.transact(lambda tx: interventions.lift_freeze(tx, office.signer, None, now=office.now)) == 1
     office.audit()

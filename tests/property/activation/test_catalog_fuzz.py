@@ -9,7 +9,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tallystick.activation.catalog import CatalogError, parse_catalog
+from tallystick.activation.core.catalog_file import CatalogError, parse_catalog
 from tallystick.protocol import messages
 from tallystick.protocol.problems import BY_CODE
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from support.activation import Bench, Device, TestSigner, seeded
-from tallystick.activation import incoming
+from tallystick.activation.core import reading
 from tallystick.fieldserver.codec import parse_state
 from tallystick.protocol import envelope, keys, messages, tallyfile
 from tallystick.protocol.envelope import PrivateKey, Unverified
@@ -108,7 +108,7 @@ def parse_everything(opened: Unverified) -> None:
         lambda: keys.parse_keyset(opened),
         lambda: keys.parse_keyset(opened, root=SIGNER.keyset.root),
         lambda: SIGNER.keyset.verify(opened),
-        lambda: incoming.read_message(opened, SIGNER.keyset),
+        lambda: reading.read_message(opened, SIGNER.keyset),
     ):
         try:
             parse()

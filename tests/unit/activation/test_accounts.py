@@ -3,10 +3,10 @@
 import pytest
 
 from support.activation import ISSUER, START, Bench, Device, seeded
-from tallystick.activation import accounts
-from tallystick.activation.accounts import LineChange
-from tallystick.activation.ports import Enrolment, Policy, Status
-from tallystick.activation.returns import RefusedError
+from tallystick.activation.core import entitlements
+from tallystick.activation.core.entitlements import LineChange
+from tallystick.activation.core.interventions import RefusedError
+from tallystick.activation.core.ports import Enrolment, Policy, Status
 from tallystick.domain.catalog import Catalog, Product
 from tallystick.protocol import messages, tallyfile
 from tallystick.protocol.messages import Grant
@@ -21,7 +21,7 @@ def create(bench, *products, **terms):
     numbers = iter(range(1000))
     options = {"account": "acme", "expires_at": None, "by": "ada", "now": START} | terms
     return bench.store.transact(
-        lambda tx: accounts.create_entitlement(
+        lambda tx: entitlements.create_entitlement(
             tx,
             bench.signer,
             products=products,
@@ -33,7 +33,9 @@ def create(bench, *products, **terms):
 
 def change(bench, line, **terms):
     return bench.store.transact(
-        lambda tx: accounts.change_line(tx, bench.signer, line.line_id, LineChange(**terms), by="ada", now=bench.now)
+        lambda tx: entitlements.change_line(
+            tx, bench.signer, line.line_id, LineChange(**terms), by="ada", now=bench.now
+        )
     )
 
 
@@ -66,7 +68,7 @@ class TestCreate:
         first, second = create(bench, ("smartdriver", 1)), None
         ids = iter([seeded("x", 16), seeded("made 1", 5), seeded("fresh", 5), seeded("y", 16)])
         second = bench.store.transact(
-            lambda tx: accounts.create_entitlement(
+            lambda tx: entitlements.create_entitlement(
                 tx,
                 bench.signer,
                 account="acme",
@@ -111,7 +113,7 @@ class TestCreate:
 class TestCertificate:
     def test_it_is_a_tally_file_with_the_keys_that_check_it(self, bench):
         made = create(bench, ("logs", 2), ("fixed", 1))
-        data = b"".join(accounts.certificate_file(made, bench.signer, now=START))
+        data = b"".join(entitlements.certificate_file(made, bench.signer, now=START))
         keyset, certificate = [line.envelope for line in tallyfile.parse_chunks([data])]
         assert keyset.compact == bench.signer.keyset.compact
         claims = messages.parse_entitlement(bench.signer.keyset.verify(certificate))
@@ -127,7 +129,7 @@ class TestChange:
         (line,) = create(bench, ("smartdriver", 3)).lines
         assert change(bench, line, quantity=5).balances.available == 5
         after = change(bench, line, quantity=2)
-        assert (after.balances.available, after.balances.retired, accounts.quantity_of(after)) == (2, 3, 2)
+        assert (after.balances.available, after.balances.retired, entitlements.quantity_of(after)) == (2, 3, 2)
         assert change(bench, line, quantity=2) == after
         assert change(bench, line, quantity=0).balances.available == 0
         bench.check()
@@ -177,7 +179,7 @@ class TestChange:
 class TestListing:
     def enrol(self, bench, device_id, account=None):
         return bench.store.transact(
-            lambda tx: accounts.list_field_server(tx, bench.signer, device_id, account=account, now=START)
+            lambda tx: entitlements.list_field_server(tx, bench.signer, device_id, account=account, now=START)
         )
 
     def test_who_was_listed_becomes_known_at_first_contact(self, bench):

@@ -5,7 +5,7 @@ import tempfile
 
 import pytest
 
-from tallystick.activation import api
+from tallystick.activation.http import protocol_api
 from tallystick.errors import Error
 
 
@@ -22,11 +22,11 @@ class Request:
 
 
 def test_a_body_that_stops_arriving_is_given_up(monkeypatch):
-    monkeypatch.setattr(api, "BODY_IDLE_SECONDS", 0.02)
+    monkeypatch.setattr(protocol_api, "BODY_IDLE_SECONDS", 0.02)
     seen = []
 
     async def read():
-        pieces = aiter(api._pieces(Request(b"a", b"b")))
+        pieces = aiter(protocol_api._pieces(Request(b"a", b"b")))
         while True:
             seen.append(await anext(pieces))
 
@@ -45,7 +45,7 @@ def test_replies_that_do_not_fit_on_the_disk_are_a_problem_with_a_code(monkeypat
 
     monkeypatch.setattr(tempfile, "SpooledTemporaryFile", lambda **_: Full())
     request = type("Request", (), {"headers": {}})()
-    exchange = api._Exchange(None, request)
+    exchange = protocol_api._Exchange(None, request)
     with pytest.raises(Error) as refused:
         exchange._write(b"x")
     assert refused.value.code == "disk-full"

@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from support.activation import DAY, Bench, Device
-from tallystick.activation import audit
-from tallystick.activation.ports import Holding
+from tallystick.activation.core import verification
+from tallystick.activation.core.ports import Holding
 from tallystick.domain.ledger import Account, apply_booking
 
 
@@ -27,8 +27,8 @@ def bench() -> Bench:
     return bench
 
 
-def verify(bench) -> audit.Report:
-    return bench.store.transact(audit.verify_books)
+def verify(bench) -> verification.Report:
+    return bench.store.transact(verification.verify_books)
 
 
 def alter(bench, table: str, **changed) -> None:

@@ -7,9 +7,10 @@ import time
 import pytest
 
 from support.activation import START, Bench, Device
-from tallystick.activation import batching, incoming, issuing
-from tallystick.activation.batching import Batcher
-from tallystick.activation.ports import Outcome, Policy
+from tallystick.activation.core import issuing, reading
+from tallystick.activation.core.ports import Outcome, Policy
+from tallystick.activation.services import batcher as batcher_service
+from tallystick.activation.services.batcher import Batcher
 from tallystick.errors import Error, InvariantError
 from tallystick.protocol import envelope
 
@@ -62,7 +63,7 @@ def batcher(bench, store, broken):
 
 
 def read(bench, compact):
-    return incoming.read_message(envelope.open_envelope(compact.encode()), bench.signer.keyset)
+    return reading.read_message(envelope.open_envelope(compact.encode()), bench.signer.keyset)
 
 
 def code_of(future):
@@ -94,7 +95,7 @@ def test_what_came_meanwhile_shares_a_commit_and_each_gets_its_own_answers(bench
 
 
 def test_a_batch_is_bounded_but_a_large_submission_goes_through(bench, batcher, store, monkeypatch):
-    monkeypatch.setattr(batching, "BATCH_MAX", 4)
+    monkeypatch.setattr(batcher_service, "BATCH_MAX", 4)
     line = bench.buy(50)
     messages = [read(bench, Device(f"d{number}").activate((line, 1))) for number in range(15)]
     store.open.clear()
@@ -156,7 +157,7 @@ def test_after_a_contradiction_nothing_is_written_and_everybody_is_told(bench, b
 
 
 def test_too_many_at_once_are_told_to_come_back(bench, batcher, store, monkeypatch):
-    monkeypatch.setattr(batching, "WAITING_MAX", 2)
+    monkeypatch.setattr(batcher_service, "WAITING_MAX", 2)
     line = bench.buy(5)
     messages = [read(bench, Device(f"d{number}").activate((line, 1))) for number in range(5)]
     store.open.clear()

@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from support.activation import Bench, Device
-from tallystick.activation.bookkeeping import Books
-from tallystick.activation.ports import FieldServer, Status
+from tallystick.activation.core.books import Books
+from tallystick.activation.core.ports import FieldServer, Status
 from tallystick.domain.grant import Outstanding
 from tallystick.domain.ledger import Account
 from tallystick.domain.rules import LINES_MAX, RESERVED_LINES_MAX

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from support.activation import Bench, Device, TestSigner
-from tallystick.activation import bundles, issuing
+from tallystick.activation.core import exchanges, issuing
 from tallystick.protocol import tallyfile
 from tallystick.protocol.problems import WireError
 
@@ -17,14 +17,14 @@ def bench():
 
 def results(bench, data):
     found = []
-    for chunk in bundles.chunks(tallyfile.parse_chunks([data])):
-        lines = bundles.read_lines(chunk, bench.signer.keyset)
+    for chunk in exchanges.chunks(tallyfile.parse_chunks([data])):
+        lines = exchanges.read_lines(chunk, bench.signer.keyset)
         answers = bench.store.transact(
             lambda tx, lines=lines: issuing.process(
-                bundles.messages_of(lines), tx, signer=bench.signer, policy=bench.policy, now=bench.now
+                exchanges.messages_of(lines), tx, signer=bench.signer, policy=bench.policy, now=bench.now
             )
         )
-        found += bundles.results_of(lines, answers)
+        found += exchanges.results_of(lines, answers)
     return found
 
 
@@ -62,7 +62,7 @@ def test_each_line_gets_its_result_in_order_and_a_bad_one_disturbs_no_other(benc
 
 def test_the_reply_file_has_replies_and_comments_and_nothing_else(bench):
     found = results(bench, "\n".join(mixed(bench)).encode())
-    data = b"".join(bundles.tally_lines(found))
+    data = b"".join(exchanges.tally_lines(found))
     replies = [line.envelope.compact for line in tallyfile.parse_chunks([data])]
     assert replies == [envelope for result in found for envelope in result.answer.reply]
     comments = [line for line in data.decode().splitlines() if line.startswith("#")]
@@ -70,7 +70,9 @@ def test_the_reply_file_has_replies_and_comments_and_nothing_else(bench):
 
 
 def test_a_row_for_programs_says_whose_it_is_and_what_became_of_it(bench):
-    granted, error, *_ = (json.loads(bundles.json_row(one)) for one in results(bench, "\n".join(mixed(bench)).encode()))
+    granted, error, *_ = (
+        json.loads(exchanges.json_row(one)) for one in results(bench, "\n".join(mixed(bench)).encode())
+    )
     assert granted.keys() == error.keys()
     assert (granted["device_id"], granted["purpose"], granted["outcome"]) == (Device("a").id, "activate", "granted")
     assert granted["reply"].count(".") == 2
@@ -86,20 +88,20 @@ def test_a_comment_stays_on_its_line_whatever_a_stranger_wrote(bench):
     hostile = Device("a", aud="x\u2028# y\u202e")
     (result,) = results(bench, hostile.say("refresh").encode())
     assert result.is_error
-    assert len(b"".join(bundles.tally_lines([result])).decode().splitlines()) == 1
+    assert len(b"".join(exchanges.tally_lines([result])).decode().splitlines()) == 1
 
 
 def test_chunks_are_bounded_by_lines_and_by_bytes(bench, monkeypatch):
     line = tallyfile.parse_chunks([Device("a").say("refresh").encode()])
     (good,) = line
-    monkeypatch.setattr(bundles, "CHUNK_LINES_MAX", 3)
-    assert [len(chunk) for chunk in bundles.chunks([good] * 7)] == [3, 3, 1]
-    monkeypatch.setattr(bundles, "CHUNK_BYTES_MAX", 1)
-    assert [len(chunk) for chunk in bundles.chunks([good] * 3)] == [1, 1, 1]
+    monkeypatch.setattr(exchanges, "CHUNK_LINES_MAX", 3)
+    assert [len(chunk) for chunk in exchanges.chunks([good] * 7)] == [3, 3, 1]
+    monkeypatch.setattr(exchanges, "CHUNK_BYTES_MAX", 1)
+    assert [len(chunk) for chunk in exchanges.chunks([good] * 3)] == [1, 1, 1]
 
 
 def test_a_flood_of_lines_that_are_none_is_no_tally_file(bench, monkeypatch):
-    monkeypatch.setattr(bundles, "BAD_LINES_MAX", 5)
+    monkeypatch.setattr(exchanges, "BAD_LINES_MAX", 5)
     good = Device("a").say("refresh")
     assert len(results(bench, b"x\n" * 5 + good.encode() + b"\n" + b"x\n" * 5)) == 11
     with pytest.raises(WireError) as refused:

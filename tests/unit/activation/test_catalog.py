@@ -3,7 +3,7 @@
 import pytest
 
 from support.served import EXAMPLE_CATALOG
-from tallystick.activation.catalog import BYTES_MAX, CatalogError, parse_catalog
+from tallystick.activation.core.catalog_file import BYTES_MAX, CatalogError, parse_catalog
 
 GOOD = """
 kinds: [AS-P, AS-B]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tallystick.activation import custody, signing
 from tallystick.activation.files import FileError
+from tallystick.activation.keys import lifecycle, signing
 from tallystick.activation.settings import KeySettings
 from tallystick.errors import Error
 from tallystick.protocol import keys
@@ -18,12 +18,12 @@ ROOT = PrivateKey(b"r" * 32)
 
 @pytest.fixture
 def data(tmp_path):
-    custody.create_keys(tmp_path, issuer="Maker", root_seed=b"r" * 32, signing_seed=b"1" * 32, now=NOW)
+    lifecycle.create_keys(tmp_path, issuer="Maker", root_seed=b"r" * 32, signing_seed=b"1" * 32, now=NOW)
     return tmp_path
 
 
 def rotate(data, seed=b"2" * 32, now=NOW + 10, overlap=100, root=ROOT, settings=None):
-    return custody.rotate(data, root, settings or KeySettings(), seed=seed, now=now, overlap_seconds=overlap)[0]
+    return lifecycle.rotate(data, root, settings or KeySettings(), seed=seed, now=now, overlap_seconds=overlap)[0]
 
 
 def code(action) -> str:
@@ -74,23 +74,23 @@ def test_only_the_root_of_the_keyset_makes_the_next_one(data):
 def test_the_root_may_be_elsewhere(data, tmp_path_factory):
     away = tmp_path_factory.mktemp("safe") / "root.pem"
     (data / "keys" / "root.pem").rename(away)
-    assert code(lambda: custody.load_root(data, None, passphrase=None)) == "keys-unusable"
-    assert custody.load_root(data, away, passphrase=None).public == ROOT.public
+    assert code(lambda: lifecycle.load_root(data, None, passphrase=None)) == "keys-unusable"
+    assert lifecycle.load_root(data, away, passphrase=None).public == ROOT.public
     signing.load_signer(data)
 
 
 def test_a_key_that_was_retired_ends_and_one_that_was_stolen_is_gone(data):
     kid = signing.load_signer(data).key.public.thumbprint
-    assert code(lambda: custody.retire(data, ROOT, kid, current=kid, now=NOW, remove=False)) == "key-in-use"
+    assert code(lambda: lifecycle.retire(data, ROOT, kid, current=kid, now=NOW, remove=False)) == "key-in-use"
     rotate(data)
     current = signing.load_signer(data).key.public.thumbprint
-    ended = custody.retire(data, ROOT, kid[:8], current=current, now=NOW + 20, remove=False)
+    ended = lifecycle.retire(data, ROOT, kid[:8], current=current, now=NOW + 20, remove=False)
     assert [key.valid_until for key in ended.keys] == [NOW + 20, None]
-    again = custody.retire(data, ROOT, kid, current=current, now=NOW + 30, remove=False)
+    again = lifecycle.retire(data, ROOT, kid, current=current, now=NOW + 30, remove=False)
     assert again.keys[0].valid_until == NOW + 20
-    gone = custody.retire(data, ROOT, kid, current=current, now=NOW + 40, remove=True)
+    gone = lifecycle.retire(data, ROOT, kid, current=current, now=NOW + 40, remove=True)
     assert [key.kid for key in gone.keys] == [current]
-    assert code(lambda: custody.retire(data, ROOT, kid, current=current, now=NOW, remove=True)) == "not-found"
+    assert code(lambda: lifecycle.retire(data, ROOT, kid, current=current, now=NOW, remove=True)) == "not-found"
 
 
 def test_a_keyset_has_room_for_32_keys_and_says_so(data):
@@ -102,21 +102,21 @@ def test_a_keyset_has_room_for_32_keys_and_says_so(data):
 def test_a_handed_over_root_signs_the_next_keysets_and_the_old_one_none(data):
     first = signing.load_keyset(data)
     successor = PrivateKey(b"s" * 32)
-    second = custody.hand_over(data, ROOT, successor, now=NOW)
+    second = lifecycle.hand_over(data, ROOT, successor, now=NOW)
     assert keys.parse_successor(open_envelope(second.compact.encode()), first).root == successor.public
     assert code(lambda: rotate(data)) == "root-differs"
     third = rotate(data, root=successor)
     assert (third.version, len(third.handovers)) == (3, 1)
-    last = custody.hand_over(data, successor, PrivateKey(b"t" * 32), now=NOW)
+    last = lifecycle.hand_over(data, successor, PrivateKey(b"t" * 32), now=NOW)
     assert keys.parse_successor(open_envelope(last.compact.encode()), first).version == 4
     assert (
-        code(lambda: custody.hand_over(data, PrivateKey(b"t" * 32), PrivateKey(b"t" * 32), now=NOW)) == "root-differs"
+        code(lambda: lifecycle.hand_over(data, PrivateKey(b"t" * 32), PrivateKey(b"t" * 32), now=NOW)) == "root-differs"
     )
 
 
 def test_a_passphrase_locks_the_signing_key_and_the_root(tmp_path):
     settings = KeySettings(passphrase="correct horse")
-    custody.create_keys(
+    lifecycle.create_keys(
         *(tmp_path,),
         issuer="Maker",
         root_seed=b"r" * 32,
@@ -129,8 +129,8 @@ def test_a_passphrase_locks_the_signing_key_and_the_root(tmp_path):
     assert code(lambda: signing.load_signer(tmp_path)) == "passphrase-wrong"
     assert code(lambda: signing.load_signer(tmp_path, KeySettings(passphrase="wrong"))) == "passphrase-wrong"
     assert signing.load_signer(tmp_path, settings).key.place == "file"
-    assert code(lambda: custody.load_root(tmp_path, None, passphrase=None)) == "passphrase-wrong"
-    root = custody.load_root(tmp_path, None, passphrase="other")
+    assert code(lambda: lifecycle.load_root(tmp_path, None, passphrase=None)) == "passphrase-wrong"
+    root = lifecycle.load_root(tmp_path, None, passphrase="other")
     rotate(tmp_path, root=root, settings=settings)
     assert b"ENCRYPTED" in (tmp_path / "keys" / "signing.pem").read_bytes()
     signing.load_signer(tmp_path, settings)

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from support.activation import DAY, Bench, Device, TestSigner
-from tallystick.activation.ports import Enrolment, IncidentKind, Outcome, Policy, Status
+from tallystick.activation.core.ports import Enrolment, IncidentKind, Outcome, Policy, Status
 from tallystick.domain.ids import ActivationId
 from tallystick.protocol import envelope, messages
 from tallystick.protocol.messages import Credit, Grant, Refusal

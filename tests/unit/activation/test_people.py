@@ -3,8 +3,8 @@
 import pyotp
 import pytest
 
-from tallystick.activation import people
-from tallystick.activation.people import ADDRESS_TRIES_FREE, TRIES_FREE, TRY_SECONDS_MAX, PeopleError, Tries
+from tallystick.activation.core import people
+from tallystick.activation.core.people import ADDRESS_TRIES_FREE, TRIES_FREE, TRY_SECONDS_MAX, PeopleError, Tries
 
 NOW = 1_800_000_000
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"

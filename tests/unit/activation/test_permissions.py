@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tallystick.activation.permissions import (
+from tallystick.activation.core.permissions import (
     ALLOWED,
     EVERYTHING,
     GIVES,

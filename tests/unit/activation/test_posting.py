@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tallystick.activation import posting
+from tallystick.activation.outbound import safe_post
 from tallystick.errors import Error
 
 LOOPBACK = ("127.0.0.0/8",)
@@ -44,7 +44,7 @@ class Server:
 
 
 def post(url, allowed=LOOPBACK, timeout_seconds=2):
-    return posting.post(
+    return safe_post.post(
         url, body=b"{}", headers={"webhook-id": "evt_1"}, allowed=allowed, timeout_seconds=timeout_seconds
     )
 
@@ -109,7 +109,7 @@ INSIDE = [
 @pytest.mark.parametrize("url", INSIDE)
 def test_addresses_inside_are_refused_before_anything_is_sent(url):
     with pytest.raises(Error) as refused:
-        posting.check_url(url, ())
+        safe_post.check_url(url, ())
     assert refused.value.code == "webhook-target"
 
 
@@ -163,13 +163,13 @@ def test_a_name_that_changes_its_mind_is_connected_to_where_it_was_checked(monke
 )
 def test_what_is_no_plain_https_url_is_refused(url):
     with pytest.raises(Error) as refused:
-        posting.check_url(url, ())
+        safe_post.check_url(url, ())
     assert refused.value.code == "webhook-target"
 
 
 def test_what_the_settings_allow_is_allowed_and_nothing_beside_it():
-    assert posting.check_url("http://127.0.0.1:1/", ("127.0.0.1/32",))
-    assert posting.check_url("http://hooks.internal/", ("hooks.internal",))
+    assert safe_post.check_url("http://127.0.0.1:1/", ("127.0.0.1/32",))
+    assert safe_post.check_url("http://hooks.internal/", ("hooks.internal",))
     for url in ("http://127.0.0.2/", "http://other.internal/", "https://10.0.0.1/"):
         with pytest.raises(Error):
-            posting.check_url(url, ("127.0.0.1/32", "hooks.internal"))
+            safe_post.check_url(url, ("127.0.0.1/32", "hooks.internal"))

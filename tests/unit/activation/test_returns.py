@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from support.activation import DAY, START, Bench, Device
-from tallystick.activation import issuing, returns
-from tallystick.activation.ports import IncidentKind, Policy, Status
-from tallystick.activation.returns import RefusedError
+from tallystick.activation.core import interventions, issuing
+from tallystick.activation.core.interventions import RefusedError
+from tallystick.activation.core.ports import IncidentKind, Policy, Status
 from tallystick.domain.ids import LineId
 from tallystick.domain.rules import LINES_MAX, Want
 from tallystick.protocol.messages import Grant
@@ -29,7 +29,7 @@ def change(bench, device, *wants) -> Grant:
     """A grant that a person started."""
     asked = [Want(line_id=line.line_id, quantity=quantity) for line, quantity in wants]
     compact = bench.store.transact(
-        lambda tx: returns.start_change(tx, bench.signer, device.id, asked, by="ann", now=bench.now)
+        lambda tx: interventions.start_change(tx, bench.signer, device.id, asked, by="ann", now=bench.now)
     )
     bench.check()
     return bench.read(compact)
@@ -110,7 +110,7 @@ def test_an_unknown_line_is_refused_with_its_name(bench):
     device = enrolled(bench, Device("a"), line, 1)
     with pytest.raises(RefusedError) as error:
         bench.store.transact(
-            lambda tx: returns.start_change(
+            lambda tx: interventions.start_change(
                 tx, bench.signer, device.id, [Want(line_id=LineId("00000000"), quantity=1)], by="ann", now=bench.now
             )
         )
@@ -276,7 +276,7 @@ def test_while_on_hold_nothing_moves(bench):
 
 
 def restore(bench) -> tuple[int, int]:
-    found = bench.store.transact(lambda tx: returns.announce_restore(tx, bench.signer, now=bench.now))
+    found = bench.store.transact(lambda tx: interventions.announce_restore(tx, bench.signer, now=bench.now))
     bench.check()
     return found
 
@@ -290,7 +290,7 @@ def hear(bench, device) -> None:
 
 def lift(bench, *lines) -> int:
     chosen = [line.line_id for line in lines] or None
-    return bench.store.transact(lambda tx: returns.lift_freeze(tx, bench.signer, chosen, now=bench.now))
+    return bench.store.transact(lambda tx: interventions.lift_freeze(tx, bench.signer, chosen, now=bench.now))
 
 
 def test_a_restore_freezes_growth_on_every_line_and_jumps_every_number(bench):
@@ -367,7 +367,7 @@ def test_the_freeze_is_lifted_line_by_line_or_altogether(bench):
 
 def test_one_listed_beforehand_is_not_waited_for_and_is_heard_afresh_all_the_same(bench):
     """It may have been enrolled after the backup, and what it was granted then may still be on its way."""
-    from tallystick.activation.ports import FieldServer
+    from tallystick.activation.core.ports import FieldServer
 
     line = bench.buy(1)
     device = Device("a")

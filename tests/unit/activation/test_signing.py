@@ -5,17 +5,18 @@ import stat
 import pytest
 
 from support.activation import START, seeded
-from tallystick.activation import app, custody, signing
-from tallystick.activation.app import Settings, initialise, load_settings, open_activation
+from tallystick.activation.core.ports import Enrolment, Policy
 from tallystick.activation.files import save_file
-from tallystick.activation.ports import Enrolment, Policy
+from tallystick.activation.keys import lifecycle, signing
+from tallystick.activation.server import instance
+from tallystick.activation.server.instance import Settings, initialise, load_settings, open_activation
 from tallystick.errors import Error
 from tallystick.protocol import envelope, messages
 
 
 def create(data, name="one", issuer="Example"):
     data.mkdir(exist_ok=True)
-    return custody.create_keys(
+    return lifecycle.create_keys(
         data, issuer=issuer, root_seed=seeded(f"{name} r"), signing_seed=seeded(f"{name} s"), now=START
     )
 
@@ -108,7 +109,7 @@ class TestDirectory:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(app, "save_file", break_off)
+            patch.setattr(instance, "save_file", break_off)
             with pytest.raises(KeyboardInterrupt):
                 make(tmp_path / "a")
         assert code_of(open_activation, tmp_path / "a") == "not-initialised"

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from support.activation import ISSUER, START, Bench, seeded
-from tallystick.activation import incoming
+from tallystick.activation.core import reading
 from tallystick.administrator.courier import Courier
 from tallystick.administrator.database import open_in_memory
 from tallystick.administrator.goals import Activate, Refresh, Return, ReturnOneCarry, Sync
@@ -143,7 +143,7 @@ class Activation:
         bench = self.site.bench
         bench.now = self.site.now
         try:
-            incoming.read_message(open_envelope(compact.encode()), bench.signer.keyset)
+            reading.read_message(open_envelope(compact.encode()), bench.signer.keyset)
         except Error as error:
             return Answered(digest=None, outcome="error", code=error.code, detail=str(error), next_step="mend it")
         (answer,) = bench.post(compact)

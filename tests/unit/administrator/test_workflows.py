@@ -386,12 +386,12 @@ def test_a_return_from_an_older_epoch_meets_the_fence_and_is_finished(site, line
 
 
 def test_declared_lost_and_back_again_the_wish_is_asked_for_until_it_is_reached(site, line, roof):
-    from tallystick.activation import returns
+    from tallystick.activation.core import interventions
 
     site.activate(roof, (line, 2))
     bench = site.bench
     bench.store.transact(
-        lambda tx: returns.declare_lost(
+        lambda tx: interventions.declare_lost(
             tx, bench.signer, roof.id, reason="burnt", by="me", policy=bench.policy, now=site.now
         )
     )
@@ -401,14 +401,14 @@ def test_declared_lost_and_back_again_the_wish_is_asked_for_until_it_is_reached(
 
 
 def test_after_a_restore_the_field_server_repeats_its_grant_and_the_wish_goes_through(site, line, roof):
-    from tallystick.activation import returns
+    from tallystick.activation.core import interventions
 
     site.activate(roof, (line, 1))
     backup = site.bench.store.tables.copy()
     site.activate(roof, (line, 2))
     site.bench.store.tables = backup
     bench = site.bench
-    bench.store.transact(lambda tx: returns.announce_restore(tx, bench.signer, now=site.now))
+    bench.store.transact(lambda tx: interventions.announce_restore(tx, bench.signer, now=site.now))
     report = site.give_back(roof)
     assert report.result is Result.DONE
     assert roof.held == {}
@@ -416,7 +416,7 @@ def test_after_a_restore_the_field_server_repeats_its_grant_and_the_wish_goes_th
 
 
 def test_a_held_field_server_is_reported_with_the_code(site, line, roof):
-    from tallystick.activation.ports import Status
+    from tallystick.activation.core.ports import Status
 
     site.activate(roof, (line, 1))
     servers = site.bench.store.tables.field_servers
@@ -426,11 +426,13 @@ def test_a_held_field_server_is_reported_with_the_code(site, line, roof):
 
 
 def test_a_grant_that_the_activation_server_started_is_not_open_forever(site, line, roof):
-    from tallystick.activation import returns
+    from tallystick.activation.core import interventions
 
     site.activate(roof, (line, 2))
     bench = site.bench
-    compact = bench.store.transact(lambda tx: returns.start_return(tx, bench.signer, roof.id, by="me", now=site.now))
+    compact = bench.store.transact(
+        lambda tx: interventions.start_return(tx, bench.signer, roof.id, by="me", now=site.now)
+    )
     reply = site.workflows().courier.read_reply(compact)
     site.mailbag.keep_replies([reply], now=site.now, names=site.inventory.names())
     assert site.sync(roof).result is Result.DONE

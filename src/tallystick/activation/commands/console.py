@@ -24,7 +24,7 @@ from tallystick.protocol.problems import detail_text, problem_document
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tallystick.activation.app import Activation
+    from tallystick.activation.server.instance import Activation
 
 REFUSED: Final = 1
 USAGE: Final = 2
@@ -96,7 +96,7 @@ def tell(error: Error, *, as_json: bool) -> None:
 @contextlib.contextmanager
 def opened(data: Path, database: str | None, *, as_json: bool, service: bool = False) -> Iterator[Activation]:
     """The activation server of a data directory; refusals are told."""
-    from tallystick.activation.app import open_activation
+    from tallystick.activation.server.instance import open_activation
 
     with told(as_json):
         activation = open_activation(data, database=database, service=service)
@@ -195,7 +195,7 @@ def parse_pair(text: str, example: str) -> tuple[str, int]:
 
 def person(by: str | None) -> str:
     """Who does it."""
-    from tallystick.activation.accounts import check_text
+    from tallystick.activation.core.entitlements import check_text
 
     if by is not None:
         return check_text(by, "a name")
@@ -212,9 +212,9 @@ def noted(data: Path, database: str | None, *, by: str | None) -> Iterator[Calla
     What is yielded takes action, target and detail. The database is opened first, so that nothing is done that cannot
     be told. Raises ``Error``.
     """
-    from tallystick.activation.app import Activation, database_url
-    from tallystick.activation.office import record
-    from tallystick.activation.permissions import operator
+    from tallystick.activation.core.permissions import operator
+    from tallystick.activation.server.instance import Activation, database_url
+    from tallystick.activation.services import record
     from tallystick.activation.storage import open_store
 
     caller = operator(person(by))

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from tallystick.activation.commands import console
+from tallystick.activation.commands.client import Counter, Key, segment, verb
 from tallystick.activation.commands.console import AsJson, By, Data, Database, Output
-from tallystick.activation.commands.counter import Counter, Key, segment, verb
 from tallystick.errors import Error
 from tallystick.protocol.messages import QUANTITY_MAX
 
@@ -29,10 +29,10 @@ def load_catalog(
     file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="A catalog as in examples/catalog.yaml.")],
 ) -> None:
     """Load kinds and products. Products that are there already take the new terms; none is removed."""
-    from tallystick.activation import catalog
+    from tallystick.activation.core import catalog_file
     from tallystick.activation.files import load_file
 
-    read = catalog.parse_catalog(load_file(file, bytes_max=catalog.BYTES_MAX))
+    read = catalog_file.parse_catalog(load_file(file, bytes_max=catalog_file.BYTES_MAX))
     products = {
         sku: {
             "name": product.name,
@@ -87,7 +87,7 @@ def create(
     key: Key = None,
 ) -> None:
     """Make an entitlement. Its products can be activated at once."""
-    from tallystick.activation.accounts import check_text
+    from tallystick.activation.core.entitlements import check_text
 
     products = [console.parse_pair(pair, "smartdriver=6") for pair in product]
     for _, quantity in products:
@@ -296,9 +296,9 @@ def lift_freeze(
     as_json: AsJson = False,
 ) -> None:
     """After a restore: let lines grow again, when enough field servers were heard from."""
-    from tallystick.activation import returns
-    from tallystick.activation.office import record
-    from tallystick.activation.permissions import operator
+    from tallystick.activation.core import interventions
+    from tallystick.activation.core.permissions import operator
+    from tallystick.activation.services import record
     from tallystick.activation.storage import SqlTransaction
     from tallystick.domain.ids import parse_line_id
 
@@ -312,7 +312,7 @@ def lift_freeze(
             known = transaction.load_lines_for_update(chosen or ())
             for missing in sorted(set(chosen or ()) - set(known)):
                 raise Error("not-found", expected="a line that exists here", seen=missing)
-            lifted = returns.lift_freeze(transaction, activation.signer, chosen, now=now)
+            lifted = interventions.lift_freeze(transaction, activation.signer, chosen, now=now)
             target = ", ".join(chosen or ["every line"])[:200]
             record(transaction, caller, "freeze-lift", target, account=None, now=now, detail=f"{lifted} lines")
             return lifted

@@ -12,7 +12,7 @@ from tallystick.activation.commands import console
 from tallystick.activation.commands.console import AsJson, By, Data, Database
 
 if TYPE_CHECKING:
-    from tallystick.activation.signing import KeySigner
+    from tallystick.activation.keys.signing import KeySigner
     from tallystick.protocol.keys import Keyset
 
 keys_app = typer.Typer(no_args_is_help=True, help="The signing keys and the root: list, rotate, retire, hand over.")
@@ -70,12 +70,12 @@ def rotate(
     What older keys signed before their end stays valid. Field servers and Device Administrators get the new keyset
     with what is carried to them anyway. Where the settings name a hardware module, the new key is made in it.
     """
-    from tallystick.activation import custody
-    from tallystick.activation.app import Activation, load_settings
+    from tallystick.activation.keys import lifecycle
+    from tallystick.activation.server.instance import Activation, load_settings
 
     with console.told(as_json), console.noted(data, database, by=by) as note:
         settings, key = load_settings(data), _root(data, root)
-        keyset, made = custody.rotate(
+        keyset, made = lifecycle.rotate(
             data,
             key,
             settings.keys,
@@ -107,13 +107,13 @@ def retire(
     as_json: AsJson = False,
 ) -> None:
     """End a key now. With --remove, what it signed and was not delivered yet is lost: field servers ask again."""
-    from tallystick.activation import custody
-    from tallystick.activation.app import Activation
+    from tallystick.activation.keys import lifecycle
+    from tallystick.activation.server.instance import Activation
 
     with console.told(as_json), console.noted(data, database, by=by) as note:
         signer, key = _signer(data), _root(data, root)
         current = signer.key.public.thumbprint
-        keyset = custody.retire(data, key, kid, current=current, now=Activation.now(), remove=remove)
+        keyset = lifecycle.retire(data, key, kid, current=current, now=Activation.now(), remove=remove)
         note("keys-retire", kid, f"keyset {keyset.version}, {'taken out' if remove else 'ended'}")
         if as_json:
             console.print_json(keyset_view(keyset, current=current, place=signer.key.place))
@@ -141,9 +141,9 @@ def hand_over(
     as_json: AsJson = False,
 ) -> None:
     """Give the root up for a new one. Whoever has pinned the old root takes the new one with the next keyset."""
-    from tallystick.activation import custody, signing
-    from tallystick.activation.app import Activation
     from tallystick.activation.files import save_file
+    from tallystick.activation.keys import lifecycle, signing
+    from tallystick.activation.server.instance import Activation
     from tallystick.protocol.envelope import PrivateKey
 
     with console.told(as_json), console.noted(data, database, by=by) as note:
@@ -154,8 +154,8 @@ def hand_over(
         else:
             seed = Activation.random_bytes(32)
             successor = PrivateKey(seed)
-            save_file(new_root, [custody.key_pem(seed, passphrase)], mode=0o600)
-        keyset = custody.hand_over(data, old, successor, now=Activation.now())
+            save_file(new_root, [lifecycle.key_pem(seed, passphrase)], mode=0o600)
+        keyset = lifecycle.hand_over(data, old, successor, now=Activation.now())
         signer = _signer(data)
         note("keys-hand-over", keyset.root_fingerprint, f"keyset {keyset.version}")
         if as_json:
@@ -193,14 +193,14 @@ def keyset_view(keyset: Keyset, *, current: str, place: str) -> dict[str, Any]:
 
 
 def _root(data: Path, path: Path | None) -> Any:
-    from tallystick.activation import custody
-    from tallystick.activation.app import ROOT_PASSPHRASE
+    from tallystick.activation.keys import lifecycle
+    from tallystick.activation.server.instance import ROOT_PASSPHRASE
 
-    return custody.load_root(data, path, passphrase=os.environ.get(ROOT_PASSPHRASE))
+    return lifecycle.load_root(data, path, passphrase=os.environ.get(ROOT_PASSPHRASE))
 
 
 def _signer(data: Path) -> KeySigner:
-    from tallystick.activation import signing
-    from tallystick.activation.app import load_settings
+    from tallystick.activation.keys import signing
+    from tallystick.activation.server.instance import load_settings
 
     return signing.load_signer(data, load_settings(data).keys)

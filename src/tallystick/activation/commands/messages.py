@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from tallystick.activation.commands import console
+from tallystick.activation.commands.client import Counter, DataOrUrl, TokenFile, Url, reached
 from tallystick.activation.commands.console import AsJson, Database, Output
-from tallystick.activation.commands.counter import Counter, DataOrUrl, TokenFile, Url, reached
 from tallystick.protocol.problems import WireError
 
 if TYPE_CHECKING:
-    from tallystick.activation.app import Activation
-    from tallystick.activation.bundles import ReadLine, Result
-    from tallystick.activation.ports import Answer
+    from tallystick.activation.core.exchanges import ReadLine, Result
+    from tallystick.activation.core.ports import Answer
+    from tallystick.activation.server.instance import Activation
 
 _PIECE_BYTES: Final = 256 * 1024
 _ROWS_MAX: Final = 500
@@ -127,7 +127,7 @@ def _replies(
     advance: Callable[[int], None],
 ) -> Iterator[bytes]:
     """The lines of the reply file. Each chunk is committed before its replies are written."""
-    from tallystick.activation import bundles
+    from tallystick.activation.core import exchanges
     from tallystick.protocol.tallyfile import format_file, parse_chunks
 
     keyset = activation.signer.keyset
@@ -142,19 +142,19 @@ def _replies(
     def results() -> list[Result]:
         if waiting is None:
             return []
-        found = bundles.results_of(waiting[0], waiting[1].result())
+        found = exchanges.results_of(waiting[0], waiting[1].result())
         for result in found:
             summary.add(result)
             write_row(result)
         return found
 
     with ThreadPoolExecutor(1) as booking:
-        for chunk in bundles.chunks(parse_chunks(_pieces(file, advance))):
-            lines = bundles.read_lines(chunk, keyset)
-            replies = bundles.tally_lines(results())
-            waiting = (lines, booking.submit(activation.process, bundles.messages_of(lines)))
+        for chunk in exchanges.chunks(parse_chunks(_pieces(file, advance))):
+            lines = exchanges.read_lines(chunk, keyset)
+            replies = exchanges.tally_lines(results())
+            waiting = (lines, booking.submit(activation.process, exchanges.messages_of(lines)))
             yield b"".join(replies)
-        yield b"".join(bundles.tally_lines(results()))
+        yield b"".join(exchanges.tally_lines(results()))
     if not summary.total:
         raise WireError("no-messages", expected=f"at least one message in {file}", seen="none")
 
@@ -177,12 +177,12 @@ def _rows_for_programs(as_json: bool) -> Iterator[Callable[[Result], None]]:
     if not as_json:
         yield lambda _: None
         return
-    from tallystick.activation import bundles
+    from tallystick.activation.core import exchanges
 
     with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
 
         def write_row(result: Result) -> None:
-            spool.write((b",\n" if spool.tell() else b"[") + bundles.json_row(result))
+            spool.write((b",\n" if spool.tell() else b"[") + exchanges.json_row(result))
 
         yield write_row
         spool.write(b"]\n")

@@ -29,7 +29,7 @@ config_app = typer.Typer(no_args_is_help=True, help="The settings, by file and e
 def check(data: Data, as_json: AsJson = False) -> None:
     """Look at every setting as serve would: file, environment, secrets in files, keys. Changes nothing."""
     from tallystick.activation import settings as settings_
-    from tallystick.activation import signing
+    from tallystick.activation.keys import signing
 
     with console.told(as_json):
         settings = settings_.load_settings(data, os.environ)
@@ -71,8 +71,8 @@ def backup(
     as_json: AsJson = False,
 ) -> None:
     """Write a consistent backup while the server serves. The root key is never part of it."""
-    from tallystick.activation import backups
-    from tallystick.activation.app import Activation, sqlite_file
+    from tallystick.activation.server import backups
+    from tallystick.activation.server.instance import Activation, sqlite_file
 
     with console.told(as_json):
         made = backups.make_backup(
@@ -111,11 +111,11 @@ def restore(
     as_json: AsJson = False,
 ) -> None:
     """Announce that the data is an old backup: no line grows until field servers have told what they hold."""
-    from tallystick.activation import backups
-    from tallystick.activation.app import DATABASE_FILE, Activation
-    from tallystick.activation.office import record
-    from tallystick.activation.permissions import operator
-    from tallystick.activation.returns import announce_restore
+    from tallystick.activation.core.interventions import announce_restore
+    from tallystick.activation.core.permissions import operator
+    from tallystick.activation.server import backups
+    from tallystick.activation.server.instance import DATABASE_FILE, Activation
+    from tallystick.activation.services import record
     from tallystick.activation.storage import SqlTransaction
 
     if source is not None:

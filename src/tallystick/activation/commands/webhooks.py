@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from tallystick.activation.commands import console
+from tallystick.activation.commands.client import Counter, DataOrUrl, Key, TokenFile, Url, reached, verb
 from tallystick.activation.commands.console import PREFIX_LENGTH_MIN, AsJson, Database
-from tallystick.activation.commands.counter import Counter, DataOrUrl, Key, TokenFile, Url, reached, verb
 from tallystick.errors import Error
 
 webhooks_app = typer.Typer(
@@ -180,14 +180,14 @@ def events(
             query = {"after": after, "limit": limit, "kind": kind, "account": account}
             _show_events(counter.ask("GET", "/v1/events", query=query)["events"], as_json=as_json)
         return
-    from tallystick.activation import dispatch
+    from tallystick.activation.outbound import webhooks
 
     with console.opened(data, database, as_json=as_json) as activation:
         activation.dispatcher().place_all()
         found = activation.read(
             lambda transaction: transaction.events.find(after=after, limit=limit, account=account, kinds=kind or ())
         )
-        _show_events([dispatch.event_view(event) for event in found], as_json=as_json)
+        _show_events([webhooks.event_view(event) for event in found], as_json=as_json)
 
 
 def _show_events(found: list[dict[str, Any]], *, as_json: bool) -> None:

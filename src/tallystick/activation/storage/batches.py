@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 import msgspec
 from sqlalchemy import BigInteger, Boolean, Connection, Table
 
-from tallystick.activation.ports import Status
+from tallystick.activation.core.ports import Status
 from tallystick.activation.storage import pipeline, tables
 from tallystick.activation.storage.pipeline import Statement
 from tallystick.activation.storage.rows import Row, Values

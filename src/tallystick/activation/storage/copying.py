@@ -12,7 +12,7 @@ from typing import Final
 
 from sqlalchemy import Connection, Table, func, insert, select
 
-from tallystick.activation.audit import Report, verify_books
+from tallystick.activation.core.verification import Report, verify_books
 from tallystick.activation.storage.dialects import WRITING, DatabaseError
 from tallystick.activation.storage.store import SqlStore
 from tallystick.activation.storage.tables import METADATA

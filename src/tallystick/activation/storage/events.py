@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
 
-from tallystick.activation.ports import Event
+from tallystick.activation.core.ports import Event
 from tallystick.activation.storage.dialects import KEYS_MAX, Dialect
 from tallystick.activation.storage.tables import DELIVERIES, EVENTS, MARKS, OUTBOX, TOLD, WEBHOOKS
 from tallystick.structs import know

@@ -12,8 +12,8 @@ from typing import Final
 import msgspec
 from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
-from tallystick.activation.people import Person, Record, Session, Token, Tries
-from tallystick.activation.permissions import Role, Scope
+from tallystick.activation.core.people import Person, Record, Session, Token, Tries
+from tallystick.activation.core.permissions import Role, Scope
 from tallystick.activation.storage.dialects import Dialect
 from tallystick.activation.storage.rows import Row, Values
 from tallystick.activation.storage.tables import (

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy import Executable, and_, bindparam, delete, func, or_, select, tuple_
 
-from tallystick.activation.ports import Status
+from tallystick.activation.core.ports import Status
 from tallystick.activation.storage.store import SqlStore
 from tallystick.activation.storage.tables import FIELD_SERVERS, GRANTS, MESSAGES
 

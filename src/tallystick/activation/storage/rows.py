@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from tallystick.activation.ports import (
+from tallystick.activation.core.ports import (
     Answer,
     FieldServer,
     Holding,

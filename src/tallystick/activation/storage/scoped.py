@@ -12,8 +12,8 @@ from typing import Any, Final, TypeVar
 
 from sqlalchemy import Column, Connection, Select, func, or_, select, tuple_
 
-from tallystick.activation.permissions import Scope
-from tallystick.activation.ports import (
+from tallystick.activation.core.permissions import Scope
+from tallystick.activation.core.ports import (
     FieldServer,
     Holding,
     Incident,

@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, Executable, func, select
 
-from tallystick.activation.permissions import Scope
-from tallystick.activation.ports import (
+from tallystick.activation.core.permissions import Scope
+from tallystick.activation.core.ports import (
     Changes,
     FieldServer,
     Holding,

@@ -1,0 +1,263 @@
+"""Verbs about field servers: who there is, what is open, what a person starts, what was noticed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tallystick.activation.commands import console
+from tallystick.activation.commands.client import Counter, Key, verb
+from tallystick.activation.commands.console import AsJson, By, Data, Database, DeviceText, Output
+from tallystick.errors import Error
+from tallystick.protocol.messages import QUANTITY_MAX
+
+field_server_app = typer.Typer(no_args_is_help=True, help="One field server: show it, its history.")
+
+Why = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the audit trail.")]
+
+
+@verb
+def returns(counter: Counter) -> None:
+    """Open returns, oldest first: since when, where each stands, what to carry where."""
+    found = counter.all("/v1/returns")
+    rows = [
+        {"device_id": row["device_id"], "name": row["device_name"], **row, "since": row["since_at"]} for row in found
+    ]
+    columns = [("Name", "name"), ("Field server", "device_id"), ("Line", "line"), ("Quantity#", "quantity")]
+    columns += [("Open for", "age_seconds"), ("Stands", "stands"), ("Next", "next_step")]
+    counter.show(_shortened(counter, rows), columns, empty="No open returns.")
+
+
+@verb
+def field_servers(
+    counter: Counter,
+    search: Annotated[
+        str, typer.Option("--search", metavar="TEXT", help="Part of a name or host id, or how the device id begins.")
+    ] = "",
+    status: Annotated[
+        str | None, typer.Option("--status", metavar="STATUS", help="Only active, listed, hold, lost or retired ones.")
+    ] = None,
+    kind: Annotated[str | None, typer.Option("--kind", metavar="KIND", help="Only of this kind.")] = None,
+    account: Annotated[str | None, typer.Option("--account", metavar="NAME", help="Only of this account.")] = None,
+) -> None:
+    """Every field server, and what it should hold."""
+    found = counter.all("/v1/field-servers", text=search, status=status, kind=kind, account=account)
+    found.sort(key=lambda server: (server["account"] or "", server["name"], server["device_id"]))
+    if counter.as_json:
+        console.print_json([_view(server) for server in found])
+        return
+    rows = [
+        (
+            server["name"],
+            server["kind"],
+            server["device_id"][:12],
+            server["host_id"],
+            server["status"],
+            ", ".join(f"{license_['held']} {license_['product']}" for license_ in server["licenses"]),
+            console.moment(server["last_seen_at"]) if server["last_seen_at"] else "not yet",
+        )
+        for server in found
+    ]
+    headers = ("Name", "Kind", "Field server", "Host id", "Status", "Holds", "Heard from")
+    empty = "No field servers yet. A first contact that proves an activation ID enrols one; or list it: enrol."
+    console.print_table(headers, rows, empty=empty)
+
+
+@field_server_app.command(epilog="Example: tallystick activation field-server show plant-room --data DIR")
+@verb
+def show(counter: Counter, device: DeviceText) -> None:
+    """One field server, and what it holds."""
+    server = _view(counter.ask("GET", f"/v1/field-servers/{counter.device(device)}"))
+    if counter.as_json:
+        console.print_json(server)
+        return
+    counter.show_one({name: value for name, value in server.items() if name != "licenses"})
+    columns = [("Line", "line"), ("Product", "product"), ("Held#", "held"), ("Returning#", "returning")]
+    counter.show(server["licenses"], [*columns, ("Quarantined#", "quarantined")], empty="It holds nothing.")
+
+
+@field_server_app.command(epilog="Example: tallystick activation field-server history plant-room --data DIR")
+@verb
+def history(counter: Counter, device: DeviceText) -> None:
+    """What it said and what was done to it, newest first."""
+    found = counter.all(f"/v1/field-servers/{counter.device(device)}/history", cursor="before")
+    columns = [("At (UTC)", "at"), ("What", "title"), ("Detail", "detail"), ("Next", "next_step")]
+    counter.show(found, columns, empty="Nothing yet.")
+
+
+@verb
+def incidents(
+    counter: Counter,
+    kind: Annotated[str | None, typer.Option("--kind", metavar="KIND", help="Only of this kind, like fork.")] = None,
+    device: Annotated[
+        str | None, typer.Option("--field-server", metavar="DEVICE", help="Only of this field server.")
+    ] = None,
+) -> None:
+    """What was noticed, newest first, and what a person can do."""
+    device_id = counter.device(device) if device else None
+    found = counter.all("/v1/incidents", cursor="before", kind=kind, device_id=device_id)
+    rows = [{"kind": row["kind"], "device_id": row["device_id"], "name": row["device_name"], **row} for row in found]
+    columns = [("At (UTC)", "at"), ("Kind", "kind"), ("Field server", "device_id"), ("Detail", "detail")]
+    counter.show(_shortened(counter, rows), [*columns, ("Next", "next_step")], empty="No incidents.")
+
+
+@verb
+def start_return(counter: Counter, device: DeviceText, output: Output, key: Key = None) -> None:
+    """Start a return of everything that a field server holds. The file is carried there, and its proof back."""
+    path = f"/v1/field-servers/{counter.device(device)}/return"
+    _save_started(counter, output, counter.ask("POST", path, key=key))
+
+
+@verb
+def start_change(
+    counter: Counter,
+    device: DeviceText,
+    output: Output,
+    line: Annotated[
+        list[str] | None, typer.Option("--line", metavar="LINE=QTY", help="An end state; repeatable. None: as it is.")
+    ] = None,
+    key: Key = None,
+) -> None:
+    """Set what a field server holds from here. The file is carried there, and its proof back."""
+    from tallystick.domain.ids import parse_line_id
+
+    ends = [console.parse_pair(end, "7K3M9Q2A=2") for end in line or ()]
+    for _, quantity in ends:
+        if quantity > QUANTITY_MAX:
+            raise Error("quantity-wrong", expected=f"a quantity from 0 to {QUANTITY_MAX}", seen=str(quantity))
+    body = {"lines": [{"line": parse_line_id(line_id), "quantity": quantity} for line_id, quantity in ends]}
+    path = f"/v1/field-servers/{counter.device(device)}/change"
+    _save_started(counter, output, counter.ask("POST", path, body, key=key))
+
+
+@verb
+def replace(
+    counter: Counter,
+    device: DeviceText,
+    with_: Annotated[str, typer.Option("--with", metavar="DEVICE", help="Which one takes over what it held.")],
+    reason: Why,
+    output: Output,
+    key: Key = None,
+) -> None:
+    """Declare a dead field server lost and set another one to what it held, whole or not at all."""
+    body = {"by": counter.device(with_), "reason": _reason(reason)}
+    path = f"/v1/field-servers/{counter.device(device)}/replace"
+    _save_started(counter, output, counter.ask("POST", path, body, key=key))
+
+
+@verb
+def declare_lost(
+    counter: Counter,
+    device: DeviceText,
+    reason: Why,
+    *,
+    override: Annotated[bool, typer.Option("--override", help="Beyond the yearly limit, in your name.")] = False,
+) -> None:
+    """Declare a dead field server lost: its rights wait in quarantine, then become available."""
+    path = f"/v1/field-servers/{counter.device(device)}/lost"
+    after = counter.ask("POST", path, {"reason": _reason(reason), "override": override})
+    quantities = [
+        {"line": license_["line"], "quantity": license_["quarantined"]}
+        for license_ in after["licenses"]
+        if license_["quarantined"]
+    ]
+    counter.tell(
+        _view(after) | {"quarantined": quantities},
+        f"{after['name']} is declared lost. Its rights become available at {console.moment(after['lost_until'])}.",
+        "If it speaks before that, the declaration is undone by itself, and it keeps what it held.",
+    )
+
+
+@verb
+def hold(counter: Counter, device: DeviceText, reason: Why) -> None:
+    """Put a field server on hold: nothing that it asks for is granted until it is released."""
+    after = counter.ask("POST", f"/v1/field-servers/{counter.device(device)}/hold", {"reason": _reason(reason)})
+    counter.tell(_view(after), f"{after['name']} is on hold.")
+
+
+@verb
+def release(counter: Counter, device: DeviceText) -> None:
+    """End a hold: after a fork, once the second copy was found and stopped."""
+    after = counter.ask("POST", f"/v1/field-servers/{counter.device(device)}/release")
+    counter.tell(_view(after), f"{after['name']} is released. Its next contact sets it to what it should hold.")
+
+
+@verb
+def retire(counter: Counter, device: DeviceText) -> None:
+    """Take a field server that holds nothing out of service; its host id is free again."""
+    after = counter.ask("POST", f"/v1/field-servers/{counter.device(device)}/retire")
+    counter.tell(_view(after), f"{after['name']} is retired.")
+
+
+@verb
+def reply(
+    counter: Counter,
+    digest: Annotated[str, typer.Argument(metavar="DIGEST", help="The 43 symbols that name a message.")],
+) -> None:
+    """The stored answer to a message, as often as one likes."""
+    if len(digest) != len("Aw") + 41 or not digest.replace("-", "").replace("_", "").isalnum() or not digest.isascii():
+        raise Error("not-found", expected="the digest of a message: 43 symbols", seen=repr(digest[:60]))
+    counter.show_one(counter.ask("GET", f"/v1/messages/{digest}"))
+
+
+def enrol(
+    device_id: Annotated[
+        str, typer.Argument(metavar="DEVICE_ID", help="All 43 symbols, as the field server shows it.")
+    ],
+    data: Data,
+    account: Annotated[str | None, typer.Option("--account", metavar="NAME", help="Whose field server it is.")] = None,
+    by: By = None,
+    database: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """List a field server beforehand, so that its first contact makes it known."""
+    from tallystick.activation.core import entitlements
+    from tallystick.activation.core.permissions import operator
+    from tallystick.activation.core.ports import FieldServer
+    from tallystick.activation.services import record
+    from tallystick.activation.storage import SqlTransaction
+
+    with console.opened(data, database, as_json=as_json) as activation:
+        caller, now = operator(console.person(by)), activation.now()
+
+        def work(transaction: SqlTransaction) -> FieldServer:
+            after = entitlements.list_field_server(
+                transaction, activation.signer, device_id.strip(), account=account, now=now
+            )
+            record(transaction, caller, "enrol", after.device_id, account=after.account, now=now)
+            return after
+
+        after = activation.transact(work)
+        if as_json:
+            console.print_json({"device_id": after.device_id, "status": after.status.value, "account": after.account})
+        else:
+            console.say(f"{after.device_id} is {after.status.value}.")
+
+
+def _view(server: dict[str, Any]) -> dict[str, Any]:
+    licenses = [license_ | {"quantity": license_["held"]} for license_ in server["licenses"]]
+    return server | {"licenses": licenses}
+
+
+def _reason(text: str) -> str:
+    from tallystick.activation.core.entitlements import check_text
+
+    return check_text(text, "a reason")
+
+
+def _shortened(counter: Counter, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For people, the beginning of a device id is enough."""
+    return rows if counter.as_json else [row | {"device_id": row["device_id"][:12]} for row in rows]
+
+
+def _save_started(counter: Counter, output: Path, started: dict[str, Any]) -> None:
+    told = {name: value for name, value in started.items() if name != "file"}
+    counter.save(
+        output,
+        started["file"].encode(),
+        told,
+        f"{output}: deliver it to {started['name']}, then carry its outbox back here.",
+        "It stays listed as open until then: tallystick activation returns.",
+    )

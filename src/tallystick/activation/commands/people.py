@@ -1,0 +1,236 @@
+"""Verbs about accounts, people, tokens, and the audit trail."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from tallystick.activation.commands.client import Counter, Key, segment, verb
+from tallystick.errors import Error
+
+account_app = typer.Typer(no_args_is_help=True, help="Who buys: create, list, show.")
+person_app = typer.Typer(no_args_is_help=True, help="Who signs in: invite, list, show, change, invite again.")
+token_app = typer.Typer(no_args_is_help=True, help="Keys for programs: create, list, show, revoke.")
+
+AccountText = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The name of an account.")]
+PersonText = Annotated[str, typer.Argument(metavar="PERSON", help="The id, PE-..., or the e-mail address.")]
+TokenText = Annotated[str, typer.Argument(metavar="TOKEN", help="The id of a token, TK-...; not its key.")]
+RoleText = Annotated[
+    str,
+    typer.Option("--role", metavar="ROLE", help="vendor-administrator, vendor-support, customer-administrator, ..."),
+]
+OfAccount = Annotated[
+    str | None, typer.Option("--account", metavar="NAME", help="For a customer's role: of which account.")
+]
+
+_PERSON = [("Person", "person_id"), ("E-mail", "email"), ("Name", "name"), ("Role", "role"), ("Account", "account")]
+_TOKEN = [("Token", "token_id"), ("Name", "name"), ("Role", "role"), ("Account", "account"), ("Until", "expires_at")]
+
+
+@account_app.command("create", epilog="Example: tallystick activation account create Harbour --data DIR")
+@verb
+def create_account(counter: Counter, account: AccountText, key: Key = None) -> None:
+    """Make an account."""
+    made = counter.ask("POST", "/v1/accounts", {"account": _text(account, "an account name")}, key=key)
+    counter.tell(made, f"Account {made['account']}.")
+
+
+@account_app.command("list", epilog="Example: tallystick activation account list --data DIR")
+@verb
+def list_accounts(counter: Counter) -> None:
+    """Every account."""
+    columns = [("Account", "account"), ("Since", "created_at")]
+    counter.show(counter.all("/v1/accounts"), columns, empty="No accounts yet.")
+
+
+@account_app.command("show", epilog="Example: tallystick activation account show Harbour --data DIR")
+@verb
+def show_account(counter: Counter, account: AccountText) -> None:
+    """One account."""
+    counter.show_one(counter.ask("GET", f"/v1/accounts/{segment(account)}"))
+
+
+@person_app.command(
+    "invite",
+    epilog="Example: tallystick activation person invite ada@example.com --name Ada --role vendor-support --data DIR",
+)
+@verb
+def invite_person(
+    counter: Counter,
+    email: Annotated[str, typer.Argument(metavar="E-MAIL", help="With what the person signs in.")],
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="How the person is called.")],
+    role: RoleText,
+    account: OfAccount = None,
+    key: Key = None,
+) -> None:
+    """Invite a person, who chooses a password with the invitation. It is shown once."""
+    body = {"email": email, "name": _text(name, "a name"), "role": _role(role), "account": account}
+    _tell_invited(counter, counter.ask("POST", "/v1/people", body, key=key))
+
+
+@person_app.command("invite-again", epilog="Example: tallystick activation person invite-again PE-... --data DIR")
+@verb
+def invite_again(counter: Counter, person: PersonText, key: Key = None) -> None:
+    """A new invitation, for who lost the first one, the password or the authenticator."""
+    path = f"/v1/people/{_person_id(counter, person)}/invitation"
+    _tell_invited(counter, counter.ask("POST", path, key=key))
+
+
+@person_app.command("list", epilog="Example: tallystick activation person list --data DIR")
+@verb
+def list_people(counter: Counter) -> None:
+    """Everybody who may sign in."""
+    columns = [*_PERSON, ("Active", "is_active"), ("Invited", "is_invited"), ("Second factor", "has_second_factor")]
+    counter.show(counter.all("/v1/people"), columns, empty="Nobody yet. Next: tallystick activation person invite.")
+
+
+@person_app.command("show", epilog="Example: tallystick activation person show ada@example.com --data DIR")
+@verb
+def show_person(counter: Counter, person: PersonText) -> None:
+    """One person."""
+    counter.show_one(counter.ask("GET", f"/v1/people/{_person_id(counter, person)}"))
+
+
+@person_app.command(
+    "change", epilog="Example: tallystick activation person change ada@example.com --deactivate --data DIR"
+)
+@verb
+def change_person(
+    counter: Counter,
+    person: PersonText,
+    *,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Another name.")] = None,
+    role: Annotated[str | None, typer.Option("--role", metavar="ROLE", help="Another role.")] = None,
+    active: Annotated[
+        bool | None, typer.Option("--activate/--deactivate", help="Whether the person may sign in.")
+    ] = None,
+) -> None:
+    """Another name or role, or no more signing in."""
+    body: dict[str, object] = {} if name is None else {"name": _text(name, "a name")}
+    if role is not None:
+        body["role"] = _role(role)
+    if active is not None:
+        body["is_active"] = active
+    if not body:
+        raise Error("usage", expected="at least one of --name, --role, --activate, --deactivate", seen="none")
+    after = counter.change("PATCH", f"/v1/people/{_person_id(counter, person)}", body)
+    state = "active" if after["is_active"] else "not active"
+    counter.tell(after, f"{after['name']} ({after['email']}) is {after['role']}, {state}.")
+
+
+@token_app.command(
+    "create",
+    epilog="Example: tallystick activation token create billing --role vendor-support --days 90 --data DIR",
+)
+@verb
+def create_token(
+    counter: Counter,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is for.")],
+    role: RoleText,
+    days: Annotated[int, typer.Option("--days", metavar="N", min=1, max=366, help="How long it is good.")],
+    *,
+    account: OfAccount = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="It may change nothing.")] = False,
+    device: Annotated[
+        list[str] | None,
+        typer.Option("--field-server", metavar="DEVICE", help="A courier's: for which field servers; repeatable."),
+    ] = None,
+    key: Key = None,
+) -> None:
+    """Make a token. Its key is shown once."""
+    body = {
+        "name": _text(name, "a name"),
+        "role": _role(role),
+        "account": account,
+        "days": days,
+        "is_read_only": read_only,
+        "devices": [counter.device(text) for text in device or ()],
+    }
+    made = counter.ask("POST", "/v1/tokens", body, key=key)
+    shown = made["token"] or "was shown when it was made"
+    counter.tell(made, f"Token {made['token_id']} of {made['name']}.", f"Its key, shown only now: {shown}")
+
+
+@token_app.command("list", epilog="Example: tallystick activation token list --data DIR")
+@verb
+def list_tokens(counter: Counter) -> None:
+    """Every token, without its key."""
+    columns = [*_TOKEN, ("Used", "last_used_at"), ("Revoked", "revoked_at")]
+    counter.show(counter.all("/v1/tokens"), columns, empty="No tokens.")
+
+
+@token_app.command("show", epilog="Example: tallystick activation token show TK-... --data DIR")
+@verb
+def show_token(counter: Counter, token: TokenText) -> None:
+    """One token, without its key."""
+    counter.show_one(counter.ask("GET", f"/v1/tokens/{_token_id(token)}"))
+
+
+@token_app.command("revoke", epilog="Example: tallystick activation token revoke TK-... --data DIR")
+@verb
+def revoke_token(counter: Counter, token: TokenText) -> None:
+    """End a token. Done again, nothing changes."""
+    after = counter.ask("DELETE", f"/v1/tokens/{_token_id(token)}")
+    counter.tell(after, f"{after['token_id']} ({after['name']}) is revoked.")
+
+
+@verb
+def audit(
+    counter: Counter,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=200, help="How many, newest first.")] = 100,
+    before: Annotated[
+        int | None, typer.Option("--before", metavar="NUMBER", min=1, help="Only what is older than this entry.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All there is.")] = False,
+) -> None:
+    """The audit trail, newest first: who did what, by the API, a page or a local command."""
+    if everything:
+        found = counter.all("/v1/trail", cursor="before")
+    else:
+        found = counter.ask("GET", "/v1/trail", query={"limit": limit, "before": before})["items"]
+    columns = [("Number#", "number"), ("At (UTC)", "at"), ("Who", "actor"), ("As", "role"), ("Did", "action")]
+    counter.show(found, [*columns, ("To", "target"), ("Detail", "detail")], empty="Nothing yet.")
+
+
+def _tell_invited(counter: Counter, made: dict[str, Any]) -> None:
+    shown = made["invitation"] or "was shown when it was made"
+    counter.tell(
+        made,
+        f"{made['name']} ({made['person_id']}) is invited as {made['role']}.",
+        f"The invitation, shown only now: {shown}",
+        "Next: hand over the address of the portal with /invitation/ and the invitation behind it.",
+    )
+
+
+def _person_id(counter: Counter, text: str) -> str:
+    """By id or e-mail address."""
+    if "@" in text:
+        for person in counter.all("/v1/people"):
+            if person["email"].lower() == text.strip().lower():
+                return str(person["person_id"])
+    return _id(text, "PE-", "a person who is known there")
+
+
+def _token_id(text: str) -> str:
+    return _id(text, "TK-", "a token that is known there")
+
+
+def _id(text: str, prefix: str, what: str) -> str:
+    if not text.startswith(prefix) or not text[3:].isalnum() or not text.isascii() or len(text) != len(prefix) + 16:
+        raise Error("not-found", expected=what, seen=repr(text[:60]))
+    return text
+
+
+def _text(text: str, what: str) -> str:
+    from tallystick.activation.core.entitlements import check_text
+
+    return check_text(text, what)
+
+
+def _role(text: str) -> str:
+    from tallystick.activation.core.permissions import Role
+
+    if text not in set(Role):
+        raise Error("usage", expected=f"one of {', '.join(Role)}", seen=repr(text[:40]))
+    return text

@@ -1,0 +1,225 @@
+"""What people at the activation server do to field servers (protocol, sections 7 and 9).
+
+Start a return or a change, declare lost, release a hold, announce a restore and lift its freeze; and what time does:
+end a quarantine. Each function works in the caller's unit of work and refuses with ``RefusedError``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec.structs import replace
+
+from tallystick.activation.core import events
+from tallystick.activation.core.books import Books
+from tallystick.activation.core.issuing import jump
+from tallystick.activation.core.ports import FieldServer, LostDeclaration, Policy, Signer, Status, Transaction
+from tallystick.domain import rules
+from tallystick.domain.ids import DeviceId, LineId
+from tallystick.domain.rules import Denied, Want
+from tallystick.errors import Error
+
+DAY_SECONDS: Final = 86_400
+YEAR_SECONDS: Final = 365 * DAY_SECONDS
+
+
+class RefusedError(Error):
+    """A person asked for something that cannot be."""
+
+    def __init__(self, code: str, *, expected: str, seen: str, reasons: Sequence[rules.Reason] = ()) -> None:
+        super().__init__(code, expected=expected, seen=seen)
+        self.reasons = tuple(reasons)
+
+
+def start_return(transaction: Transaction, signer: Signer, device_id: DeviceId, *, by: str, now: int) -> str:
+    """A grant of nothing, to be carried to the field server; its rights are returning until it proves the grant.
+
+    Asked again before anything else happened, it is the same envelope.
+    """
+    return start_change(transaction, signer, device_id, None, by=by, now=now)
+
+
+def start_change(
+    transaction: Transaction,
+    signer: Signer,
+    device_id: DeviceId,
+    wants: Sequence[Want] | None,
+    *,
+    by: str,
+    now: int,
+) -> str:
+    """A grant that sets ``wants`` (end states; None: everything to nothing) on a field server, started here."""
+    books = Books(transaction, signer, now=now)
+    books.load([device_id])
+    field_server = _in_service(books, device_id)
+    books.load_lines([want.line_id for want in wants or ()])
+    if wants is None:
+        wants = [Want(line_id=line_id, quantity=0) for line_id in field_server.intended]
+    reserved = {line_id: kept.held + kept.returning for line_id, kept in field_server.reserved().items()}
+    decision = rules.decide_change(
+        wants, kind=field_server.kind, lines=books.lines, held=field_server.intended, reserved=reserved, now=now
+    )
+    decision = rules.decide_company(decision, lines=books.lines, reserved=reserved)
+    if isinstance(decision, Denied):
+        first = decision.reasons[0]
+        raise RefusedError(first.code, expected=first.expected, seen=first.seen, reasons=decision.reasons)
+    newest = transaction.load_issued_grant(device_id, field_server.number)
+    if newest is not None and newest.envelope and decision.quantities == field_server.intended:
+        return newest.envelope
+    for line_id in decision.quantities:
+        field_server = field_server.changed(account=books.line(line_id).account)
+    envelope = books.grant(field_server, decision.quantities, request=None, cause=f"person:{by}: change", confirm=True)
+    books.save()
+    return envelope
+
+
+def declare_lost(
+    transaction: Transaction,
+    signer: Signer,
+    device_id: DeviceId,
+    *,
+    reason: str,
+    by: str,
+    policy: Policy,
+    now: int,
+    override_by: str | None = None,
+) -> FieldServer:
+    """A dead field server: its epoch rises, its reservation goes into quarantine for the waiting period."""
+    books = Books(transaction, signer, now=now)
+    books.load([device_id])
+    field_server = _known(books, device_id)
+    if field_server.status in {Status.LOST, Status.RETIRED, Status.LISTED}:
+        raise RefusedError(
+            "lost-already", expected="a field server in service", seen=f"one that is {field_server.status}"
+        )
+    declared = [
+        declaration
+        for declaration in transaction.load_declarations(account=field_server.account, since_at=now - YEAR_SECONDS)
+        if declaration.undone_at is None
+    ]
+    if len(declared) >= policy.lost_per_year and override_by is None:
+        raise RefusedError(
+            "lost-too-often",
+            expected=f"at most {policy.lost_per_year} in a rolling year for account {field_server.account}",
+            seen=f"{len(declared)} already",
+        )
+    books.load_lines()
+    after = field_server.changed(
+        status=Status.LOST,
+        epoch=field_server.epoch + 1,
+        lost_at=now,
+        lost_until=now + policy.waiting_days * DAY_SECONDS,
+    )
+    books.change(after, cause=f"person:{by}: declared lost: {reason}")
+    books.changes.declarations.append(
+        LostDeclaration(
+            device_id=device_id,
+            account=field_server.account,
+            at=now,
+            reason=reason,
+            by=by,
+            override_by=override_by,
+            line_ids=tuple(sorted(field_server.reserved())),
+        )
+    )
+    books.save()
+    return after
+
+
+def release_hold(transaction: Transaction, signer: Signer, device_id: DeviceId, *, by: str, now: int) -> FieldServer:
+    """A person found the second copy. The epoch rises, so that the next contact of any copy gets a fence."""
+    books = Books(transaction, signer, now=now)
+    books.load([device_id])
+    field_server = _known(books, device_id)
+    if field_server.status is not Status.HOLD:
+        raise RefusedError("not-on-hold", expected="a field server on hold", seen=f"one that is {field_server.status}")
+    books.load_lines()
+    epoch = max(field_server.epoch, field_server.spoken_epoch) + 1
+    after = field_server.changed(status=Status.ACTIVE, epoch=epoch)
+    books.change(after, cause=f"person:{by}: released")
+    books.save()
+    return after
+
+
+def settle_quarantines(transaction: Transaction, signer: Signer, *, now: int) -> list[DeviceId]:
+    """End every waiting period that is over: what was in quarantine becomes available."""
+    due = transaction.load_due_quarantines(now)
+    if not due:
+        return []
+    books = Books(transaction, signer, now=now)
+    books.load(due)
+    books.load_lines()
+    for device_id in sorted(due):
+        field_server = books.field_servers[device_id]
+        if field_server.status is Status.LOST and (field_server.lost_until or 0) <= now:
+            after = field_server.changed(status=Status.RETIRED, outstanding=())
+            books.change(after, cause="time: the waiting period ended")
+    books.save()
+    return due
+
+
+def announce_restore(transaction: Transaction, signer: Signer, *, now: int) -> tuple[int, int]:
+    """The data is an old backup: freeze growth on every line, jump every field server's numbers (section 9).
+
+    Returns how many lines were frozen and how many field servers must be heard from.
+    """
+    books = Books(transaction, signer, now=now)
+    lines = 0
+    after_line: LineId | None = None
+    while page := transaction.find_lines(after=after_line):
+        after_line = page[-1].line_id
+        for line in transaction.load_lines_for_update([line.line_id for line in page]).values():
+            books.keep_line(replace(line, frozen=True))
+            lines += 1
+    field_servers = 0
+    after_device: DeviceId | None = None
+    while servers := transaction.find_field_servers(after=after_device):
+        after_device = servers[-1].device_id
+        books.load([server.device_id for server in servers])
+        for server in servers:
+            known = books.field_servers[server.device_id]
+            books.change(jump(known, now=now), cause="restore")
+            field_servers += known.status is not Status.LISTED
+    books.changes.events.append(events.restore_announced(lines=lines, field_servers=field_servers, now=now))
+    if lines:
+        books.changes.events.append(events.lines_frozen(lines=lines, now=now))
+    books.save()
+    return lines, field_servers
+
+
+def lift_freeze(transaction: Transaction, signer: Signer, lines: Sequence[LineId] | None, *, now: int) -> int:
+    """Let lines grow again (None: all). Returns how many were frozen."""
+    books = Books(transaction, signer, now=now)
+    chosen = list(lines) if lines is not None else []
+    after: LineId | None = None
+    while lines is None and (page := transaction.find_lines(after=after)):
+        after = page[-1].line_id
+        chosen += [line.line_id for line in page]
+    books.load_lines(chosen)
+    lifted = [line for line in books.lines.values() if line.frozen]
+    for line in lifted:
+        books.keep_line(replace(line, frozen=False))
+    books.save()
+    return len(lifted)
+
+
+def _known(books: Books, device_id: DeviceId) -> FieldServer:
+    try:
+        return books.field_servers[device_id]
+    except KeyError:
+        raise RefusedError("not-found", expected="a field server that is known here", seen=device_id) from None
+
+
+def _in_service(books: Books, device_id: DeviceId) -> FieldServer:
+    field_server = _known(books, device_id)
+    if field_server.status is not Status.ACTIVE:
+        code = "on-hold" if field_server.status is Status.HOLD else "lost-already"
+        raise RefusedError(code, expected="a field server in service", seen=f"one that is {field_server.status}")
+    if field_server.recovering is not None:
+        raise RefusedError(
+            "restored",
+            expected="a field server that was heard from since the restore",
+            seen="one of which only the backup is known",
+        )
+    return field_server

@@ -1,0 +1,605 @@
+"""What the activation server does with a message: protocol.md section 7 with the refinements of docs/protocol/.
+
+``process`` takes a batch in one unit of work: set-based reads with rows locked in id order, decisions in memory, one
+set-based write. Per message, in this order:
+
+1. A known digest gets its stored answer, verbatim.
+2. (``incoming.read_message``, before any transaction) not well-formed, not signed by its ``iss``, not for this issuer: an
+   unsigned error, nothing stored.
+3. First contact enrols, or refuses; a host id in service elsewhere is refused and noted.
+   (After a restore: what was written before it is refused as ``restored``, see ``_refuse_restored``.)
+4. On hold: refused, until a person decides.
+5. A lower epoch gets a fence: a grant of our epoch with what the field server should hold.
+6. A sequence used by another message is a fork; a lower one that was never seen is superseded, no accusation.
+7. An equal or higher epoch voids every older one.
+8. ``applied`` proves grants, or shows a rollback, or is unknown (after a restore).
+9. The purpose is decided, whole or not at all.
+
+Nothing here knows how the bytes came, or what time it is but by its argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import assert_never
+
+from msgspec.structs import replace
+
+from tallystick.activation.core.books import Books
+from tallystick.activation.core.ports import (
+    Answer,
+    Enrolment,
+    FieldServer,
+    IncidentKind,
+    Outcome,
+    Policy,
+    Signer,
+    Status,
+    TakenMessage,
+    Transaction,
+)
+from tallystick.activation.core.reading import Message
+from tallystick.domain import grant as reservation
+from tallystick.domain import rules
+from tallystick.domain.grant import Outstanding
+from tallystick.domain.ids import DeviceId, LineId
+from tallystick.domain.ledger import Account, Entry
+from tallystick.domain.rules import Denied, Granted, Reason, Want
+from tallystick.protocol import messages
+from tallystick.protocol.messages import CREDIT, REFUSAL, Credit, Grant, Refusal
+from tallystick.protocol.problems import detail_text
+
+NUMBER_JUMP = 1_000_000  # how far a restore moves numbers and sequences past anything that can have been issued or said
+
+
+def jump(field_server: FieldServer, *, now: int) -> FieldServer:
+    """Move the numbers and the sequence past anything that a restore can have made us forget (section 9).
+
+    Until a grant above the jump is proven, the field server is ``recovering``. The clock takes part so that a second
+    restore of the same backup jumps further than the first.
+    """
+    number = max(field_server.number + NUMBER_JUMP, now * 1000)
+    sequence = max(field_server.sequence + NUMBER_JUMP, now * 1000)
+    return field_server.changed(number=number, sequence=sequence, recovering=number + 1)
+
+
+def process(
+    batch: Sequence[Message], transaction: Transaction, *, signer: Signer, policy: Policy, now: int
+) -> list[Answer]:
+    """Answers in the order of ``batch``. The caller commits, and only then lets them out.
+
+    Messages of one field server are decided in the order of their sequence, wherever they stand in the batch: couriers
+    reorder, and nobody should be refused for it needlessly.
+    """
+    desk = _Desk(batch, transaction, signer=signer, policy=policy, now=now)
+    for message in _in_sequence(batch):
+        desk.take(message)
+    desk.books.save()
+    return [desk.answers[message.digest] for message in batch]
+
+
+def _in_sequence(batch: Sequence[Message]) -> Iterator[Message]:
+    queues: dict[DeviceId, list[Message]] = {}
+    for message in batch:
+        queues.setdefault(message.device_id, []).append(message)
+    if len(queues) == len(batch):  # everybody speaks once
+        yield from batch
+        return
+    for queue in queues.values():
+        queue.sort(key=lambda message: message.request.sequence, reverse=True)
+    for message in batch:
+        yield queues[message.device_id].pop()
+
+
+class _Desk:
+    """One batch on the desk: what was loaded for it, and the decisions."""
+
+    def __init__(
+        self, batch: Sequence[Message], transaction: Transaction, *, signer: Signer, policy: Policy, now: int
+    ) -> None:
+        self.signer = signer
+        self.policy = policy
+        self.now = now
+        self.books = Books(transaction, signer, now=now)
+        lines = {LineId(want.line) for message in batch for want in message.request.wants or ()}
+        for message in batch:
+            if message.repeated is not None:
+                lines |= {LineId(license_.line) for license_ in message.repeated.licenses}
+        past = self.books.load_asked(
+            devices={message.device_id for message in batch},
+            digests={message.digest for message in batch},
+            sequences={(message.device_id, message.request.sequence) for message in batch},
+            grants={
+                (message.device_id, message.request.applied.number)
+                for message in batch
+                if message.request.applied is not None
+            },
+            lines=lines,
+        )
+        self.answers, self.used, self.grant_digests = past.answers, past.sequences, past.grants
+        strangers = {
+            message.request.facts.host_id
+            for message in batch
+            if message.digest not in self.answers and message.device_id not in self.books.field_servers
+        }
+        self.host_id_owners = transaction.load_host_id_owners(strangers) if strangers else {}
+
+    def take(self, message: Message) -> Answer:
+        """Steps 1 and 3 to 9 for one message."""
+        known = self.answers.get(message.digest)
+        if known is not None:
+            return known
+        answer = _Visit(self, message).decide()
+        request = message.request
+        self.books.changes.messages.append(
+            TakenMessage(
+                digest=message.digest,
+                device_id=message.device_id,
+                epoch=request.epoch,
+                sequence=request.sequence,
+                purpose=request.purpose,
+                taken_at=self.now,
+                answer=answer,
+            )
+        )
+        self.used.setdefault((message.device_id, request.sequence), message.digest)
+        self.answers[message.digest] = answer
+        return answer
+
+
+class _Visit:
+    """One message being decided: the field server as it changes, and what was credited on the way."""
+
+    def __init__(self, desk: _Desk, message: Message) -> None:
+        self.desk = desk
+        self.books = desk.books
+        self.message = message
+        self.request = message.request
+        self.device_id = message.device_id
+        self.digest = message.digest
+        self.credited: list[Entry] = []
+
+    @property
+    def field_server(self) -> FieldServer:
+        return self.books.field_servers[self.device_id]
+
+    def decide(self) -> Answer:
+        request = self.request
+        known = self.books.field_servers.get(self.device_id)
+        if known is None or known.status is Status.LISTED:
+            refused = self._enrol(known)
+            if refused is not None:
+                return refused
+        self._keep(last_seen_at=self.desk.now)
+        before = self.field_server
+        used_by = self.desk.used.get((self.device_id, request.sequence))
+        late = request.sequence <= before.sequence and used_by is None
+        if late and before.recovering is not None:
+            return self._refuse_restored(before)
+        if before.status is Status.HOLD:
+            self._keep(
+                sequence=max(before.sequence, request.sequence), spoken_epoch=max(before.spoken_epoch, request.epoch)
+            )
+            return self._refuse("on-hold", "a field server that is not on hold", "two copies of this one, see its fork")
+        if request.epoch < before.epoch:
+            if late:
+                return self._superseded(before)
+            return self._fence_older_epoch(before, is_reused=used_by is not None)
+        if used_by is not None or self._is_impossible_order(before):
+            return self._fork(before)
+        if late:
+            return self._superseded(before)
+        self._enter_epoch(before)
+        self._note_told_rollback()
+        return self._read_applied() or self._decide_purpose()
+
+    # Step 3
+
+    def _enrol(self, listed: FieldServer | None) -> Answer | None:
+        request, facts = self.request, self.request.facts
+        owners = self.desk.host_id_owners.setdefault(facts.host_id, {})
+        others = [other for other in owners if other != self.device_id]
+        is_ours = self.message.repeated is not None
+        if listed is None and not is_ours:
+            if request.applied is not None:
+                return self._refuse_grant_unknown()
+            if self.desk.policy.enrolment is Enrolment.LISTED or not any(want.is_proven for want in self._wants()):
+                return self._refuse(
+                    "not-enrolled",
+                    "a field server that is enrolled here"
+                    + ("" if self.desk.policy.enrolment is Enrolment.LISTED else ", or a proof of an activation ID"),
+                    f"{facts.name} ({facts.kind}), first heard of",
+                )
+        if others:
+            shown = self._accounts_shown(listed)  # an account learns nothing of another's field servers
+            holder = next((other for other in others if owners[other] in shown), "another one")
+            self.books.note(
+                IncidentKind.HOST_ID_TAKEN,
+                self.device_id,
+                f"{facts.name} says it has host id {facts.host_id}, which {holder} has",
+                digest=self.digest,
+            )
+            return self._refuse(
+                "host-id-taken",
+                f"host id {facts.host_id} on no other field server in service",
+                f"the same host id on {holder}",
+            )
+        enrolled = FieldServer(
+            device_id=self.device_id,
+            public_key=self.message.verified.key.x,
+            account=listed.account if listed else None,
+            kind=facts.kind,
+            host_id=facts.host_id,
+            name=facts.name,
+            software=facts.software,
+            epoch=request.epoch,
+            first_seen_at=self.desk.now,
+        )
+        if listed is not None:
+            enrolled = enrolled.changed(number=listed.number, sequence=listed.sequence, recovering=listed.recovering)
+        elif self._is_frozen():
+            enrolled = jump(enrolled.changed(sequence=request.sequence), now=self.desk.now)
+        owners[self.device_id] = enrolled.account
+        self.books.change(enrolled, cause=self.digest)
+        return None
+
+    def _accounts_shown(self, listed: FieldServer | None) -> set[str]:
+        """The accounts that this field server has shown to be of, or was listed for."""
+        accounts = {self.books.line(want.line_id).account for want in self._wants() if want.is_proven}
+        if listed is not None and listed.account is not None:
+            accounts.add(listed.account)
+        return accounts
+
+    def _is_frozen(self) -> bool:
+        """Whether this stranger may be one that a restore made us forget."""
+        repeated = self.message.repeated.licenses if self.message.repeated else ()
+        named = {want.line for want in self.request.wants or ()} | {license_.line for license_ in repeated}
+        return any(self.books.lines[LineId(line)].frozen for line in named if line in self.books.lines)
+
+    # Steps 4 to 6
+
+    def _refuse_restored(self, before: FieldServer) -> Answer:
+        """What was written before the restore, or may have been, says nothing about what is held now (section 9).
+
+        An answer by what the backup says could give back what was returned since, to a field server that no longer
+        holds it. ``seen`` is past everything that was ever said, so the field server's next message is a fresh one.
+        """
+        return self._refuse(
+            "restored",
+            f"a sequence above {before.sequence}, to be written after the restore",
+            f"sequence {self.request.sequence}",
+        )
+
+    def _superseded(self, before: FieldServer) -> Answer:
+        return self._refuse(
+            "superseded",
+            f"a sequence above {before.sequence}",
+            f"sequence {self.request.sequence}, overtaken on the way",
+        )
+
+    def _is_impossible_order(self, before: FieldServer) -> bool:
+        """What no single field server can say: a higher epoch after a later message, or a second relinquish of one epoch.
+
+        A field server's sequence never falls while its epoch rises, and each relinquish has an epoch of its own.
+        """
+        request = self.request
+        if request.epoch > before.epoch:
+            return request.sequence <= before.sequence
+        return (
+            request.purpose == "relinquish"
+            and request.epoch == before.spoken_epoch
+            and request.sequence > before.sequence
+            and before.sequence > 0
+        )
+
+    def _fork(self, before: FieldServer) -> Answer:
+        request = self.request
+        self.books.note(
+            IncidentKind.FORK,
+            self.device_id,
+            f"message {request.sequence} of epoch {request.epoch} contradicts an earlier one of {before.name}: there are "
+            "two copies, or a restored backup",
+            digest=self.digest,
+        )
+        self._keep(status=Status.HOLD, spoken_epoch=max(before.spoken_epoch, request.epoch))
+        return self._refuse(
+            "fork", "a sequence that no other message has used", f"sequence {request.sequence} in a second history"
+        )
+
+    def _fence_older_epoch(self, before: FieldServer, *, is_reused: bool) -> Answer:
+        request = self.request
+        behind = f"it spoke in epoch {request.epoch}, ours is {before.epoch}"
+        quantities = before.intended
+        if before.recovering is not None:  # what the backup says that it holds may have been returned since
+            if request.applied is None:
+                quantities = {}
+            elif self._is_applied_unknown():
+                if self.message.repeated is None:
+                    return self._refuse_grant_unknown()
+                quantities = self._adopt(self.message.repeated)
+        if before.status is Status.LOST:
+            self.books.note(
+                IncidentKind.REAPPEARED,
+                self.device_id,
+                f"{before.name} was declared lost and is back within the waiting period: the release is undone",
+                digest=self.digest,
+            )
+            self._undo_declaration()
+        elif before.status is Status.RETIRED:
+            self.books.note(
+                IncidentKind.REAPPEARED,
+                self.device_id,
+                f"{before.name} was declared lost and is back after the waiting period; "
+                f"what it held may be in use at {self._present_holders()} as well",
+                digest=self.digest,
+            )
+        if request.epoch < before.spoken_epoch or is_reused:
+            self.books.note(
+                IncidentKind.EPOCH_BEHIND,
+                self.device_id,
+                f"{before.name} was rolled back or copied: {behind}",
+                digest=self.digest,
+            )
+        self._keep(status=Status.ACTIVE, lost_at=None, lost_until=None, sequence=max(before.sequence, request.sequence))
+        return self._grant(quantities, confirm=True)
+
+    def _present_holders(self) -> str:
+        declaration = self.books.transaction.load_last_declaration(self.device_id)
+        lines = declaration.line_ids if declaration else ()
+        holders = {holding.device_id for holding in self.books.transaction.load_holdings(lines)}
+        return ", ".join(sorted(holders - {self.device_id})) or "no other field server yet"
+
+    def _undo_declaration(self) -> None:
+        declaration = self.books.transaction.load_last_declaration(self.device_id)
+        if declaration is not None:
+            self.books.changes.declarations.append(replace(declaration, undone_at=self.desk.now))
+
+    # Steps 7 and 8
+
+    def _enter_epoch(self, before: FieldServer) -> None:
+        """Everything of an older epoch is void on the field server, proven by its signature. What it says of itself holds."""
+        request, facts = self.request, self.request.facts
+        if before.status is Status.LOST:
+            self._undo_declaration()
+        is_new = request.epoch > before.epoch or before.spoken_epoch < before.epoch
+        self._keep(
+            kind=facts.kind,
+            host_id=facts.host_id,
+            name=facts.name,
+            software=facts.software,
+            epoch=request.epoch,
+            spoken_epoch=request.epoch,
+            sequence=request.sequence,
+            status=Status.ACTIVE,
+            lost_at=None,
+            lost_until=None,
+            proven=0 if is_new else before.proven,
+            outstanding=tuple(grant for grant in before.outstanding if grant.epoch >= request.epoch),
+        )
+
+    def _note_told_rollback(self) -> None:
+        """A field server that found out by itself says so: what it did in between, nothing else shows."""
+        told, before = self.request.rolled_back_at, self.field_server
+        if told is None or told == before.rolled_back_at:
+            return
+        self._keep(rolled_back_at=told)
+        number = self.request.applied.number if self.request.applied else 0
+        if number >= before.proven:  # a lower one is noted with more words
+            self.books.note(
+                IncidentKind.ROLLBACK,
+                self.device_id,
+                f"{before.name} says that its disk was rolled back: a reply was ahead of what it remembered",
+                digest=self.digest,
+            )
+
+    def _read_applied(self) -> Answer | None:
+        """Prove grants, or answer for a rollback, an unknown grant, or a field server that is still recovering."""
+        request = self.request
+        before = self.field_server
+        number = request.applied.number if request.applied else 0
+        if number < before.proven:
+            self.books.note(
+                IncidentKind.ROLLBACK,
+                self.device_id,
+                f"{before.name} is back at grant {number} after it had proven grant {before.proven}: its disk was rolled "
+                "back, or there is a second copy",
+                digest=self.digest,
+            )
+            return self._grant(before.intended, confirm=True)
+        if request.applied is not None:
+            if self._is_applied_unknown():
+                if self.message.repeated is None:
+                    return self._refuse_grant_unknown()
+                return self._grant(self._adopt(self.message.repeated), confirm=True)
+            if number > before.proven:
+                self._keep(
+                    proven=number,
+                    outstanding=reservation.prove(before.outstanding, epoch=request.epoch, number=number),
+                )
+        recovering = self.field_server.recovering
+        if recovering is not None:
+            if number < recovering:
+                return self._grant(self.field_server.intended, confirm=True)
+            self._keep(recovering=None)
+        return None
+
+    def _is_applied_unknown(self) -> bool:
+        applied = self.request.applied
+        return applied is not None and (self.desk.grant_digests.get((self.device_id, applied.number)) != applied.digest)
+
+    def _adopt(self, grant: Grant) -> Mapping[LineId, int]:
+        """A grant that we signed and forgot: what it says is what the field server holds (section 9). Returns that.
+
+        Grants that we may have issued after it are forgotten, too, and may still arrive. So our numbers jump past
+        them, and the field server gets a fence before anything else is decided. Newer grants that we do know stay
+        possible until that fence is proven: a fence before it, for one.
+        """
+        before = self.field_server
+        known = {license_.line: license_.quantity for license_ in grant.licenses if license_.line in self.books.lines}
+        missing = [license_.line for license_ in grant.licenses if license_.line not in self.books.lines]
+        self.books.note(
+            IncidentKind.GRANT_ADOPTED,
+            before.device_id,
+            f"grant {grant.number} of {before.name} was signed here and forgotten; adopted"
+            + (f", but for the unknown lines {', '.join(missing)}" if missing else ""),
+            digest=self.digest,
+        )
+        adopted = Outstanding(
+            epoch=grant.epoch,
+            number=grant.number,
+            quantities={LineId(line): quantity for line, quantity in known.items()},
+        )
+        place = (adopted.epoch, adopted.number)
+        newer = tuple(other for other in before.outstanding if (other.epoch, other.number) > place)
+        number = max(before.number, grant.number + NUMBER_JUMP)
+        self._keep(
+            number=number,
+            proven=grant.number,
+            recovering=max(before.recovering or 0, number + 1),
+            outstanding=(adopted, *newer),
+        )
+        return adopted.quantities
+
+    # Step 9
+
+    def _decide_purpose(self) -> Answer:
+        request, field_server = self.request, self.field_server
+        match request.purpose:
+            case "refresh":
+                return self._grant(field_server.intended)
+            case "confirm" | "relinquish":
+                return self._answer(Outcome.CREDITED, None)
+            case "activate":
+                reserved = {line_id: kept.held + kept.returning for line_id, kept in field_server.reserved().items()}
+                decision = rules.decide_activation(
+                    self._wants(),
+                    kind=field_server.kind,
+                    lines=self.books.lines,
+                    held=field_server.intended,
+                    reserved=reserved,
+                    now=self.desk.now,
+                )
+                decision = self._check_company(decision, reserved)
+            case "return":
+                decision = rules.decide_return(
+                    self._wants(),
+                    lines=self.books.lines,
+                    held=field_server.intended,
+                    return_all=bool(request.all),
+                )
+            case _:
+                assert_never(request.purpose)
+        match decision:
+            case Granted(quantities=quantities):
+                return self._grant(quantities)
+            case Denied(reasons=reasons):
+                return self._deny(reasons)
+            case _:
+                assert_never(decision)
+
+    def _wants(self) -> list[Want]:
+        wants = []
+        for want in self.request.wants or ():
+            line_id = LineId(want.line)
+            line = self.books.lines.get(line_id)
+            is_proven = line is not None and messages.is_proof_valid(
+                line.activation_id, want.proof, self.device_id, self.request.jti
+            )
+            wants.append(Want(line_id=line_id, quantity=want.quantity, is_proven=is_proven))
+        return wants
+
+    def _check_company(self, decision: Granted | Denied, reserved: Mapping[LineId, int]) -> Granted | Denied:
+        decision = rules.decide_company(decision, lines=self.books.lines, reserved=reserved)
+        if isinstance(decision, Granted):
+            accounts = {self.books.line(line_id).account for line_id in decision.quantities}
+            if accounts:
+                self._keep(account=accounts.pop())
+        return decision
+
+    # Answers
+
+    def _keep(self, **changed: object) -> None:
+        """Change the field server; what that makes available again is remembered for the credit."""
+        before = self.field_server
+        after = replace(before, **changed)
+        if after == before:
+            return
+        for entry in self.books.change(after, cause=self.digest):
+            if entry.target is Account.AVAILABLE:
+                self.credited.append(entry)
+
+    def _grant(self, quantities: Mapping[LineId, int], *, confirm: bool = False) -> Answer:
+        envelope_ = self.books.grant(
+            self.field_server, quantities, request=self.digest, cause=self.digest, confirm=confirm
+        )
+        return self._answer(Outcome.GRANTED, envelope_)
+
+    def _deny(self, reasons: Sequence[Reason]) -> Answer:
+        codes = {reason.code for reason in reasons}
+        if len(reasons) == 1 or len(codes) == 1:
+            return self._refuse(reasons[0].code, reasons[0].expected, reasons[0].seen, reasons)
+        return self._refuse(
+            "denied", "end states that can all be granted", f"{len(reasons)} reasons against it", reasons
+        )
+
+    def _refuse_grant_unknown(self) -> Answer:
+        applied = self.request.applied
+        return self._refuse(
+            "grant-unknown", "an applied grant that is known here", f"grant {applied.number if applied else 0}"
+        )
+
+    def _refuse(self, code: str, expected: str, seen: str, reasons: Sequence[Reason] = ()) -> Answer:
+        known = self.books.field_servers.get(self.device_id)
+        detail = detail_text(code, expected=expected, seen=seen)
+        claims = Refusal(
+            iss=self.desk.signer.keyset.issuer,
+            sub=self.request.iss,
+            iat=self.desk.now,
+            request=self.digest,
+            seen=known.sequence if known else 0,
+            code=code,
+            detail=detail,
+            reasons=messages.fit_reasons(
+                [
+                    messages.LineReason(
+                        code=reason.code, expected=reason.expected, seen=reason.seen, line=reason.line_id
+                    )
+                    for reason in reasons
+                ]
+            ),
+        )
+        signed = self.desk.signer.sign(REFUSAL, messages.encode_claims(claims))
+        return self._answer(Outcome.REFUSED, signed, code=code, detail=detail)
+
+    def _answer(self, outcome: Outcome, main: str | None, *, code: str | None = None, detail: str = "") -> Answer:
+        reply = [] if main is None else [main]
+        if self.credited or main is None:
+            reply.append(self._credit())
+        return Answer(digest=self.digest, outcome=outcome, reply=tuple(reply), code=code, detail=detail)
+
+    def _credit(self) -> str:
+        totals: dict[LineId, int] = {}
+        for entry in self.credited:
+            totals[entry.line_id] = totals.get(entry.line_id, 0) + entry.quantity
+        claims = Credit(
+            iss=self.desk.signer.keyset.issuer,
+            sub=self.request.iss,
+            iat=self.desk.now,
+            request=self.digest,
+            seen=self.field_server.sequence,
+            credits=tuple(
+                messages.LineCredit(line=line_id, quantity=quantity) for line_id, quantity in sorted(totals.items())
+            ),
+            entries=tuple(
+                messages.EntryClaim(
+                    line=entry.line_id,
+                    number=entry.number,
+                    source=entry.source,
+                    target=entry.target,
+                    quantity=entry.quantity,
+                    chain=entry.chain,
+                )
+                for entry in self.credited
+            ),
+        )
+        return self.desk.signer.sign(CREDIT, messages.encode_claims(claims))

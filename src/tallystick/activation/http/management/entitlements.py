@@ -1,0 +1,242 @@
+"""The catalog, entitlements and their lines."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Response
+from pydantic import Field
+
+from tallystick.activation.core.entitlements import LineChange
+from tallystick.activation.http.management.dependencies import (
+    PROBLEM_RESPONSES,
+    AccountAfter,
+    Asks,
+    At,
+    DeviceAfter,
+    EntitlementBefore,
+    IdempotencyKey,
+    IfMatch,
+    Limit,
+    LineAfter,
+    once_for,
+    page,
+    tag,
+    version_from,
+)
+from tallystick.activation.services import entitlements
+from tallystick.activation.services.schemas import (
+    ENTITLEMENT_PATTERN,
+    LINE_PATTERN,
+    MOMENT_MAX,
+    ONLY_THESE,
+    SKU_PATTERN,
+    WHOLE,
+    AccountName,
+    CatalogDocument,
+    Document,
+    EntitlementDocument,
+    HoldingDocument,
+    LineDocument,
+    Moment,
+    Page,
+    Quantity,
+    Sku,
+)
+from tallystick.domain.catalog import Catalog, Product
+from tallystick.protocol.messages import QUANTITY_MAX
+from tallystick.protocol.tallyfile import MEDIA_TYPE
+
+router = APIRouter(prefix="/v1", responses=PROBLEM_RESPONSES)
+LinePath = Annotated[str, Path(pattern=LINE_PATTERN)]
+EntitlementPath = Annotated[str, Path(pattern=ENTITLEMENT_PATTERN)]
+KindText = Annotated[str, Field(pattern="^[!-~][ -~]{0,39}$", examples=["AS-P"])]
+FeatureText = Annotated[str, Field(pattern="^[A-Za-z0-9._-]{1,32}$")]
+
+
+class OfferedProduct(Document):
+    """Something to buy. ``features``: how much of each one unit carries."""
+
+    name: Annotated[str, Field(pattern="^[!-~][ -~]{0,127}$")]
+    kinds: Annotated[list[KindText], Field(min_length=1, max_length=16)]
+    features: Annotated[
+        dict[FeatureText, Annotated[int, Field(ge=1, le=QUANTITY_MAX), WHOLE]],
+        Field(min_length=1, max_length=8, json_schema_extra=ONLY_THESE),
+    ]
+    returnable: bool = Field(default=True, strict=True)
+    one_carry: bool = Field(default=True, strict=True)
+    engineering: bool = Field(default=False, strict=True)
+
+
+class OfferedCatalog(Document):
+    """Kinds in the order in which they are shown (what products name beside them is added), products by SKU."""
+
+    kinds: Annotated[tuple[KindText, ...], Field(max_length=16)] = ()
+    products: Annotated[dict[Sku, OfferedProduct], Field(min_length=1, max_length=2000, json_schema_extra=ONLY_THESE)]
+
+
+class BoughtProduct(Document):
+    """A product and how many of it."""
+
+    product: Sku
+    quantity: Annotated[int, Field(ge=1, le=QUANTITY_MAX), WHOLE]
+
+
+class NewEntitlement(Document):
+    """What an account bought. ``expires_at`` null: never. ``is_new_account``: the account is made if there is none."""
+
+    account: AccountName
+    products: Annotated[list[BoughtProduct], Field(min_length=1, max_length=100)]
+    expires_at: Moment | None = None
+    is_new_account: bool = Field(default=False, strict=True)
+
+
+class ChangedLine(Document):
+    """What is changed; what is left out stays. ``expires_at`` null: never. ``is_bought``: engineering no more."""
+
+    quantity: Quantity = 0
+    expires_at: Moment | None = None
+    suspended: bool = Field(default=False, strict=True)
+    is_bought: bool = Field(default=False, strict=True)
+
+    @property
+    def change(self) -> LineChange:
+        """As the accounts take it."""
+        named = self.model_fields_set
+        return LineChange(
+            quantity=self.quantity if "quantity" in named else None,
+            has_expiry="expires_at" in named,
+            expires_at=self.expires_at,
+            suspended=self.suspended if "suspended" in named else None,
+            is_bought=self.is_bought,
+        )
+
+
+@router.get("/catalog", tags=["catalog"], summary="Kinds of field servers and products")
+def load_catalog(office: At, caller: Asks, response: Response) -> CatalogDocument:
+    found = entitlements.load_catalog(office, caller)
+    tag(response, found.version)
+    return found
+
+
+@router.put("/catalog", tags=["catalog"], summary="Load a catalog; products that it does not name stay")
+def save_catalog(
+    office: At, caller: Asks, response: Response, body: OfferedCatalog, if_match: IfMatch = None
+) -> CatalogDocument:
+    kinds = dict.fromkeys(body.kinds)
+    for product in body.products.values():
+        kinds |= dict.fromkeys(product.kinds)
+    products = {
+        sku: Product(
+            sku=sku,
+            name=product.name,
+            kinds=frozenset(product.kinds),
+            features=dict(product.features),
+            returnable=product.returnable,
+            one_carry=product.one_carry and product.returnable,
+            engineering=product.engineering,
+        )
+        for sku, product in body.products.items()
+    }
+    catalog = Catalog(kinds=tuple(kinds), products=products)
+    saved = entitlements.save_catalog(office, caller, catalog, version=version_from(if_match))
+    tag(response, saved.version)
+    return saved
+
+
+@router.get("/entitlements", tags=["entitlements"], summary="Entitlements with their lines, newest first")
+def find_entitlements(
+    office: At,
+    caller: Asks,
+    account: AccountAfter | None = None,
+    before: EntitlementBefore | None = None,
+    limit: Limit = 100,
+) -> Page[EntitlementDocument]:
+    place = None
+    if before is not None:
+        created_at, entitlement_id = before.split(".", 1)
+        place = (int(created_at), entitlement_id)
+    found = entitlements.find_entitlements(office, caller, account=account, before=place, limit=limit + 1)
+    made = page(found, limit, lambda item: f"{item.created_at}.{item.entitlement_id}")
+    return Page[EntitlementDocument].model_validate(made)
+
+
+@router.post("/entitlements", tags=["entitlements"], summary="Create an entitlement", status_code=201)
+def create_entitlement(
+    office: At, caller: Asks, body: NewEntitlement, key: IdempotencyKey = None
+) -> EntitlementDocument:
+    return entitlements.create_entitlement(
+        office,
+        caller,
+        account=body.account,
+        products=[(item.product, item.quantity) for item in body.products],
+        expires_at=body.expires_at,
+        is_new_account=body.is_new_account,
+        once=once_for(key, "entitlement", body),
+    )
+
+
+@router.get(
+    "/entitlements/{entitlement_id:entitlement}", tags=["entitlements"], summary="One entitlement with its lines"
+)
+def load_entitlement(office: At, caller: Asks, entitlement_id: EntitlementPath) -> EntitlementDocument:
+    return entitlements.load_entitlement(office, caller, entitlement_id)
+
+
+@router.get(
+    "/entitlements/{entitlement_id:entitlement}/certificate",
+    tags=["entitlements"],
+    summary="The certificate, as a tally file",
+    response_class=Response,
+    responses={200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}}}}},
+)
+def certificate(office: At, caller: Asks, entitlement_id: EntitlementPath) -> Response:
+    return Response(entitlements.certificate(office, caller, entitlement_id), media_type=MEDIA_TYPE)
+
+
+@router.get("/lines", tags=["lines"], summary="Lines by id")
+def find_lines(
+    office: At,
+    caller: Asks,
+    account: AccountAfter | None = None,
+    product: Annotated[str | None, Query(pattern=SKU_PATTERN)] = None,
+    expires_before: Annotated[int | None, Query(ge=0, le=MOMENT_MAX)] = None,
+    used_up: Annotated[bool, Query(description="Only those of which nothing is available.")] = False,  # noqa: FBT002 - a query parameter
+    after: LineAfter | None = None,
+    limit: Limit = 100,
+) -> Page[LineDocument]:
+    found = entitlements.find_lines(
+        office,
+        caller,
+        account=account,
+        product=product,
+        expires_before=expires_before,
+        is_used_up=used_up,
+        after=after or "",
+        limit=limit + 1,
+    )
+    return Page[LineDocument].model_validate(page(found, limit, lambda item: item.line))
+
+
+@router.get("/lines/{line_id}", tags=["lines"], summary="One line")
+def load_line(office: At, caller: Asks, response: Response, line_id: LinePath) -> LineDocument:
+    found = entitlements.load_line(office, caller, line_id)
+    tag(response, found.version)
+    return found
+
+
+@router.patch("/lines/{line_id}", tags=["lines"], summary="Extend, raise, lower, suspend, turn engineering to bought")
+def change_line(
+    office: At, caller: Asks, response: Response, line_id: LinePath, body: ChangedLine, if_match: IfMatch = None
+) -> LineDocument:
+    changed = entitlements.change_line(office, caller, line_id, body.change, version=version_from(if_match))
+    tag(response, changed.version)
+    return changed
+
+
+@router.get("/lines/{line_id}/holders", tags=["lines"], summary="Who holds rights of a line")
+def find_holders(
+    office: At, caller: Asks, line_id: LinePath, after: DeviceAfter | None = None, limit: Limit = 100
+) -> Page[HoldingDocument]:
+    found = entitlements.find_holders(office, caller, line_id, after=after or "", limit=limit + 1)
+    return Page[HoldingDocument].model_validate(page(found, limit, lambda item: item.device_id))

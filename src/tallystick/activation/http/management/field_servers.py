@@ -1,0 +1,241 @@
+"""Field servers, returns, what is declared lost, incidents, the ledger, replies."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from pydantic import Field
+
+from tallystick.activation.core.ports import IncidentKind, Status
+from tallystick.activation.http.management.dependencies import (
+    PROBLEM_RESPONSES,
+    AccountAfter,
+    Asks,
+    At,
+    DeviceAfter,
+    EntryBefore,
+    HistoryBefore,
+    IdempotencyKey,
+    Limit,
+    NumberBefore,
+    ReturnAfter,
+    once_for,
+    page,
+)
+from tallystick.activation.services import field_servers, messages
+from tallystick.activation.services import history as history_service
+from tallystick.activation.services.schemas import (
+    DEVICE_PATTERN,
+    LINE_PATTERN,
+    MOMENT_MAX,
+    DeviceText,
+    Document,
+    EntryDocument,
+    EventDocument,
+    FieldServerDocument,
+    IncidentDocument,
+    LineText,
+    Page,
+    Quantity,
+    ReplyDocument,
+    ReturnDocument,
+    StartedDocument,
+    Text,
+)
+
+router = APIRouter(prefix="/v1", responses=PROBLEM_RESPONSES)
+DevicePath = Annotated[str, Path(pattern=DEVICE_PATTERN)]
+DeviceQuery = Annotated[str | None, Query(pattern=DEVICE_PATTERN)]
+LineQuery = Annotated[str | None, Query(pattern=LINE_PATTERN)]
+MomentQuery = Annotated[int | None, Query(ge=0, le=MOMENT_MAX, description="Unix seconds, UTC.")]
+
+
+class Because(Document):
+    """Why, for the audit trail."""
+
+    reason: Text
+
+
+class LostBecause(Document):
+    """Why. ``override``: beyond the yearly limit, with the permission for it."""
+
+    reason: Text
+    override: bool = Field(default=False, strict=True)
+
+
+class EndState(Document):
+    """How many of a line a field server is to hold."""
+
+    line: LineText
+    quantity: Quantity
+
+
+class AskedChange(Document):
+    """End states; lines that are not named stay as they are. None: what was started is answered again."""
+
+    lines: Annotated[list[EndState], Field(max_length=50)]
+
+
+class Replacement(Document):
+    """Which field server takes over, and why."""
+
+    by: DeviceText
+    reason: Text
+
+
+@router.get("/field-servers", tags=["field servers"], summary="Search field servers, and what they hold")
+def find_field_servers(
+    office: At,
+    caller: Asks,
+    text: Annotated[
+        str,
+        Query(pattern="^[^\\x00]*$", max_length=128, description="Part of a name or host id, or how the id begins."),
+    ] = "",
+    status: Status | None = None,
+    kind: Annotated[str | None, Query(pattern="^[^\\x00]*$", max_length=128)] = None,
+    account: AccountAfter | None = None,
+    after: DeviceAfter | None = None,
+    limit: Limit = 100,
+) -> Page[FieldServerDocument]:
+    found = field_servers.find_field_servers(
+        office,
+        caller,
+        text=text,
+        status=status,
+        kind=kind,
+        account=account,
+        after=after or "",
+        limit=limit + 1,
+    )
+    return Page[FieldServerDocument].model_validate(page(found, limit, lambda item: item.device_id))
+
+
+@router.get("/field-servers/{device_id}", tags=["field servers"], summary="One field server, and what it holds")
+def load_field_server(office: At, caller: Asks, device_id: DevicePath) -> FieldServerDocument:
+    return field_servers.load_field_server(office, caller, device_id)
+
+
+@router.get("/field-servers/{device_id}/history", tags=["field servers"], summary="Its history, newest first")
+def history(
+    office: At, caller: Asks, device_id: DevicePath, before: HistoryBefore | None = None, limit: Limit = 100
+) -> Page[EventDocument]:
+    found, following = history_service.find_history(office, caller, device_id, before=before, limit=limit)
+    return Page[EventDocument](items=found, next=following)
+
+
+@router.post(
+    "/field-servers/{device_id}/return", tags=["returns"], summary="Start a return of everything", status_code=201
+)
+def start_return(office: At, caller: Asks, device_id: DevicePath, key: IdempotencyKey = None) -> StartedDocument:
+    return field_servers.start_return(office, caller, device_id, once=once_for(key, "return", device_id))
+
+
+@router.post("/field-servers/{device_id}/change", tags=["returns"], summary="Set end states from here", status_code=201)
+def start_change(
+    office: At, caller: Asks, device_id: DevicePath, body: AskedChange, key: IdempotencyKey = None
+) -> StartedDocument:
+    wants = [(want.line, want.quantity) for want in body.lines]
+    return field_servers.start_change(office, caller, device_id, wants, once=once_for(key, "change", device_id, body))
+
+
+@router.post("/field-servers/{device_id}/lost", tags=["field servers"], summary="Declare a dead one lost")
+def declare_lost(office: At, caller: Asks, device_id: DevicePath, body: LostBecause) -> FieldServerDocument:
+    return field_servers.declare_lost(office, caller, device_id, reason=body.reason, override=body.override)
+
+
+@router.post("/field-servers/{device_id}/hold", tags=["field servers"], summary="Put it on hold")
+def hold(office: At, caller: Asks, device_id: DevicePath, body: Because) -> FieldServerDocument:
+    return field_servers.hold(office, caller, device_id, reason=body.reason)
+
+
+@router.post("/field-servers/{device_id}/release", tags=["field servers"], summary="End a hold")
+def release(office: At, caller: Asks, device_id: DevicePath) -> FieldServerDocument:
+    return field_servers.release(office, caller, device_id)
+
+
+@router.post("/field-servers/{device_id}/retire", tags=["field servers"], summary="Take one that holds nothing out")
+def retire(office: At, caller: Asks, device_id: DevicePath) -> FieldServerDocument:
+    return field_servers.retire(office, caller, device_id)
+
+
+@router.post(
+    "/field-servers/{device_id}/replace",
+    tags=["field servers"],
+    summary="Declare it lost and set another one to what it held",
+    status_code=201,
+)
+def replace(
+    office: At, caller: Asks, device_id: DevicePath, body: Replacement, key: IdempotencyKey = None
+) -> StartedDocument:
+    return field_servers.replace_field_server(
+        office,
+        caller,
+        device_id,
+        by_device=body.by,
+        reason=body.reason,
+        once=once_for(key, "replace", device_id, body),
+    )
+
+
+@router.get("/returns", tags=["returns"], summary="Open returns, oldest first: where each stands, the next step")
+def find_returns(
+    office: At, caller: Asks, after: ReturnAfter | None = None, limit: Limit = 100
+) -> Page[ReturnDocument]:
+    place = None
+    if after is not None:
+        since_at, device_id, line_id = after.split(".")
+        place = (int(since_at), device_id, line_id)
+    found = field_servers.find_open_returns(office, caller, after=place, limit=limit + 1)
+    made = page(found, limit, lambda item: f"{item.since_at}.{item.device_id}.{item.line}")
+    return Page[ReturnDocument].model_validate(made)
+
+
+@router.get("/incidents", tags=["incidents"], summary="What was noticed, newest first, and what a person can do")
+def find_incidents(
+    office: At,
+    caller: Asks,
+    kind: IncidentKind | None = None,
+    device_id: DeviceQuery = None,
+    before: NumberBefore | None = None,
+    limit: Limit = 100,
+) -> Page[IncidentDocument]:
+    found = field_servers.find_incidents(office, caller, kind=kind, device_id=device_id, before=before, limit=limit + 1)
+    return Page[IncidentDocument].model_validate(page(found, limit, lambda item: str(item.number)))
+
+
+@router.get("/ledger", tags=["ledger"], summary="Rights that moved, newest first")
+def find_entries(
+    *,
+    office: At,
+    caller: Asks,
+    line: LineQuery = None,
+    device_id: DeviceQuery = None,
+    account: AccountAfter | None = None,
+    since: MomentQuery = None,
+    until: MomentQuery = None,
+    before: EntryBefore | None = None,
+    limit: Limit = 100,
+) -> Page[EntryDocument]:
+    place = None
+    if before is not None:
+        booked_at, line_id, number = before.split(".")
+        place = (int(booked_at), line_id, int(number))
+    found = field_servers.find_entries(
+        office,
+        caller,
+        line_id=line,
+        device_id=device_id,
+        account=account,
+        since_at=since,
+        until_at=until,
+        before=place,
+        limit=limit + 1,
+    )
+    made = page(found, limit, lambda item: f"{item.booked_at}.{item.line}.{item.number}")
+    return Page[EntryDocument].model_validate(made)
+
+
+@router.get("/messages/{digest}", tags=["messages"], summary="The stored answer to a message, as often as one likes")
+def load_reply(office: At, caller: Asks, digest: Annotated[str, Path(pattern="^[A-Za-z0-9_-]{43}$")]) -> ReplyDocument:
+    return messages.load_reply(office, caller, digest)

@@ -1,0 +1,418 @@
+"""The HTTP API, at the edge only: bytes in, bytes out, problems as RFC 9457.
+
+``POST /v1/messages`` is read as a stream, verified and processed in chunks that are each durable, in memory that does
+not depend on its length. The replies wait in a temporary file until the whole body was read: a client that sends
+everything before it reads anything must not come to a stand-still with us. What blocks runs in threads; the event loop
+never waits for the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import IO, Any, Final, NamedTuple
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from msgspec import Struct, to_builtins
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, StreamingResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tallystick import __version__
+from tallystick.activation.core import entitlements, exchanges
+from tallystick.activation.core.exchanges import ChunkReader, ReadLine, Result
+from tallystick.activation.core.ports import Answer, Signer
+from tallystick.activation.files import FileError
+from tallystick.activation.http.metrics import Metrics
+from tallystick.activation.services.batcher import Batcher
+from tallystick.activation.storage import SqlStore
+from tallystick.domain.entitlement import Entitlement, Line
+from tallystick.domain.ids import parse_entitlement_id
+from tallystick.errors import Error
+from tallystick.protocol import messages, tallyfile
+from tallystick.protocol.problems import WireError, problem_document
+from tallystick.protocol.tallyfile import BadLine, GoodLine, LineParser
+from tallystick.structs import know
+
+MESSAGES_PATH: Final = "/v1/messages"
+BODY_IDLE_SECONDS: Final = 60.0
+JSON_BYTES_MAX: Final = 64 * 1024
+# Between two lines that say something; what has more is no tally file, and to look at it would keep others waiting.
+EMPTY_BYTES_MAX: Final = 512 * 1024 * 1024
+EMPTY_LINES_MAX: Final = 100_000
+SPOOL_MEMORY_BYTES: Final = 1024 * 1024
+PROBLEM_TYPE: Final = "application/problem+json"
+_INLINE_LINES_MAX: Final = 4  # so few are verified faster than handed to a thread
+_PIECE_BYTES: Final = 64 * 1024
+_RETRY_SECONDS: Final = {"database-unavailable": "1", "too-busy": "5", "disk-full": "60"}
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """What the API serves from."""
+
+    store: SqlStore
+    signer: Signer
+    batcher: Batcher
+    clock: Callable[[], int]
+    metrics: Metrics | None = None
+
+    def count(self, results: Sequence[Result]) -> None:
+        """What became of messages, for monitoring."""
+        if self.metrics is not None:
+            for result in results:
+                self.metrics.count_message(result.answer.outcome.value, result.answer.code)
+
+
+class Lookup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of ``POST /v1/entitlements/lookup``."""
+
+    entitlement_id: str
+
+
+def create_api(desk: Desk) -> FastAPI:
+    """The application."""
+    api = FastAPI(
+        title="Tallystick activation server",
+        version=__version__,
+        description="Licences of field servers: activated, returned and activated again. Errors are RFC 9457 problems.",
+        docs_url=None,
+        redoc_url=None,
+    )
+    _add_problem_handlers(api)
+    api.add_middleware(_Impatient)
+
+    @api.get("/healthz", summary="Whether this process works")
+    async def healthz() -> dict[str, str]:
+        if desk.batcher.broken is not None:
+            raise desk.batcher.broken
+        return {"status": "ok", "issuer": desk.signer.keyset.issuer, "version": __version__}
+
+    @api.get("/v1/keys", summary="The keyset", response_class=Response, responses=_TALLY_RESPONSE)
+    async def keys() -> Response:
+        return Response(desk.signer.keyset.compact + "\n", media_type=tallyfile.MEDIA_TYPE)
+
+    @api.post(
+        MESSAGES_PATH,
+        summary="A tally file of messages in, the replies out",
+        response_class=Response,
+        openapi_extra=_body("A tally file: one message a line.", tallyfile.MEDIA_TYPE, _TALLY_SCHEMA),
+        responses=_TALLY_RESPONSE,
+    )
+    async def take_messages(request: Request) -> Response:
+        return await _Exchange(desk, request).run()
+
+    @api.post(
+        "/v1/entitlements/lookup",
+        summary="What was bought, for whoever knows the entitlement ID",
+        response_class=Response,
+        openapi_extra=_body(
+            "The entitlement ID, as printed.",
+            "application/json",
+            {
+                "type": "object",
+                "required": ["entitlement_id"],
+                "additionalProperties": False,
+                "properties": {"entitlement_id": {"type": "string"}},
+            },
+        ),
+        responses=_TALLY_RESPONSE,
+    )
+    async def look_up(request: Request) -> Response:
+        body = await _read_small(request)
+        typed = messages.convert_claims(body, Lookup).entitlement_id
+        entitlement_id = parse_entitlement_id(typed[:200])
+        entitlement = await run_in_threadpool(
+            desk.store.read, lambda transaction: transaction.load_entitlement(entitlement_id)
+        )
+        if entitlement is None:
+            raise Error("not-found", expected="an entitlement with this ID", seen="none")
+        return _entitlement_response(desk, entitlement, as_tally=_accepts(request, tallyfile.MEDIA_TYPE))
+
+    return api
+
+
+class _Taken(NamedTuple):
+    """A chunk that was submitted."""
+
+    lines: Sequence[ReadLine]
+    answers: asyncio.Future[list[Answer]]
+    decided: asyncio.Future[None]
+
+
+class _Exchange:
+    """One ``POST /v1/messages``."""
+
+    def __init__(self, desk: Desk, request: Request) -> None:
+        self._desk = desk
+        self._request = request
+        self._as_json = _accepts(request, "application/json") and not _accepts(request, tallyfile.MEDIA_TYPE)
+        self._spool = tempfile.SpooledTemporaryFile(max_size=SPOOL_MEMORY_BYTES)  # noqa: SIM115 - closed with the response
+        self._results = 0
+
+    async def run(self) -> Response:
+        """While the database writes a chunk down, the next one is read and verified; then that one is submitted.
+
+        To read and to decide at once would be slower than one after the other: Python's lock would go back and forth.
+        """
+        taken: _Taken | None = None
+        chunks = self._chunks()
+        try:
+            _check_not_compressed(self._request)
+            while True:
+                if taken is not None:
+                    either: list[asyncio.Future[Any]] = [taken.answers, taken.decided]
+                    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+                chunk = await anext(chunks, None)
+                lines = await self._read(chunk) if chunk is not None else None
+                before, answers = taken, await taken.answers if taken is not None else []
+                taken = self._submit(lines) if lines is not None else None
+                if before is not None:  # while the database looks for what the next one asks
+                    self._tell(before.lines, answers)
+                if taken is None:
+                    break
+            if not self._results:
+                raise WireError("no-messages", expected="a tally file with at least one message", seen="no line")
+            self._write(b"]\n" if self._as_json else b"")
+        except BaseException:
+            if taken is not None:
+                taken.answers.cancel()  # it is taken all the same; nobody waits for it any more
+            self._spool.close()
+            raise
+        media_type = "application/json" if self._as_json else tallyfile.MEDIA_TYPE
+        return _spooled_response(self._spool, media_type)
+
+    async def _chunks(self) -> AsyncIterator[list[GoodLine | BadLine]]:
+        parser, reader = LineParser(), ChunkReader()
+        empty_bytes = empty_lines = 0
+        async for piece in _pieces(self._request):
+            empty_bytes += len(piece)
+            empty_lines += piece.count(b"\n")
+            if empty_bytes > EMPTY_BYTES_MAX or empty_lines > EMPTY_LINES_MAX:
+                seen = f"{empty_lines} lines and {empty_bytes} bytes in a row without one"
+                raise WireError("not-text", expected="one envelope a line", seen=seen)
+            for line in parser.feed(piece):
+                empty_bytes = empty_lines = 0
+                full = reader.add(line)
+                if full is not None:
+                    yield full
+        for line in parser.close():
+            reader.add(line)
+        rest = reader.take()
+        if rest:
+            yield rest
+
+    async def _read(self, chunk: Sequence[GoodLine | BadLine]) -> list[ReadLine]:
+        keyset = self._desk.signer.keyset
+        if len(chunk) <= _INLINE_LINES_MAX:
+            return exchanges.read_lines(chunk, keyset)
+        return await run_in_threadpool(exchanges.read_lines, chunk, keyset)
+
+    def _submit(self, lines: Sequence[ReadLine]) -> _Taken:
+        loop, batch = asyncio.get_running_loop(), exchanges.messages_of(lines)
+        decided: asyncio.Future[None] = loop.create_future()
+        if batch:
+            return _Taken(lines, self._desk.batcher.submit_soon(batch, decided=decided), decided)
+        answers: asyncio.Future[list[Answer]] = loop.create_future()
+        answers.set_result([])
+        return _Taken(lines, answers, decided)
+
+    def _tell(self, lines: Sequence[ReadLine], answers: Sequence[Answer]) -> None:
+        results = exchanges.results_of(lines, answers)
+        self._desk.count(results)
+        if self._as_json:
+            for result in results:
+                self._write((b"," if self._results else b"[") + exchanges.json_row(result))
+                self._results += 1
+        else:
+            self._results += len(results)
+            self._write(b"".join(exchanges.tally_lines(results)))
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._spool.write(data)
+        except OSError as error:
+            raise FileError("disk-full", expected="room for the replies", seen=error.strerror or str(error)) from error
+
+
+class _Impatient:
+    """Give up a client that reads nothing for as long as one that sends nothing is waited for."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_in_time(event: Message) -> None:
+            try:
+                async with asyncio.timeout(BODY_IDLE_SECONDS):
+                    await send(event)
+            except TimeoutError:
+                raise ClientDisconnect from None
+
+        await self._app(scope, receive, send_in_time)
+
+
+def _too_slow() -> Error:
+    return Error("request-too-slow", expected=f"some bytes every {BODY_IDLE_SECONDS:.0f} seconds", seen="none")
+
+
+def _add_problem_handlers(api: FastAPI) -> None:
+    @api.exception_handler(Error)
+    async def refuse(_: Request, error: Error) -> Response:
+        return problem(error)
+
+    @api.exception_handler(HTTPException)
+    async def refuse_http(request: Request, error: HTTPException) -> Response:
+        code = {404: "not-found", 405: "method-wrong"}.get(error.status_code, "usage")
+        response = problem(Error(code, expected="a path of the API", seen=f"{request.method} {request.url.path[:200]}"))
+        response.headers.update(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            response.headers["Allow"] = _allowed(api, request.url.path) or response.headers.get("Allow", "")
+        return response
+
+    @api.exception_handler(RequestValidationError)
+    async def refuse_request(_: Request, error: RequestValidationError) -> Response:
+        return problem(Error("json-malformed", expected="a request as documented", seen=str(error)[:200]))
+
+    @api.exception_handler(ClientDisconnect)
+    async def gone(_: Request, __: ClientDisconnect) -> Response:
+        return Response(status_code=400)  # nobody reads it; what was taken so far is durable
+
+    @api.exception_handler(Exception)
+    async def fail(_: Request, error: Exception) -> Response:
+        _LOG.error("a fault of Tallystick", exc_info=error)
+        return problem(Error("invariant", expected="an answer", seen=type(error).__name__))
+
+
+def _allowed(api: FastAPI, path: str) -> str:
+    """All methods that the document has for a path; the router names those of the first route only."""
+    described: dict[str, dict[str, Any]] = api.openapi()["paths"]
+    methods = described.get(path) or next(
+        (
+            found
+            for template, found in described.items()
+            if re.fullmatch(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(template)), path)
+        ),
+        {},
+    )
+    return ", ".join(sorted(method.upper() for method in methods))
+
+
+def problem(error: Error) -> Response:
+    """An error as RFC 9457 has it."""
+    document = problem_document(error)
+    reasons = getattr(error, "reasons", ())
+    if reasons:
+        document["reasons"] = [
+            {"code": reason.code, "expected": reason.expected, "seen": reason.seen, "line": reason.line_id}
+            for reason in reasons
+        ]
+    status = document["status"]
+    headers = {}
+    wait_seconds = getattr(error, "wait_seconds", None) or _RETRY_SECONDS.get(error.code)
+    if wait_seconds is not None:
+        headers["Retry-After"] = str(wait_seconds)
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(
+        document, status_code=status if isinstance(status, int) else 500, headers=headers, media_type=PROBLEM_TYPE
+    )
+
+
+async def _pieces(request: Request) -> AsyncIterator[bytes]:
+    """The body as it arrives. Raises ``Error`` (``request-too-slow``) when nothing arrives for a minute."""
+    stream = aiter(request.stream())
+    while True:
+        try:
+            async with asyncio.timeout(BODY_IDLE_SECONDS):
+                piece = await anext(stream)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise _too_slow() from None
+        yield piece
+
+
+async def _read_small(request: Request) -> bytes:
+    body = bytearray()
+    async for piece in _pieces(request):
+        body += piece
+        if len(body) > JSON_BYTES_MAX:
+            raise Error("body-too-large", expected=f"at most {JSON_BYTES_MAX} bytes", seen="more")
+    return bytes(body)
+
+
+def _check_not_compressed(request: Request) -> None:
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise WireError("not-text", expected="a tally file as it is", seen=f"content-encoding {encoding[:20]}")
+
+
+def _accepts(request: Request, media_type: str) -> bool:
+    """Whether ``Accept`` names ``media_type``; wildcards do not count."""
+    named = request.headers.get("accept", "").lower().split(",")
+    return media_type in {part.split(";")[0].strip() for part in named}
+
+
+def _spooled_response(spool: IO[bytes], media_type: str) -> Response:
+    length = spool.tell()
+    spool.seek(0)
+    if length <= SPOOL_MEMORY_BYTES:
+        with spool:
+            return Response(spool.read(), media_type=media_type)
+
+    def pieces() -> Iterator[bytes]:
+        with spool:
+            while piece := spool.read(_PIECE_BYTES):
+                yield piece
+
+    return StreamingResponse(pieces(), media_type=media_type, headers={"Content-Length": str(length)})
+
+
+def _entitlement_response(desk: Desk, entitlement: Entitlement, *, as_tally: bool) -> Response:
+    now = desk.clock()
+    if as_tally:
+        lines = entitlements.certificate_file(entitlement, desk.signer, now=now)
+        return Response(b"".join(lines), media_type=tallyfile.MEDIA_TYPE)
+    document = {
+        "entitlement_id": entitlement.entitlement_id,
+        "account": entitlement.account,
+        "certificate": entitlements.make_certificate(entitlement, desk.signer, now=now),
+        "lines": [_line_document(line) for line in entitlement.lines],
+    }
+    return JSONResponse(document)
+
+
+def _line_document(line: Line) -> dict[str, Any]:
+    certified: dict[str, Any] = to_builtins(entitlements.certified_line(line))
+    return certified | {
+        "available": line.balances.available,
+        "engineering": line.engineering,
+        "suspended": line.suspended,
+        "frozen": line.frozen,
+    }
+
+
+def _body(description: str, media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"requestBody": {"description": description, "required": True, "content": {media_type: {"schema": schema}}}}
+
+
+# No "type": whatever the bytes are, each line of them gets its own answer.
+_TALLY_SCHEMA: Final = {"contentMediaType": tallyfile.MEDIA_TYPE}
+_TALLY_RESPONSE: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"content": {tallyfile.MEDIA_TYPE: {"schema": {"type": "string"}}, "application/json": {}}},
+    "default": {"description": "A problem, with its code and next step", "content": {PROBLEM_TYPE: {}}},
+}
+
+
+know(Lookup)

@@ -1,9 +1,0 @@
-"""What people and programs may do here, for the API and the pages alike: checked, within their scope, written down.
-
-Every function takes who asks. It checks the permission, sees only what is within the caller's scope, and writes the
-audit trail in the same transaction as what it does.
-"""
-
-from tallystick.activation.office.desk import Office, OfficeError, Once, record
-
-__all__ = ["Office", "OfficeError", "Once", "record"]

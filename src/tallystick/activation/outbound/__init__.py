@@ -1,0 +1,1 @@
+"""What the activation server sends by itself: webhooks and mail."""

@@ -1,0 +1,181 @@
+"""Mails to the people who run this activation server: what needs somebody, each thing told once.
+
+A digest names open returns older than a set age, new incidents, and lines that are about to expire. Digests are at least
+some hours apart. What a digest told is kept after the mail was handed over: a process that dies in between tells twice
+rather than never. Mail goes over SMTP from this process; no mail server is asked to relay for anybody else.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import smtplib
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from email.message import EmailMessage
+from email.utils import format_datetime
+from typing import Final
+
+from tallystick.activation.core.ports import EventKind
+from tallystick.activation.settings import MailSettings
+from tallystick.activation.storage import SqlStore, SqlTransaction
+from tallystick.errors import Error
+
+TIMEOUT_SECONDS: Final = 30.0
+RETRY_SECONDS: Final = 300
+TOLD_MAX: Final = 500  # in one mail; the rest comes with the next
+_MARK: Final = "mail-digest-at"
+_EVENTS_MARK: Final = "mail-event-position"
+_DAY_SECONDS: Final = 86_400
+
+
+class MailError(Error):
+    """A mail could not be handed over (``mail-failed``)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matter:
+    """One thing to tell. ``subject`` names it for ever, so that it is told once."""
+
+    subject: str
+    section: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Digest:
+    """Tells by mail what needs somebody."""
+
+    store: SqlStore
+    settings: MailSettings
+    issuer: str
+    clock: Callable[[], int]
+    send: Callable[[MailSettings, EmailMessage], None]
+
+    def run_once(self) -> int:
+        """Send a digest if one is due and there is something to tell. Returns how many things were told."""
+        if self.settings.host is None:
+            return 0
+        now = self.clock()
+        if not self.store.transact(lambda transaction: self._take_turn(transaction, now)):
+            return 0
+        matters, position = self.store.read(lambda transaction: self._gather(transaction, now))
+        if matters:
+            try:
+                self.send(self.settings, make_mail(self.settings, self.issuer, matters, now=now))
+            except Error:
+                again = now - self.settings.hours * 3600 + RETRY_SECONDS
+                self.store.transact(lambda transaction: transaction.events.set_mark(_MARK, again))
+                raise
+
+        def keep(transaction: SqlTransaction) -> None:
+            transaction.events.keep_told([matter.subject for matter in matters], at=now)
+            transaction.events.set_mark(_EVENTS_MARK, position)
+
+        self.store.transact(keep)
+        return len(matters)
+
+    def _take_turn(self, transaction: SqlTransaction, now: int) -> bool:
+        """Of several processes, one sends."""
+        transaction.events.lock("mail")
+        before = transaction.events.mark(_MARK)
+        if before is not None and before <= now < before + self.settings.hours * 3600:
+            return False
+        transaction.events.set_mark(_MARK, now)
+        return True
+
+    def _gather(self, transaction: SqlTransaction, now: int) -> tuple[list[Matter], int]:
+        incidents, position = self._incidents(transaction)
+        candidates = [*self._returns(transaction, now), *incidents, *self._expiries(transaction, now)]
+        fresh = set(transaction.events.not_told([matter.subject for matter in candidates]))
+        return [matter for matter in candidates if matter.subject in fresh][:TOLD_MAX], position
+
+    def _returns(self, transaction: SqlTransaction, now: int) -> list[Matter]:
+        limit = now - self.settings.returns_days * _DAY_SECONDS
+        found = [holding for holding in transaction.find_open_returns() if holding.since_at <= limit]
+        servers = transaction.load_field_servers_for_update({holding.device_id for holding in found})
+        return [
+            Matter(
+                subject=f"return:{holding.device_id}:{holding.line_id}:{holding.since_at}",
+                section="Open returns",
+                text=f"{servers[holding.device_id].name or holding.device_id} ({servers[holding.device_id].account}): "
+                f"{holding.returning} of line {holding.line_id}, open since {_moment(holding.since_at)}",
+            )
+            for holding in found
+            if holding.device_id in servers
+        ]
+
+    def _incidents(self, transaction: SqlTransaction) -> tuple[list[Matter], int]:
+        position = transaction.events.mark(_EVENTS_MARK) or 0
+        found = transaction.events.find(after=position, limit=TOLD_MAX, kinds=(EventKind.INCIDENT.value,))
+        last = found[-1].position if len(found) == TOLD_MAX else max(position, transaction.events.last_position())
+        return [
+            Matter(
+                subject=f"event:{event.event_id}",
+                section="Incidents",
+                text=f"{event.data.get('incident')}: {event.data.get('name') or event.data.get('device_id')} "
+                f"({event.account}), {_moment(event.at)}: {event.data.get('detail')}",
+            )
+            for event in found
+        ], last
+
+    def _expiries(self, transaction: SqlTransaction, now: int) -> list[Matter]:
+        limit = now + self.settings.expiry_days * _DAY_SECONDS
+        return [
+            Matter(
+                subject=f"expiry:{line.line_id}:{line.expires_at}",
+                section="Lines that expire",
+                text=f"{line.product.name} of {line.account}, line {line.line_id}: {_moment(line.expires_at or 0)}",
+            )
+            for line in transaction.find_expiring_lines(after=now, until=limit, limit=2 * TOLD_MAX)
+        ]
+
+
+def make_mail(settings: MailSettings, issuer: str, matters: Sequence[Matter], *, now: int) -> EmailMessage:
+    """The digest as a mail."""
+    sections: dict[str, list[str]] = {}
+    for matter in matters:
+        sections.setdefault(matter.section, []).append(matter.text)
+    counts = ", ".join(f"{len(texts)} {section.lower()}" for section, texts in sections.items())
+    mail = EmailMessage()
+    mail["Subject"] = _line(f"{issuer}: {counts}")
+    mail["From"] = settings.sender
+    mail["To"] = ", ".join(settings.recipients)
+    mail["Date"] = format_datetime(dt.datetime.fromtimestamp(now, dt.UTC))
+    mail["Auto-Submitted"] = "auto-generated"
+    lines = [f"The activation server {issuer} tells, each once:", ""]
+    for section, texts in sections.items():
+        lines += [section, *(f"  - {_line(text)}" for text in texts), ""]
+    lines.append("Next: tallystick activation returns, incidents, lines; or the pages of the activation server.")
+    mail.set_content("\n".join(lines) + "\n")
+    return mail
+
+
+def send_mail(settings: MailSettings, mail: EmailMessage) -> None:
+    """Hand a mail over. Raises ``MailError``."""
+    host, port = settings.host or "", settings.port
+    try:
+        if settings.security == "tls":
+            client: smtplib.SMTP = smtplib.SMTP_SSL(
+                host, port, timeout=TIMEOUT_SECONDS, context=ssl.create_default_context()
+            )
+        else:
+            client = smtplib.SMTP(host, port, timeout=TIMEOUT_SECONDS)
+        with client:
+            if settings.security == "starttls":
+                client.starttls(context=ssl.create_default_context())
+            if settings.user is not None:
+                client.login(settings.user, settings.password or "")
+            refused = client.send_message(mail)
+    except (OSError, smtplib.SMTPException) as error:
+        raise MailError("mail-failed", expected=f"{host}:{port} to take a mail", seen=str(error)[:200]) from error
+    if refused:
+        raise MailError("mail-failed", expected="every recipient to be taken", seen=", ".join(sorted(refused))[:200])
+
+
+def _moment(at: int) -> str:
+    return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _line(text: str) -> str:
+    return "".join(symbol if symbol.isprintable() else " " for symbol in text)[:500]

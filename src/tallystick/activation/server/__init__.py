@@ -1,0 +1,1 @@
+"""The running activation server: one instance on its data, its process, its workers, its background work."""

@@ -1,0 +1,249 @@
+"""The activation server as a process: listens, announces its address, does its chores, stops cleanly.
+
+SIGTERM and SIGINT let requests that are under way end. After an ``InvariantError`` it stops by itself and says so.
+"""
+
+from __future__ import annotations
+
+import gc
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Final
+
+import uvicorn
+from fastapi import FastAPI
+
+from tallystick.activation.http.fast_path import Shortcut
+from tallystick.activation.http.management import add_management
+from tallystick.activation.http.metrics import Metrics
+from tallystick.activation.http.monitoring import Operations, add_operations, look, new_request_ids
+from tallystick.activation.http.portal import add_portal
+from tallystick.activation.http.protocol_api import Desk, create_api
+from tallystick.activation.server import workers
+from tallystick.activation.server.background import Chore, Chores
+from tallystick.activation.server.instance import Activation
+from tallystick.activation.services import Office
+from tallystick.activation.services.batcher import Batcher
+from tallystick.activation.services.sign_in import new_setup_code
+from tallystick.errors import Error, InvariantError
+
+SETTLE_SECONDS: Final = 60.0
+KEYS_SECONDS: Final = 2.0
+EVENTS_SECONDS: Final = 1.0
+MAIL_SECONDS: Final = 30.0
+PRUNE_SECONDS: Final = 3600.0
+CHORES_GRACE_SECONDS: Final = 15.0
+GRACE_SECONDS: Final = 10
+GARBAGE_OBJECTS: Final = 20_000  # new ones before cycles are looked for: a batch makes thousands, and none in a cycle
+_BACKLOG: Final = 2048
+
+
+class ServiceError(Error):
+    """The process cannot serve."""
+
+
+def make_office(activation: Activation, batcher: Batcher) -> Office:
+    """What people do here, on the data of ``activation``."""
+    return Office(
+        store=activation.store,
+        signer=activation.signer,
+        policy=activation.settings.policy,
+        batcher=batcher,
+        clock=activation.now,
+        random_bytes=activation.random_bytes,
+        webhooks_inside=activation.settings.webhooks.allow_private,
+    )
+
+
+def make_site(activation: Activation, batcher: Batcher, *, office: Office) -> FastAPI:
+    """Everything that is served: the API of the protocol, the management API, the pages."""
+    operations = _operations(activation, batcher, office)
+    return _site(_desk(activation, batcher, operations), operations, office)
+
+
+def _desk(activation: Activation, batcher: Batcher, operations: Operations) -> Desk:
+    return Desk(
+        store=activation.store,
+        signer=activation.signer,
+        batcher=batcher,
+        clock=activation.now,
+        metrics=operations.metrics,
+    )
+
+
+def _site(desk: Desk, operations: Operations, office: Office) -> FastAPI:
+    site = create_api(desk)
+    add_operations(site, operations)
+    add_management(site, office)
+    add_portal(site, office)
+    return site
+
+
+def make_setup_code(activation: Activation) -> str | None:
+    """The code for the first-run page, while nobody can sign in."""
+    return new_setup_code(make_office(activation, _batcher(activation, lambda _: None)))
+
+
+def serve(activation: Activation, *, host: str, port: int, announce: Callable[[str, str | None], None]) -> None:
+    """Serve until a signal. Raises ``Error``.
+
+    ``announce`` gets the URL once it listens, and the set-up code of the first-run page while nobody can sign in.
+    """
+    listener = _listen(host, port)
+    setup_code = make_setup_code(activation)
+    _serve(activation, listener, announce=lambda: announce(_url(listener), setup_code))
+
+
+def serve_with_workers(
+    opened: Callable[[], AbstractContextManager[Activation]],
+    count: int,
+    *,
+    host: str,
+    port: int,
+    announce: Callable[[str], None],
+) -> bool:
+    """The same with several processes. ``opened`` is called in each of them. Whether it ended as it was asked to.
+
+    The set-up code is the caller's to make: one for all.
+    """
+
+    def work(listener: socket.socket, ready: Callable[[], None], gone: threading.Event) -> None:
+        with opened() as activation:
+            _serve(activation, listener, announce=ready, gone=gone)
+
+    try:
+        holder = workers.reserve(_family(host, port), host, port)
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise _taken(host, port, error) from error
+    with holder:
+        return workers.run(count, holder, work, announce=lambda: announce(_url(holder)), backlog=_BACKLOG)
+
+
+def _serve(
+    activation: Activation,
+    listener: socket.socket,
+    *,
+    announce: Callable[[], None],
+    gone: threading.Event | None = None,
+) -> None:
+    def on_broken(_: InvariantError) -> None:
+        chores.stop()
+        process.should_exit = True
+
+    batcher = _batcher(activation, on_broken)
+    office = make_office(activation, batcher)
+    operations = _operations(activation, batcher, office)
+    desk = _desk(activation, batcher, operations)
+    config = uvicorn.Config(
+        _site(desk, operations, office),
+        http=Shortcut.on(desk, operations),  # type: ignore[arg-type]  # it makes a protocol
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    process = _Process(config, announce=announce, gone=gone)
+    chores = Chores(_chores(activation), on_broken=batcher.stop_for)
+    # uvicorn raises the signals that it caught once more when it has stopped; that is not to end us a second time.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+    gc.freeze()  # what was loaded until now stays: it is not looked through again and again
+    gc.set_threshold(GARBAGE_OBJECTS)
+    batcher.start()
+    chores.start()
+    try:
+        process.run(sockets=[listener])
+    finally:
+        chores.stop()
+        batcher.close()
+        chores.join(CHORES_GRACE_SECONDS)
+        listener.close()
+    if batcher.broken is not None:
+        raise batcher.broken
+
+
+def _operations(activation: Activation, batcher: Batcher, office: Office) -> Operations:
+    store, signer = activation.store, activation.signer
+
+    def check() -> None:
+        if batcher.broken is not None:
+            raise batcher.broken
+
+    return Operations(
+        office=office,
+        dispatcher=activation.dispatcher(),
+        metrics=Metrics(lambda: look(store, signer)),
+        token=activation.settings.operations_token,
+        logs_requests=activation.settings.log.requests,
+        request_ids=new_request_ids(activation.random_bytes),
+        check=check,
+    )
+
+
+def _batcher(activation: Activation, on_broken: Callable[[InvariantError], None]) -> Batcher:
+    return Batcher(
+        activation.store, activation.signer, activation.settings.policy, clock=activation.now, on_broken=on_broken
+    )
+
+
+class _Process(uvicorn.Server):
+    """uvicorn, which says when it listens, and stops when ``gone`` is set."""
+
+    def __init__(
+        self, config: uvicorn.Config, *, announce: Callable[[], None], gone: threading.Event | None = None
+    ) -> None:
+        super().__init__(config)
+        self._announce = announce
+        self._gone = gone
+
+    async def on_tick(self, counter: int) -> bool:
+        return await super().on_tick(counter) or (self._gone is not None and self._gone.is_set())
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and not self.should_exit:
+            self._announce()
+
+
+def _chores(activation: Activation) -> list[Chore]:
+    dispatcher, digest = activation.dispatcher(), activation.digest()
+
+    def tell() -> None:
+        dispatcher.place_all()
+        digest.run_once()
+
+    chores = [
+        Chore(name="sending events", seconds=EVENTS_SECONDS, work=dispatcher.run_once),
+        Chore(name="forgetting old events", seconds=PRUNE_SECONDS, work=dispatcher.prune),
+        Chore(name="settling quarantines", seconds=SETTLE_SECONDS, work=activation.settle),
+        Chore(name="looking for new keys", seconds=KEYS_SECONDS, work=activation.signer.refresh),
+    ]
+    if activation.settings.mail.host is not None:
+        chores.append(Chore(name="telling people by mail", seconds=MAIL_SECONDS, work=tell))
+    return chores
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        listener = socket.create_server((host, port), family=_family(host, port), backlog=_BACKLOG)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what is accepted inherits it
+        return listener
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise _taken(host, port, error) from error
+
+
+def _family(host: str, port: int) -> socket.AddressFamily:
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+
+
+def _taken(host: str, port: int, error: Exception) -> ServiceError:
+    return ServiceError("address-taken", expected=f"to listen at {host} port {port}", seen=str(error))
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

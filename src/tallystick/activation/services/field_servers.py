@@ -1,0 +1,375 @@
+"""Field servers: search, history, returns and changes from here, holds, what is declared lost; incidents; the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from tallystick.activation.core import interventions
+from tallystick.activation.core.books import Books
+from tallystick.activation.core.permissions import Caller, Permission
+from tallystick.activation.core.ports import FieldServer, IncidentKind, Status
+from tallystick.activation.services import schemas
+from tallystick.activation.services.base import Office, OfficeError, Once, not_found, record
+from tallystick.activation.services.schemas import (
+    EntryDocument,
+    FieldServerDocument,
+    IncidentDocument,
+    ReturnDocument,
+    StartedDocument,
+)
+from tallystick.activation.storage import SqlTransaction
+from tallystick.domain.ids import DeviceId, LineId
+from tallystick.domain.rules import Want
+from tallystick.protocol.tallyfile import format_file
+
+INCIDENT_STEPS: Final = {
+    IncidentKind.ROLLBACK: "Nothing is lost: its next contact sets it right. Find out who put an old disk or backup back.",
+    IncidentKind.FORK: "Find the second copy (a clone or a restored backup) and stop it; then release the hold.",
+    IncidentKind.EPOCH_BEHIND: "Nothing is lost: its next contact sets it right. Find out whether a copy of it runs.",
+    IncidentKind.REAPPEARED: "It lives. If others got its licenses meanwhile, return them from one of the two.",
+    IncidentKind.HOST_ID_TAKEN: "If it replaces the other one, declare that one lost; if not, one of the two is a copy.",
+    IncidentKind.GRANT_ADOPTED: "Expected after a restore. When all were heard from, lift the freeze of the lines.",
+}
+
+
+def find_field_servers(
+    office: Office,
+    caller: Caller,
+    *,
+    text: str = "",
+    status: Status | None = None,
+    kind: str | None = None,
+    account: str | None = None,
+    after: str = "",
+    limit: int = 100,
+) -> list[FieldServerDocument]:
+    """Field servers by device id, and what they hold."""
+
+    def work(transaction: SqlTransaction) -> list[FieldServerDocument]:
+        found = transaction.within(caller.scope).field_servers(
+            text=text, status=status, kind=kind, account=account, after=after, limit=limit
+        )
+        return [_document(transaction, caller, server) for server in found]
+
+    return office.read(caller, Permission.READ, work)
+
+
+def load_field_server(office: Office, caller: Caller, device_id: str) -> FieldServerDocument:
+    """One field server, and what it holds."""
+    return office.read(
+        caller,
+        Permission.READ,
+        lambda transaction: _document(transaction, caller, _server(transaction, caller, device_id)),
+    )
+
+
+# Returns and changes from here
+
+
+def find_open_returns(
+    office: Office, caller: Caller, *, after: tuple[int, str, str] | None = None, limit: int = 100
+) -> list[ReturnDocument]:
+    """Rights that are returning, oldest first: where each return stands, and the next step."""
+
+    def work(transaction: SqlTransaction) -> list[ReturnDocument]:
+        tables = transaction.within(caller.scope)
+        holdings = tables.open_returns(after=after, limit=limit)
+        servers = tables.field_servers_by_id({holding.device_id for holding in holdings})
+        lines = tables.lines_by_id({holding.line_id for holding in holdings})
+        now = office.clock()
+        found = []
+        for holding in holdings:
+            server = servers.get(holding.device_id)
+            stands, next_step = _standing(transaction, server) if server else ("", "")
+            found.append(
+                ReturnDocument(
+                    device_id=holding.device_id,
+                    device_name=server.name if server else "",
+                    account=server.account if server else None,
+                    line=holding.line_id,
+                    product=lines[holding.line_id].product.sku if holding.line_id in lines else "",
+                    quantity=holding.returning,
+                    since_at=holding.since_at,
+                    age_seconds=max(0, now - holding.since_at),
+                    stands=stands,
+                    next_step=next_step,
+                )
+            )
+        return found
+
+    return office.read(caller, Permission.READ_RETURNS, work)
+
+
+def count_open_returns(office: Office, caller: Caller) -> int:
+    """How many rows ``find_open_returns`` has."""
+    return office.read(
+        caller, Permission.READ_RETURNS, lambda transaction: transaction.within(caller.scope).count_open_returns()
+    )
+
+
+def _standing(transaction: SqlTransaction, server: FieldServer) -> tuple[str, str]:
+    name = server.name or server.device_id[:12]
+    if server.status is Status.HOLD:
+        return "on hold", "Look at its incidents, then release the hold."
+    newest = transaction.load_issued_grant(server.device_id, server.number)
+    if newest is not None and newest.envelope is not None:
+        return (
+            "started here, not yet proven",
+            f"Carry the file to {name}, then its outbox here; starting it again gives the same file.",
+        )
+    return "answered, not yet proven", f"Deliver the response to {name}, then bring what is in its outbox here."
+
+
+def start_return(office: Office, caller: Caller, device_id: str, *, once: Once | None) -> StartedDocument:
+    """Return everything that a field server holds. Started again before it was proven, it is the same file."""
+    return start_change(office, caller, device_id, None, once=once)
+
+
+def start_change(
+    office: Office, caller: Caller, device_id: str, wants: Sequence[tuple[str, int]] | None, *, once: Once | None
+) -> StartedDocument:
+    """Set end states on a field server from here (None: everything to nothing). A customer may only lower."""
+
+    def work(transaction: SqlTransaction, now: int) -> StartedDocument:
+        server = _server(transaction, caller, device_id)
+        tables = transaction.within(caller.scope)
+        chosen = None if wants is None else [Want(line_id=LineId(line), quantity=quantity) for line, quantity in wants]
+        for want in chosen or ():
+            if tables.line(want.line_id) is None:
+                raise not_found("a line that exists here", want.line_id)
+            if want.quantity > server.intended.get(want.line_id, 0):
+                caller.check(Permission.SELL)
+        grant = interventions.start_change(
+            transaction, office.signer, server.device_id, chosen, by=caller.name, now=now
+        )
+        action = "return-start" if wants is None else "change-start"
+        record(transaction, caller, action, device_id, account=server.account, now=now, detail=server.name)
+        return _started(office, server, grant, what="return" if wants is None else "change")
+
+    return office.create(caller, Permission.START_RETURN, work, kind=StartedDocument, once=once)
+
+
+def _started(office: Office, server: FieldServer, grant: str, *, what: str) -> StartedDocument:
+    name = server.name or server.device_id[:12]
+    comment = (
+        f"Tallystick: a {what} for field server {name} ({server.device_id}), started at the activation server\n"
+        f"Deliver this file to {name}, then carry its outbox back: its proof closes the {what}."
+    )
+    file = b"".join(format_file([office.signer.keyset.compact, grant], comment=comment))
+    return StartedDocument(
+        device_id=server.device_id,
+        name=server.name,
+        file=file.decode(),
+        next_step=f"Deliver the file to {name}, then bring what is in its outbox here: its proof closes the {what}.",
+    )
+
+
+# Lost, on hold, retired, replaced
+
+
+def declare_lost(
+    office: Office, caller: Caller, device_id: str, *, reason: str, override: bool = False
+) -> FieldServerDocument:
+    """A dead field server: its rights wait in quarantine. ``override``: beyond the yearly limit."""
+    if override:
+        caller.check(Permission.OVERRIDE_LOST)
+
+    def work(transaction: SqlTransaction, now: int) -> FieldServerDocument:
+        return _lost(office, transaction, caller, device_id, reason=reason, override=override, now=now)
+
+    return office.change(caller, Permission.DECLARE_LOST, work)
+
+
+def _lost(
+    office: Office,
+    transaction: SqlTransaction,
+    caller: Caller,
+    device_id: str,
+    *,
+    reason: str,
+    override: bool,
+    now: int,
+) -> FieldServerDocument:
+    server = _server(transaction, caller, device_id)
+    after = interventions.declare_lost(
+        transaction,
+        office.signer,
+        server.device_id,
+        reason=reason,
+        by=caller.name,
+        policy=office.policy,
+        now=now,
+        override_by=caller.name if override else None,
+    )
+    record(transaction, caller, "declare-lost", device_id, account=server.account, now=now, detail=reason)
+    return _document(transaction, caller, after)
+
+
+def hold(office: Office, caller: Caller, device_id: str, *, reason: str) -> FieldServerDocument:
+    """Nothing that it asks for is granted until the hold is released."""
+
+    def work(transaction: SqlTransaction, now: int) -> FieldServerDocument:
+        after = _set_status(
+            office,
+            transaction,
+            _server(transaction, caller, device_id),
+            Status.HOLD,
+            cause=f"person:{caller.name}: held",
+            now=now,
+        )
+        record(transaction, caller, "hold", device_id, account=after.account, now=now, detail=reason)
+        return _document(transaction, caller, after)
+
+    return office.change(caller, Permission.HOLD, work)
+
+
+def release(office: Office, caller: Caller, device_id: str) -> FieldServerDocument:
+    """End a hold."""
+
+    def work(transaction: SqlTransaction, now: int) -> FieldServerDocument:
+        server = _server(transaction, caller, device_id)
+        after = interventions.release_hold(transaction, office.signer, server.device_id, by=caller.name, now=now)
+        record(transaction, caller, "release", device_id, account=server.account, now=now)
+        return _document(transaction, caller, after)
+
+    return office.change(caller, Permission.HOLD, work)
+
+
+def retire(office: Office, caller: Caller, device_id: str) -> FieldServerDocument:
+    """Take a field server that holds nothing out of service; its host id is free again. If it speaks, it is back."""
+
+    def work(transaction: SqlTransaction, now: int) -> FieldServerDocument:
+        server = _server(transaction, caller, device_id)
+        kept = server.reserved()
+        if kept:
+            raise OfficeError(
+                "holds-licenses",
+                expected="a field server that holds nothing and whose returns are all proven",
+                seen=f"one that {len(kept)} lines keep something for",
+            )
+        after = _set_status(
+            office, transaction, server, Status.RETIRED, cause=f"person:{caller.name}: retired", now=now
+        )
+        record(transaction, caller, "retire", device_id, account=server.account, now=now)
+        return _document(transaction, caller, after)
+
+    return office.change(caller, Permission.HOLD, work)
+
+
+def replace_field_server(
+    office: Office, caller: Caller, device_id: str, *, by_device: str, reason: str, once: Once | None
+) -> StartedDocument:
+    """Declare a dead field server lost and set another one to what it held, whole or not at all."""
+    caller.check(Permission.DECLARE_LOST)
+
+    def work(transaction: SqlTransaction, now: int) -> StartedDocument:
+        old = _server(transaction, caller, device_id)
+        new = _server(transaction, caller, by_device)
+        if old.device_id == new.device_id or (new.account not in {None, old.account}):
+            raise OfficeError("replace-wrong", expected="another field server of the same account", seen=by_device)
+        wants = [Want(line_id=line_id, quantity=quantity) for line_id, quantity in old.intended.items()]
+        _lost(office, transaction, caller, device_id, reason=reason, override=False, now=now)
+        grant = interventions.start_change(transaction, office.signer, new.device_id, wants, by=caller.name, now=now)
+        record(transaction, caller, "replace", device_id, account=old.account, now=now, detail=f"by {by_device}")
+        return _started(office, new, grant, what="change")
+
+    return office.create(caller, Permission.SELL, work, kind=StartedDocument, once=once)
+
+
+def _set_status(
+    office: Office, transaction: SqlTransaction, server: FieldServer, status: Status, *, cause: str, now: int
+) -> FieldServer:
+    books = Books(transaction, office.signer, now=now)
+    books.load([server.device_id])
+    current = books.field_servers[server.device_id]
+    if current.status is not Status.ACTIVE:
+        raise OfficeError(
+            "not-in-service", expected="a field server in service", seen=f"one that is {current.status.value}"
+        )
+    books.load_lines()
+    after = current.changed(status=status)
+    books.change(after, cause=cause)
+    books.save()
+    return after
+
+
+# Incidents and the ledger
+
+
+def find_incidents(
+    office: Office,
+    caller: Caller,
+    *,
+    kind: IncidentKind | None = None,
+    device_id: str | None = None,
+    since_at: int | None = None,
+    before: int | None = None,
+    limit: int = 100,
+) -> list[IncidentDocument]:
+    """What was noticed, newest first, and what a person can do."""
+
+    def work(transaction: SqlTransaction) -> list[IncidentDocument]:
+        tables = transaction.within(caller.scope)
+        found = tables.incidents(kind=kind, device_id=device_id, since_at=since_at, before=before, limit=limit)
+        servers = tables.field_servers_by_id({noticed.incident.device_id for noticed in found})
+        return [
+            IncidentDocument(
+                number=noticed.number,
+                kind=noticed.incident.kind,
+                device_id=noticed.incident.device_id,
+                device_name=servers[noticed.incident.device_id].name if noticed.incident.device_id in servers else None,
+                account=noticed.account,
+                at=noticed.incident.at,
+                detail=noticed.incident.detail,
+                digest=noticed.incident.digest,
+                next_step=INCIDENT_STEPS[noticed.incident.kind],
+            )
+            for noticed in found
+        ]
+
+    return office.read(caller, Permission.READ, work)
+
+
+def find_entries(
+    office: Office,
+    caller: Caller,
+    *,
+    line_id: str | None = None,
+    device_id: str | None = None,
+    account: str | None = None,
+    since_at: int | None = None,
+    until_at: int | None = None,
+    before: tuple[int, str, int] | None = None,
+    limit: int = 100,
+) -> list[EntryDocument]:
+    """The ledger, newest first."""
+
+    def work(transaction: SqlTransaction) -> list[EntryDocument]:
+        found = transaction.within(caller.scope).entries(
+            line_id=line_id,
+            device_id=device_id,
+            account=account,
+            since_at=since_at,
+            until_at=until_at,
+            before=before,
+            limit=limit,
+        )
+        return [schemas.entry_document(entry) for entry in found]
+
+    return office.read(caller, Permission.READ, work)
+
+
+def _server(transaction: SqlTransaction, caller: Caller, device_id: str) -> FieldServer:
+    server = transaction.within(caller.scope).field_server(device_id)
+    if server is None:
+        raise not_found("a field server that is known here", device_id)
+    return server
+
+
+def _document(transaction: SqlTransaction, caller: Caller, server: FieldServer) -> FieldServerDocument:
+    tables = transaction.within(caller.scope)
+    holdings = tables.holdings(device_id=server.device_id)
+    lines = tables.lines_by_id({holding.line_id for holding in holdings})
+    licenses = schemas.holding_documents(holdings, lines, {DeviceId(server.device_id): server})
+    return schemas.field_server_document(server, licenses)

@@ -1,0 +1,596 @@
+"""What people and programs are shown: one document per noun, for the API and for the pages alike.
+
+Moments are Unix seconds, UTC. The patterns here are the whole truth about what a text may be: a request that fits
+them is never refused for its form.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final, Generic, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from tallystick.activation.core import entitlements
+from tallystick.activation.core.people import Person, Token
+from tallystick.activation.core.permissions import Role
+from tallystick.activation.core.ports import EventKind, FieldServer, Holding, IncidentKind, Status
+from tallystick.activation.storage import Delivery, PlacedEvent, Webhook
+from tallystick.activation.storage.events import DeliveryState
+from tallystick.domain.catalog import Catalog, Product
+from tallystick.domain.entitlement import Line
+from tallystick.domain.ids import DeviceId, LineId
+from tallystick.domain.ledger import Account, Entry
+from tallystick.protocol.messages import QUANTITY_MAX
+
+# What can be seen, of the scripts that people write names in: no controls, no invisible marks, no private symbols.
+_SEEN: Final = (
+    "!-~\u00a1-\u00ac\u00ae-\u0377\u0388-\u038a\u038e-\u03a1\u03a3-\u052f\u05d0-\u05ea\u0620-\u064a\u0904-\u0939"
+    "\u0e01-\u0e30\u1e00-\u1eff\u2010-\u2015\u2018-\u201f\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fa5\uac00-\ud7a3"
+)
+TEXT_PATTERN: Final = f"^[{_SEEN}][ {_SEEN}]{{0,127}}$"
+ACCOUNT_PATTERN: Final = TEXT_PATTERN.replace("!-~", "!-.0-~")  # no slash: it stands in addresses
+LINE_PATTERN: Final = "^[0-9A-HJKMNP-TV-Z]{8}$"
+DEVICE_PATTERN: Final = "^[A-Za-z0-9_-]{43}$"
+ENTITLEMENT_PATTERN: Final = "^EN-[0-9A-HJKMNP-TV-Z]{26}[0-9A-Z*~$=]$"
+SKU_PATTERN: Final = "^[A-Za-z0-9._-]{1,40}$"
+MOMENT_MAX: Final = 253_402_300_799  # the last second of the year 9999
+
+Text = Annotated[str, Field(pattern=TEXT_PATTERN, max_length=128, examples=["Harbour works"])]
+AccountName = Annotated[str, Field(pattern=ACCOUNT_PATTERN, max_length=128, examples=["Harbour"])]
+LineText = Annotated[str, Field(pattern=LINE_PATTERN, examples=["7K3M9Q2A"])]
+DeviceText = Annotated[str, Field(pattern=DEVICE_PATTERN)]
+Sku = Annotated[str, Field(pattern=SKU_PATTERN, examples=["smartdriver"])]
+
+
+def _whole(value: object) -> object:
+    """JSON Schema takes 5.0 for a whole number, and so do we; a text, or true, is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
+        raise ValueError("not a whole number")
+    return int(value)
+
+
+WHOLE: Final = BeforeValidator(_whole)
+Quantity = Annotated[int, Field(ge=0, le=QUANTITY_MAX), WHOLE]
+Moment = Annotated[int, Field(ge=0, le=MOMENT_MAX), WHOLE]
+ONLY_THESE: Final[dict[str, Any]] = {"additionalProperties": False}  # beside the patterns of the names
+
+
+class Document(BaseModel):
+    """Frozen; unknown names are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def without_secrets(self) -> Document:
+        """What may be kept of it."""
+        return self
+
+
+class AccountDocument(Document):
+    """Somebody who buys."""
+
+    account: str
+    created_at: int
+
+
+class PersonDocument(Document):
+    """Somebody who signs in. ``is_invited``: the invitation was not used yet."""
+
+    person_id: str
+    email: str
+    name: str
+    role: Role
+    account: str | None
+    is_active: bool
+    is_invited: bool
+    has_second_factor: bool
+    created_at: int
+    version: str
+
+
+class InvitedPerson(PersonDocument):
+    """A new person, with the invitation to hand over. It is shown once, and null when the creation is repeated."""
+
+    invitation: str | None
+    invited_until: int | None
+
+    def without_secrets(self) -> InvitedPerson:
+        """Without the invitation."""
+        return self.model_copy(update={"invitation": None})
+
+
+class TokenDocument(Document):
+    """A key for programs, without the key."""
+
+    token_id: str
+    name: str
+    role: Role
+    account: str | None
+    is_read_only: bool
+    devices: list[str]
+    created_by: str
+    created_at: int
+    expires_at: int
+    last_used_at: int | None
+    revoked_at: int | None
+
+
+class NewToken(TokenDocument):
+    """A new token, with the key. It is shown once, and null when the creation is repeated."""
+
+    token: str | None
+
+    def without_secrets(self) -> NewToken:
+        """Without the key."""
+        return self.model_copy(update={"token": None})
+
+
+class WebhookDocument(Document):
+    """Somebody's program that is told what happens. ``account`` null: of every account; ``kinds`` empty: every kind.
+
+    ``owner`` null: the vendor's, else the account whose people made it. ``position``: events up to it are on their way
+    or delivered. Until ``secret_before_until`` the secret before the last rotation signs as well.
+    """
+
+    webhook_id: str
+    url: str
+    account: str | None
+    owner: str | None
+    kinds: list[EventKind]
+    is_enabled: bool
+    stopped_at: int | None
+    stopped_why: str | None
+    position: int
+    created_at: int
+    created_by: str
+    secret_before_until: int | None
+    version: str
+
+
+class NewWebhook(WebhookDocument):
+    """With its secret, which is shown once, and null when the request is repeated."""
+
+    secret: str | None
+
+    def without_secrets(self) -> NewWebhook:
+        """Without the secret."""
+        return self.model_copy(update={"secret": None})
+
+
+class DeliveryDocument(Document):
+    """One event on its way to a webhook. ``status``: what the other side answered, null where it did not.
+
+    ``next_at``: when it is tried next, null where it is not tried any more.
+    """
+
+    webhook_id: str
+    position: int
+    event_id: str
+    kind: EventKind
+    account: str | None
+    state: DeliveryState
+    attempts: int
+    first_at: int
+    next_at: int | None
+    last_at: int | None
+    status: int | None
+    detail: str
+
+
+class ProductDocument(Document):
+    """Something to buy."""
+
+    sku: Sku
+    name: Annotated[str, Field(pattern=TEXT_PATTERN, max_length=128)]
+    kinds: Annotated[
+        list[Annotated[str, Field(pattern=TEXT_PATTERN, max_length=40)]], Field(min_length=1, max_length=16)
+    ]
+    features: dict[
+        Annotated[str, Field(pattern="^[A-Za-z0-9._-]{1,32}$")],
+        Annotated[int, Field(ge=1, le=QUANTITY_MAX), WHOLE],
+    ] = Field(min_length=1, max_length=8, json_schema_extra=ONLY_THESE)
+    returnable: bool = True
+    one_carry: bool = True
+    engineering: bool = False
+
+
+class CatalogDocument(Document):
+    """Kinds of field servers and products."""
+
+    kinds: list[str]
+    products: list[ProductDocument]
+    version: str
+
+
+class LineDocument(Document):
+    """A product in an entitlement, its terms, and where its rights are. ``version`` covers quantity and terms."""
+
+    line: str
+    entitlement_id: str
+    account: str
+    product: str
+    name: str
+    activation_id: str
+    kinds: list[str]
+    quantity: int
+    bought: int
+    available: int
+    held: int
+    returning: int
+    quarantined: int
+    retired: int
+    expires_at: int | None
+    engineering: bool
+    suspended: bool
+    frozen: bool
+    version: str
+
+
+class EntitlementDocument(Document):
+    """What one account bought at one time."""
+
+    entitlement_id: str
+    account: str
+    created_at: int
+    lines: list[LineDocument]
+
+
+class HoldingDocument(Document):
+    """What one line keeps for one field server."""
+
+    device_id: str
+    device_name: str
+    line: str
+    product: str
+    held: int
+    returning: int
+    quarantined: int
+    since_at: int
+
+
+class FieldServerDocument(Document):
+    """A field server, and what it should hold."""
+
+    device_id: str
+    name: str
+    kind: str
+    host_id: str
+    software: str
+    account: str | None
+    status: Status
+    first_seen_at: int
+    last_seen_at: int | None
+    lost_at: int | None
+    lost_until: int | None
+    licenses: list[HoldingDocument]
+
+
+class EventDocument(Document):
+    """Something in the history of a field server."""
+
+    at: int
+    kind: str
+    title: str
+    detail: str
+    next_step: str
+    digest: str | None
+    is_alarming: bool
+
+
+class StartedDocument(Document):
+    """A return or a change that was started here: carry ``file`` to the field server, and its proof back."""
+
+    device_id: str
+    name: str
+    file: str
+    next_step: str
+
+
+class ReturnDocument(Document):
+    """Rights that are returning: since when, where it stands, what to carry where."""
+
+    device_id: str
+    device_name: str
+    account: str | None
+    line: str
+    product: str
+    quantity: int
+    since_at: int
+    age_seconds: int
+    stands: str
+    next_step: str
+
+
+class IncidentDocument(Document):
+    """Something that was noticed, and what a person can do."""
+
+    number: int
+    kind: IncidentKind
+    device_id: str
+    device_name: str | None
+    account: str | None
+    at: int
+    detail: str
+    digest: str | None
+    next_step: str
+
+
+class EntryDocument(Document):
+    """Rights that moved, and why."""
+
+    line: str
+    number: int
+    source: Account
+    target: Account
+    quantity: int
+    device_id: str | None
+    cause: str
+    booked_at: int
+    chain: str
+
+
+class RecordDocument(Document):
+    """One entry of the audit trail."""
+
+    number: int
+    at: int
+    actor: str
+    role: str
+    account: str | None
+    action: str
+    target: str
+    detail: str
+
+
+class DeliveredDocument(Document):
+    """What became of one message."""
+
+    file: str
+    line_number: int
+    digest: str | None
+    device_id: str | None
+    device_name: str | None
+    purpose: str | None
+    wanted: str
+    outcome: str
+    code: str | None
+    detail: str
+    next_step: str
+
+
+class ReplyDocument(Document):
+    """The stored answer to one message."""
+
+    digest: str
+    outcome: str
+    code: str | None
+    detail: str
+    reply: str
+
+
+ItemT = TypeVar("ItemT")
+
+
+class Page(Document, Generic[ItemT]):
+    """A page of a list. ``next`` is the cursor of the next one, null on the last."""
+
+    items: list[ItemT]
+    next: str | None
+
+
+def version_of(*values: object) -> str:
+    """A short text that changes when one of ``values`` does."""
+    return hashlib.sha256(repr(values).encode()).hexdigest()[:20]
+
+
+def person_document(person: Person) -> PersonDocument:
+    """A person."""
+    return PersonDocument(**_person_values(person))
+
+
+def invited_person(person: Person, invitation: str) -> InvitedPerson:
+    """A person with the invitation."""
+    return InvitedPerson(**_person_values(person), invitation=invitation, invited_until=person.invited_until)
+
+
+def person_version(person: Person) -> str:
+    """The version of what can be changed about a person."""
+    return version_of(person.name, person.role, person.is_active, person.version)
+
+
+def _person_values(person: Person) -> dict[str, Any]:
+    return {
+        "person_id": person.person_id,
+        "email": person.email,
+        "name": person.name,
+        "role": person.role,
+        "account": person.account,
+        "is_active": person.is_active,
+        "is_invited": person.password is None,
+        "has_second_factor": person.totp_secret is not None,
+        "created_at": person.created_at,
+        "version": person_version(person),
+    }
+
+
+def token_document(token: Token) -> TokenDocument:
+    """A token without its key."""
+    return TokenDocument(**_token_values(token))
+
+
+def new_token(token: Token, secret: str) -> NewToken:
+    """A token with its key."""
+    return NewToken(**_token_values(token), token=secret)
+
+
+def _token_values(token: Token) -> dict[str, Any]:
+    return {
+        "token_id": token.token_id,
+        "name": token.name,
+        "role": token.role,
+        "account": token.account,
+        "is_read_only": token.is_read_only,
+        "devices": list(token.devices),
+        "created_by": token.created_by,
+        "created_at": token.created_at,
+        "expires_at": token.expires_at,
+        "last_used_at": token.last_used_at,
+        "revoked_at": token.revoked_at,
+    }
+
+
+def catalog_document(catalog: Catalog) -> CatalogDocument:
+    """The catalog."""
+    products = [_product_document(catalog.products[sku]) for sku in sorted(catalog.products)]
+    return CatalogDocument(
+        kinds=list(catalog.kinds),
+        products=products,
+        version=version_of(catalog.kinds, [str(item) for item in products]),
+    )
+
+
+def _product_document(product: Product) -> ProductDocument:
+    return ProductDocument.model_construct(
+        sku=product.sku,
+        name=product.name,
+        kinds=sorted(product.kinds),
+        features=dict(product.features),
+        returnable=product.returnable,
+        one_carry=product.one_carry,
+        engineering=product.engineering,
+    )
+
+
+def webhook_document(webhook: Webhook) -> WebhookDocument:
+    """A webhook without its secret."""
+    return WebhookDocument(**_webhook_values(webhook))
+
+
+def new_webhook(webhook: Webhook, secret: str) -> NewWebhook:
+    """A webhook with its secret, as it is shown once."""
+    return NewWebhook(**_webhook_values(webhook), secret=secret)
+
+
+def webhook_version(webhook: Webhook) -> str:
+    """The version of what can be changed about a webhook. What is delivered does not change it."""
+    return version_of(webhook.url, webhook.kinds, webhook.stopped_at)
+
+
+def _webhook_values(webhook: Webhook) -> dict[str, Any]:
+    return {
+        "webhook_id": webhook.webhook_id,
+        "url": webhook.url,
+        "account": webhook.account,
+        "owner": webhook.owner,
+        "kinds": list(webhook.kinds),
+        "is_enabled": webhook.stopped_at is None,
+        "stopped_at": webhook.stopped_at,
+        "stopped_why": webhook.stopped_why,
+        "position": webhook.position,
+        "created_at": webhook.created_at,
+        "created_by": webhook.created_by,
+        "secret_before_until": webhook.secret_before_until,
+        "version": webhook_version(webhook),
+    }
+
+
+def delivery_document(delivery: Delivery, event: PlacedEvent) -> DeliveryDocument:
+    """A delivery."""
+    return DeliveryDocument(
+        webhook_id=delivery.webhook_id,
+        position=delivery.position,
+        event_id=event.event_id,
+        kind=EventKind(event.kind),
+        account=event.account,
+        state=DeliveryState(delivery.state),
+        attempts=delivery.attempts,
+        first_at=delivery.first_at,
+        next_at=delivery.next_at if delivery.state == DeliveryState.WAITING else None,
+        last_at=delivery.last_at,
+        status=delivery.status,
+        detail=delivery.detail,
+    )
+
+
+def line_version(line: Line) -> str:
+    """The version of what can be changed about a line. What field servers do with it does not change it."""
+    return version_of(line.expires_at, line.engineering, line.suspended, line.balances.bought, line.balances.retired)
+
+
+def line_document(line: Line) -> LineDocument:
+    """A line."""
+    balances = line.balances
+    return LineDocument(
+        line=line.line_id,
+        entitlement_id=line.entitlement_id,
+        account=line.account,
+        product=line.product.sku,
+        name=line.product.name,
+        activation_id=str(line.activation_id),
+        kinds=sorted(line.product.kinds),
+        quantity=entitlements.quantity_of(line),
+        bought=balances.bought,
+        available=balances.available,
+        held=balances.held,
+        returning=balances.returning,
+        quarantined=balances.quarantined,
+        retired=balances.retired,
+        expires_at=line.expires_at,
+        engineering=line.engineering,
+        suspended=line.suspended,
+        frozen=line.frozen,
+        version=line_version(line),
+    )
+
+
+def holding_documents(
+    holdings: Sequence[Holding], lines: Mapping[LineId, Line], servers: Mapping[DeviceId, FieldServer]
+) -> list[HoldingDocument]:
+    """Holdings with the names of both sides."""
+    return [
+        HoldingDocument(
+            device_id=holding.device_id,
+            device_name=servers[holding.device_id].name if holding.device_id in servers else "",
+            line=holding.line_id,
+            product=lines[holding.line_id].product.sku if holding.line_id in lines else "",
+            held=holding.held,
+            returning=holding.returning,
+            quarantined=holding.quarantined,
+            since_at=holding.since_at,
+        )
+        for holding in holdings
+    ]
+
+
+def field_server_document(server: FieldServer, licenses: Sequence[HoldingDocument]) -> FieldServerDocument:
+    """A field server."""
+    return FieldServerDocument(
+        device_id=server.device_id,
+        name=server.name,
+        kind=server.kind,
+        host_id=server.host_id,
+        software=server.software,
+        account=server.account,
+        status=server.status,
+        first_seen_at=server.first_seen_at,
+        last_seen_at=server.last_seen_at or None,
+        lost_at=server.lost_at,
+        lost_until=server.lost_until,
+        licenses=list(licenses),
+    )
+
+
+def entry_document(entry: Entry) -> EntryDocument:
+    """A ledger entry."""
+    return EntryDocument(
+        line=entry.line_id,
+        number=entry.number,
+        source=entry.source,
+        target=entry.target,
+        quantity=entry.quantity,
+        device_id=entry.device_id,
+        cause=entry.cause,
+        booked_at=entry.booked_at,
+        chain=entry.chain,
+    )

@@ -25,13 +25,14 @@ from typing import Any
 
 import httpx2
 
-from tallystick.administrator import doing, enrolling, enrolment, planning
+from tallystick.administrator import doing
 from tallystick.administrator.app import Administrator, open_administrator
-from tallystick.administrator.courier import Courier, at_once
-from tallystick.administrator.goals import Goal, Report, Return
-from tallystick.administrator.network import RealNetwork
+from tallystick.administrator.core import enrolling, pinning, planning
+from tallystick.administrator.core.courier import Courier, at_once
+from tallystick.administrator.core.goals import Goal, Report, Return
+from tallystick.administrator.core.workflows import Workflows
+from tallystick.administrator.network.clients import RealNetwork
 from tallystick.administrator.ports import FIELD_SERVERS_AT_ONCE_MAX, Contact, FieldServerPort
-from tallystick.administrator.workflows import Workflows
 from tallystick.domain.ids import DeviceId
 
 COUNT = int(os.environ.get("BENCH_SITE_COUNT", "1000"))
@@ -146,7 +147,7 @@ def prepare(
     results = enrolling.pin(network, inventory, enrolling.meet(network, inventory, candidates), now=now)
     added = [result for result in results if result.enrolled is not None]
     print(f"added: {len(added)} of {len(candidates)} in {time.monotonic() - begun:.1f} s", flush=True)
-    known = enrolment.learn_entitlement(administrator.courier, inventory, text=entitlement, url=url, now=now)
+    known = pinning.learn_entitlement(administrator.courier, inventory, text=entitlement, url=url, now=now)
     records = inventory.field_servers()
     planning.assign(inventory, [f"{known.lines[0].line_id}=1"], records, now=now)
     goals: dict[DeviceId, Goal] = planning.activation_goals(inventory.assignments(), records, is_everyone=True)

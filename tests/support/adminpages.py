@@ -9,7 +9,7 @@ import uvicorn
 
 from support.pagereader import PageReader
 from tallystick.administrator.app import open_sealer
-from tallystick.administrator.database import open_database
+from tallystick.administrator.memory.database import open_database
 from tallystick.administrator.web.app import Pages, make_desk, make_gate
 
 

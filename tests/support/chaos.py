@@ -36,8 +36,8 @@ from support.parties import (
     surroundings,
 )
 from support.tap import Tap
-from tallystick.administrator import enrolment
 from tallystick.administrator.app import open_administrator
+from tallystick.administrator.core import pinning
 from tallystick.simulator.invariants import Violation
 
 WAVE = 8
@@ -120,7 +120,7 @@ class Chaos:
         first = self.directory / "technician-online"
         with open_administrator(directory=first) as administrator:
             for server in self.field_servers:
-                enrolment.add_field_server(
+                pinning.add_field_server(
                     administrator.network,
                     administrator.inventory,
                     address=server.url,
@@ -128,7 +128,7 @@ class Chaos:
                     fingerprint=None,
                     now=administrator.clock.now(),
                 )
-            enrolment.learn_entitlement(
+            pinning.learn_entitlement(
                 administrator.courier,
                 administrator.inventory,
                 text=entitlement_id,

@@ -9,7 +9,9 @@ from msgspec import Struct
 
 import tallystick
 from tallystick import structs
-from tallystick.administrator import goals, inventory, ports
+from tallystick.administrator import ports
+from tallystick.administrator.core import goals
+from tallystick.administrator.memory import inventory
 
 RACE = """
 import sys, threading

@@ -12,17 +12,17 @@ from typing import Final
 
 import platformdirs
 
-from tallystick.administrator.courier import Courier, at_once
-from tallystick.administrator.database import Database, open_database
-from tallystick.administrator.framebox import FrameBox
-from tallystick.administrator.inventory import Inventory
-from tallystick.administrator.mailbag import Mailbag
-from tallystick.administrator.network import RealNetwork
-from tallystick.administrator.operations import Operations
-from tallystick.administrator.passwords import KEY_BYTES, Sealer, key_from_file, key_from_passphrase
+from tallystick.administrator.core.courier import Courier, at_once
+from tallystick.administrator.core.operations import Operations
+from tallystick.administrator.core.workflows import Workflows
+from tallystick.administrator.memory.database import Database, open_database
+from tallystick.administrator.memory.inventory import Inventory
+from tallystick.administrator.memory.messages import Mailbag
+from tallystick.administrator.memory.passwords import KEY_BYTES, Sealer, key_from_file, key_from_passphrase
+from tallystick.administrator.memory.qr_frames import FrameBox
+from tallystick.administrator.network.clients import RealNetwork
+from tallystick.administrator.network.proxy import read_stored
 from tallystick.administrator.ports import Route
-from tallystick.administrator.proxy import read_stored
-from tallystick.administrator.workflows import Workflows
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
 

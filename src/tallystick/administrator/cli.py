@@ -13,11 +13,9 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from tallystick.administrator import console, enrolment, planning, views
 from tallystick.administrator.app import open_administrator
-from tallystick.administrator.commands import fieldservers, operating, pages, proxies
-from tallystick.administrator.commands.operating import IN_PART, REFUSED, UNREACHABLE, USAGE
-from tallystick.administrator.console import (
+from tallystick.administrator.commands import console, field_servers, operations, proxy, web
+from tallystick.administrator.commands.console import (
     AsJson,
     DryRun,
     Everyone,
@@ -27,17 +25,12 @@ from tallystick.administrator.console import (
     Servers,
     count_text,
 )
-from tallystick.administrator.files import Import, write_durably, write_export
-from tallystick.administrator.goals import (
-    Goal,
-    Refresh,
-    Result,
-    Return,
-    ReturnOneCarry,
-    Sync,
-)
+from tallystick.administrator.commands.operations import IN_PART, REFUSED, UNREACHABLE, USAGE
+from tallystick.administrator.core import pinning, planning, schemas
+from tallystick.administrator.core.file_courier import Import, write_durably, write_export
+from tallystick.administrator.core.goals import Goal, Refresh, Result, Return, ReturnOneCarry, Sync
+from tallystick.administrator.core.next_steps import Phase
 from tallystick.administrator.ports import PortError
-from tallystick.administrator.standing import Phase
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
 from tallystick.protocol.tallyfile import format_file
@@ -71,13 +64,13 @@ app.add_typer(entitlement_app, name="entitlement", epilog="Example: tallystick a
 
 # The list of field servers
 
-app.command(epilog="Example: tallystick admin add https://10.0.0.7:8443 --password-file roof.txt")(fieldservers.add)
-app.command(epilog="Example: tallystick admin find")(fieldservers.find)
-app.command(epilog="Example: tallystick admin remove roof")(fieldservers.remove)
-app.command(epilog='Example: tallystick admin site "North building" roof cellar')(fieldservers.site)
-app.command(epilog="Example: tallystick admin report -o north.pdf --site North")(fieldservers.report)
-app.command(epilog="Example: tallystick admin proxy http://proxy.example:3128 --user ann")(proxies.proxy)
-app.command(epilog="Example: tallystick admin web")(pages.web)
+app.command(epilog="Example: tallystick admin add https://10.0.0.7:8443 --password-file roof.txt")(field_servers.add)
+app.command(epilog="Example: tallystick admin find")(field_servers.find)
+app.command(epilog="Example: tallystick admin remove roof")(field_servers.remove)
+app.command(epilog='Example: tallystick admin site "North building" roof cellar')(field_servers.site)
+app.command(epilog="Example: tallystick admin report -o north.pdf --site North")(field_servers.report)
+app.command(epilog="Example: tallystick admin proxy http://proxy.example:3128 --user ann")(proxy.proxy)
+app.command(epilog="Example: tallystick admin web")(web.web)
 
 
 @app.command(epilog="Example: tallystick admin servers --json")
@@ -90,7 +83,7 @@ def servers(as_json: AsJson = False, forced: Forced = None) -> None:
     if as_json:
         console.show_json(
             [
-                views.show_field_server(one, is_reached=reached[one.device_id], next_step=steps[one.device_id].text)
+                schemas.show_field_server(one, is_reached=reached[one.device_id], next_step=steps[one.device_id].text)
                 for one in records
             ]
         )
@@ -107,7 +100,7 @@ def show(server: Server, as_json: AsJson = False, forced: Forced = None) -> None
         record = administrator.inventory.field_server(record.device_id) or record
         step = administrator.workflows.next_step(record.device_id)
         plan = administrator.inventory.assignments(record.device_id)
-        value = views.show_field_server(record, is_reached=is_reached, next_step=step.text) | views.show_details(
+        value = schemas.show_field_server(record, is_reached=is_reached, next_step=step.text) | schemas.show_details(
             record, plan, administrator.mailbag
         )
     if as_json:
@@ -130,7 +123,7 @@ def route(as_json: AsJson = False, forced: Forced = None) -> None:
     """Find the route to the activation server: online, semi-online or offline, and why."""
     with open_administrator(forced=forced) as administrator:
         found = administrator.courier.find_route(administrator.inventory.field_servers())
-    console.tell(views.show_route(found), f"{found.route}: {found.why}", as_json=as_json)
+    console.tell(schemas.show_route(found), f"{found.route}: {found.why}", as_json=as_json)
 
 
 @app.command(epilog="Example: tallystick admin status")
@@ -164,7 +157,7 @@ def status(as_json: AsJson = False) -> None:
             {"operation": one.number, "kind": one.kind, "open": len(one.open_goals), "field_servers": len(one.visits)}
             for one in unfinished
         ]
-        notes = [operating.operation_text(one, now=now) for one in unfinished]
+        notes = [operations.operation_text(one, now=now) for one in unfinished]
     if as_json:
         console.show_json(value)
         return
@@ -197,7 +190,7 @@ def entitlement_add(
         path = Path(entitlement)
         before = {known.compact for known in administrator.inventory.entitlements()}
         if path.is_file() or path.suffix == ".tally":
-            chosen = enrolment.learn_certificate(
+            chosen = pinning.learn_certificate(
                 administrator.courier,
                 administrator.inventory,
                 administrator.mailbag,
@@ -207,7 +200,7 @@ def entitlement_add(
             )
         else:
             chosen = [
-                enrolment.learn_entitlement(
+                pinning.learn_entitlement(
                     administrator.courier,
                     administrator.inventory,
                     text=entitlement,
@@ -215,7 +208,7 @@ def entitlement_add(
                     now=administrator.clock.now(),
                 )
             ]
-        values = [views.show_entitlement(known, administrator.inventory) for known in chosen]
+        values = [schemas.show_entitlement(known, administrator.inventory) for known in chosen]
         is_new = any(known.compact not in before for known in chosen)
     if as_json:
         console.show_json({**(values[0] if len(values) == 1 else {}), "entitlements": values, "added": is_new})
@@ -229,7 +222,7 @@ def entitlement_list(as_json: AsJson = False) -> None:
     """List known entitlements with their lines: bought, planned, and seen on field servers."""
     with open_administrator() as administrator:
         values = [
-            views.show_entitlement(known, administrator.inventory) for known in administrator.inventory.entitlements()
+            schemas.show_entitlement(known, administrator.inventory) for known in administrator.inventory.entitlements()
         ]
     if as_json:
         console.show_json(values)
@@ -307,7 +300,7 @@ def activate(
             now = None if dry_run else administrator.clock.now()
             plan = planning.assign(administrator.inventory, line, chosen, now=now)
         goals = planning.activation_goals(plan, chosen, is_everyone=everyone)
-        operating.operate(administrator, goals, as_json=as_json, dry_run=dry_run)
+        operations.operate(administrator, goals, as_json=as_json, dry_run=dry_run)
 
 
 @app.command(epilog="Example: tallystick admin refresh --all")
@@ -321,7 +314,7 @@ def refresh(
     """Fetch the latest terms of licenses already there ("reclaim"): extended dates, raised quantities."""
     with open_administrator(forced=forced) as administrator:
         chosen = planning.choose_field_servers(administrator.inventory, server, is_everyone=everyone)
-        operating.operate(
+        operations.operate(
             administrator, {record.device_id: Refresh() for record in chosen}, as_json=as_json, dry_run=dry_run
         )
 
@@ -350,7 +343,7 @@ def return_(
             goal = Return(
                 wants=tuple((planning.choose_line(text, lines, chosen).line_id, count) for text, count in pairs)
             )
-        operating.operate(
+        operations.operate(
             administrator, {record.device_id: goal for record in chosen}, as_json=as_json, dry_run=dry_run
         )
 
@@ -369,17 +362,17 @@ def sync(server: Servers = None, as_json: AsJson = False, forced: Forced = None)
             except PortError as error:
                 console.show_error(error)
         unfinished = [] if server else administrator.operations.unfinished()
-        reports = operating.go_on_with(administrator, unfinished, as_json=as_json)
+        reports = operations.go_on_with(administrator, unfinished, as_json=as_json)
         visited = {report.device_id for report in reports}
         goals = {record.device_id: Sync() for record in chosen if record.device_id not in visited}
-        reports += operating.run(administrator, goals, as_json=as_json)
-        operating.show(administrator, reports, as_json=as_json, went_on=[one.number for one in unfinished])
+        reports += operations.run(administrator, goals, as_json=as_json)
+        operations.show(administrator, reports, as_json=as_json, went_on=[one.number for one in unfinished])
 
 
-app.command("go-on", epilog="Example: tallystick admin go-on")(operating.go_on)
-app.command(epilog="Example: tallystick admin leave 7")(operating.leave)
-app.command(epilog="Example: tallystick admin stop 7")(operating.stop)
-app.command(epilog="Example: tallystick admin operations")(operating.operations)
+app.command("go-on", epilog="Example: tallystick admin go-on")(operations.go_on)
+app.command(epilog="Example: tallystick admin leave 7")(operations.leave)
+app.command(epilog="Example: tallystick admin stop 7")(operations.stop)
+app.command(epilog="Example: tallystick admin operations")(operations.operations)
 
 
 # Files
@@ -439,12 +432,12 @@ def import_(
             raise Error("not-text", expected="a tally file with at least one line", seen="nothing in it")
         waiting = {reply.device_id for reply in administrator.mailbag.inbound()}
         goals: dict[DeviceId, Goal] = {device_id: Sync() for device_id in sorted(reading.device_ids & waiting)}
-        reports = operating.run(administrator, goals, as_json=as_json)
+        reports = operations.run(administrator, goals, as_json=as_json)
         records = {record.device_id: record for record in administrator.inventory.field_servers()}
     if as_json:
-        shown = [views.show_report(one, records.get(one.device_id)) for one in reports]
-        console.show_json({**views.show_import(result, reading.bad_lines), "field_servers": shown})
-        operating.name_failures(reports)
+        shown = [schemas.show_report(one, records.get(one.device_id)) for one in reports]
+        console.show_json({**schemas.show_import(result, reading.bad_lines), "field_servers": shown})
+        operations.name_failures(reports)
     else:
         console.show_text(
             f"Taken in: {count_text(result.replies, 'reply')}, {count_text(result.keysets, 'keyset')}, "
@@ -485,7 +478,7 @@ def receipts(
             save, b"".join(format_file(envelopes, comment="Tallystick: receipts, and the keys to check them."))
         )
     if as_json:
-        console.show_json([views.show_receipt(receipt) for receipt in kept])
+        console.show_json([schemas.show_receipt(receipt) for receipt in kept])
         return
     rows = [
         [one.name, one.issuer, ", ".join(f"{line} +{quantity}" for line, quantity in one.credits), one.digest]

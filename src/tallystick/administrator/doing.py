@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Final
 
 from tallystick.administrator.app import Administrator
-from tallystick.administrator.goals import Goal, Report, Result
+from tallystick.administrator.core.goals import Goal, Report, Result
 from tallystick.administrator.ports import Progress
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error

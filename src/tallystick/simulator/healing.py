@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Final
 
 from tallystick.activation.core.ports import Status
-from tallystick.administrator import goals
-from tallystick.administrator.goals import Sync
+from tallystick.administrator.core import goals
+from tallystick.administrator.core.goals import Sync
 from tallystick.fieldserver.state import Refresh, Return, ReturnWant
 from tallystick.simulator import acts
 from tallystick.simulator.dice import Dice

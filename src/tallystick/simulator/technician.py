@@ -13,12 +13,14 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from tallystick.administrator import goals, ports
-from tallystick.administrator.courier import Courier
-from tallystick.administrator.database import open_in_memory
-from tallystick.administrator.goals import Goal, Report
-from tallystick.administrator.inventory import Assignment, Inventory
-from tallystick.administrator.mailbag import Mailbag
+from tallystick.administrator import ports
+from tallystick.administrator.core import goals
+from tallystick.administrator.core.courier import Courier
+from tallystick.administrator.core.goals import Goal, Report
+from tallystick.administrator.core.workflows import Workflows
+from tallystick.administrator.memory.database import open_in_memory
+from tallystick.administrator.memory.inventory import Assignment, Inventory
+from tallystick.administrator.memory.messages import Mailbag
 from tallystick.administrator.ports import (
     Answered,
     Contact,
@@ -28,7 +30,6 @@ from tallystick.administrator.ports import (
     PortError,
     WrittenRequest,
 )
-from tallystick.administrator.workflows import Workflows
 from tallystick.domain.ids import EntitlementId, parse_activation_id
 from tallystick.errors import Error
 from tallystick.fieldserver import state as fieldserver

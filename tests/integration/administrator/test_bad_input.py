@@ -12,8 +12,9 @@ import pytest
 from support.adminpages import pages_of
 from support.between import Between
 from support.parties import Disk
-from tallystick.administrator import files, network
-from tallystick.administrator.sticks import STICKS_VARIABLE
+from tallystick.administrator.core import file_courier
+from tallystick.administrator.core.usb_sticks import STICKS_VARIABLE
+from tallystick.administrator.network import clients
 from tallystick.administrator.web.carry import FILE_NAME
 
 
@@ -31,10 +32,10 @@ def site(world):
 @pytest.fixture
 def between(site, monkeypatch):
     """Somebody in between whose answers are bad; and less patience than in life."""
-    monkeypatch.setattr(network, "PROBE_SECONDS", 2.0)
-    monkeypatch.setattr(network, "ANSWER_SECONDS", 2.0)
-    monkeypatch.setattr(network, "PROBE_WHOLE_SECONDS", 3.0)
-    monkeypatch.setattr(network, "ANSWER_WHOLE_SECONDS", 4.0)
+    monkeypatch.setattr(clients, "PROBE_SECONDS", 2.0)
+    monkeypatch.setattr(clients, "ANSWER_SECONDS", 2.0)
+    monkeypatch.setattr(clients, "PROBE_WHOLE_SECONDS", 3.0)
+    monkeypatch.setattr(clients, "ANSWER_WHOLE_SECONDS", 4.0)
     with Between(site.roof) as between:
         site.admin("add", between.url, "--password-file", site.roof.password_file)
         yield between
@@ -255,7 +256,7 @@ def pulled_out_at(monkeypatch, name, pull, *, first=None):
             done.append(pull())
         return asked(*words, **more)
 
-    monkeypatch.setattr(files.os, name, ask)
+    monkeypatch.setattr(file_courier.os, name, ask)
 
 
 @pytest.mark.parametrize(
@@ -328,7 +329,7 @@ def test_a_stick_that_keeps_something_else_than_what_was_written(waiting, monkey
             file.write(b"\0")
 
     with monkeypatch.context() as patch:
-        patch.setattr(files.os, "replace", replace)
+        patch.setattr(file_courier.os, "replace", replace)
         waiting.admin("export", waiting.stick / FILE_NAME, expect=1)
     assert "disk-failed" in waiting.admin.stderr
     assert "what is on it now is not what was written" in waiting.admin.stderr

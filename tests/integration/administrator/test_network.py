@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tallystick.administrator import network
-from tallystick.administrator.network import RealNetwork, fingerprint_of
+from tallystick.administrator.network import clients
+from tallystick.administrator.network.clients import RealNetwork, fingerprint_of
 from tallystick.administrator.ports import Contact, PortError
 
 HTTP_OK, HTTP_REFUSED, HTTP_BUSY, HTTP_BROKEN = 200, 401, 429, 502
@@ -120,7 +120,7 @@ def test_a_gateway_that_answers_for_it_is_unreachable_with_the_status(real, peer
 
 
 def test_an_answer_without_end_is_cut_off(real, peer, monkeypatch):
-    monkeypatch.setattr(network, "ANSWER_BYTES_MAX", 100_000)
+    monkeypatch.setattr(clients, "ANSWER_BYTES_MAX", 100_000)
     peer.body = [b"x" * 10_000] * 1_000
     assert "without end" in refused(real.activation(peer.url).keys).seen
 

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from support.adminpages import pages_of
 from support.proxy import Proxy, pump
 from tallystick.administrator.app import PROXY_SETTING, open_administrator, open_sealer
-from tallystick.administrator.database import open_database
-from tallystick.administrator.inventory import Inventory
-from tallystick.administrator.proxy import parse_proxy, read_stored, without_secrets
+from tallystick.administrator.memory.database import open_database
+from tallystick.administrator.memory.inventory import Inventory
+from tallystick.administrator.network.proxy import parse_proxy, read_stored, without_secrets
 from tallystick.errors import Error
 
 

@@ -10,8 +10,8 @@ import segno
 from support.adminsite import site_at
 from support.browser import words
 from support.pagereader import PageReader
-from tallystick.administrator import database
-from tallystick.administrator.framebox import KEPT_SECONDS, TRANSFERS_MAX, FrameBox
+from tallystick.administrator.memory import database
+from tallystick.administrator.memory.qr_frames import KEPT_SECONDS, TRANSFERS_MAX, FrameBox
 from tallystick.errors import Error
 from tallystick.protocol.frames import Frame, Gathering, make_frames, parse_frame
 from tallystick.protocol.tallyfile import parse_chunks

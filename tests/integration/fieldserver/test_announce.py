@@ -2,7 +2,7 @@
 
 import pytest
 
-from tallystick.administrator.finding import find_field_servers
+from tallystick.administrator.network.discovery import find_field_servers
 from tallystick.fieldserver.announce import announce
 
 

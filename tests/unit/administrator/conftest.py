@@ -12,12 +12,13 @@ import pytest
 
 from support.activation import ISSUER, START, Bench, seeded
 from tallystick.activation.core import reading
-from tallystick.administrator.courier import Courier
-from tallystick.administrator.database import open_in_memory
-from tallystick.administrator.goals import Activate, Refresh, Return, ReturnOneCarry, Sync
-from tallystick.administrator.inventory import Assignment, Inventory
-from tallystick.administrator.mailbag import Mailbag
-from tallystick.administrator.network import wish_document
+from tallystick.administrator.core.courier import Courier
+from tallystick.administrator.core.goals import Activate, Refresh, Return, ReturnOneCarry, Sync
+from tallystick.administrator.core.workflows import Workflows
+from tallystick.administrator.memory.database import open_in_memory
+from tallystick.administrator.memory.inventory import Assignment, Inventory
+from tallystick.administrator.memory.messages import Mailbag
+from tallystick.administrator.network.clients import wish_document
 from tallystick.administrator.ports import (
     Answered,
     Contact,
@@ -28,7 +29,6 @@ from tallystick.administrator.ports import (
     ShownCertificate,
     WrittenRequest,
 )
-from tallystick.administrator.workflows import Workflows
 from tallystick.errors import Error
 from tallystick.fieldserver import engine, views
 from tallystick.fieldserver.agent import Delivery as FieldServerDelivery

@@ -3,8 +3,8 @@
 import pytest
 
 from support.activation import ISSUER, TestSigner
-from tallystick.administrator.courier import Courier
-from tallystick.administrator.goals import Return
+from tallystick.administrator.core.courier import Courier
+from tallystick.administrator.core.goals import Return
 from tallystick.administrator.ports import Answered, PortError, Route
 from tallystick.protocol.envelope import open_envelope
 from tallystick.protocol.problems import WireError

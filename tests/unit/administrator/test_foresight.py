@@ -1,10 +1,10 @@
 """What a dry run says is what then happens; and what would be refused is refused for the reason that was foreseen."""
 
-from tallystick.administrator.enrolling import parse_candidates
-from tallystick.administrator.foresight import Effect, foresee
-from tallystick.administrator.goals import Activate, Refresh, Return, ReturnOneCarry
-from tallystick.administrator.inventory import Assignment
-from tallystick.administrator.sitereport import make_report, report_csv
+from tallystick.administrator.core.dry_run import Effect, foresee
+from tallystick.administrator.core.enrolling import parse_candidates
+from tallystick.administrator.core.goals import Activate, Refresh, Return, ReturnOneCarry
+from tallystick.administrator.memory.inventory import Assignment
+from tallystick.administrator.report.site import make_report, report_csv
 
 
 def wants(line, *pairs):

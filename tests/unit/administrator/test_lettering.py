@@ -6,9 +6,9 @@ import zlib
 
 import pytest
 
-from tallystick.administrator.lettering import BOX, fit, join_arabic
-from tallystick.administrator.paper import report_pdf
-from tallystick.administrator.sitereport import make_report
+from tallystick.administrator.report.glyphs import BOX, fit, join_arabic
+from tallystick.administrator.report.pdf import report_pdf
+from tallystick.administrator.report.site import make_report
 
 NAMES = ["Café Ñandú", "Αίθουσα 1", "Котельная", "Հայաստան", "სახურავი", "roof “north” ½"]
 

@@ -6,10 +6,10 @@ import threading
 import pytest
 
 from support.activation import ISSUER, TestSigner
-from tallystick.administrator import files
-from tallystick.administrator.courier import Courier
-from tallystick.administrator.database import FILE_NAME, open_database
-from tallystick.administrator.inventory import Inventory
+from tallystick.administrator.core import file_courier
+from tallystick.administrator.core.courier import Courier
+from tallystick.administrator.memory.database import FILE_NAME, open_database
+from tallystick.administrator.memory.inventory import Inventory
 from tallystick.administrator.ports import Contact
 from tallystick.errors import Error
 from tallystick.protocol import keys
@@ -113,7 +113,7 @@ def test_a_message_that_was_answered_by_another_hand_is_forgotten(site, line):
 @pytest.fixture
 def reading(site):
     def start():
-        return files.Import(
+        return file_courier.Import(
             inventory=site.inventory, mailbag=site.mailbag, courier=Courier(site, site.inventory), now=site.now
         )
 
@@ -147,7 +147,7 @@ def test_memory_for_bad_lines_is_bounded(site, reading, tmp_path):
     path.write_bytes(b"noise\n" * 5000)
     taken = reading()
     taken.read(path)
-    assert (taken.result.bad, len(taken.bad_lines)) == (5000, files.BAD_LINES_KEPT_MAX)
+    assert (taken.result.bad, len(taken.bad_lines)) == (5000, file_courier.BAD_LINES_KEPT_MAX)
 
 
 def test_an_export_is_the_same_again_and_never_half(site, line, tmp_path, monkeypatch):
@@ -156,18 +156,18 @@ def test_an_export_is_the_same_again_and_never_half(site, line, tmp_path, monkey
     site.activate(roof, (line, 1))
     path = tmp_path / "out.tally"
     names = site.inventory.names()
-    files.write_export(path, site.mailbag.outbound(), names=names)
+    file_courier.write_export(path, site.mailbag.outbound(), names=names)
     first = path.read_bytes()
     assert first.startswith(b"# Tallystick: 1 message(s) of 1 field server(s)")
-    files.write_export(path, site.mailbag.outbound(), names=names)
+    file_courier.write_export(path, site.mailbag.outbound(), names=names)
     assert path.read_bytes() == first
 
     def full(_descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(file_courier.os, "fsync", full)
     with pytest.raises(Error) as error:
-        files.write_export(path, [], names=names)
+        file_courier.write_export(path, [], names=names)
     assert error.value.code == "disk-full"
     assert path.read_bytes() == first
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.tally"]

@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
-from tallystick.administrator.database import open_database
-from tallystick.administrator.goals import Refresh, Report, Result, Return, Sync
-from tallystick.administrator.operations import KEPT_MAX, Operations
+from tallystick.administrator.core.goals import Refresh, Report, Result, Return, Sync
+from tallystick.administrator.core.operations import KEPT_MAX, Operations
+from tallystick.administrator.memory.database import open_database
 from tallystick.errors import Error
 
 ROOF, CELLAR = "roof-id", "cellar-id"

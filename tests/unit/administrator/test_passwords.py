@@ -5,9 +5,9 @@ import os
 import pytest
 
 from tallystick.administrator import app
-from tallystick.administrator.database import FILE_NAME, open_database
-from tallystick.administrator.inventory import Inventory
-from tallystick.administrator.passwords import Sealer, key_from_file, key_from_passphrase
+from tallystick.administrator.memory.database import FILE_NAME, open_database
+from tallystick.administrator.memory.inventory import Inventory
+from tallystick.administrator.memory.passwords import Sealer, key_from_file, key_from_passphrase
 from tallystick.administrator.ports import Contact, Identity
 from tallystick.errors import Error
 

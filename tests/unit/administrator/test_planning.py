@@ -2,7 +2,7 @@
 
 import pytest
 
-from tallystick.administrator import planning
+from tallystick.administrator.core import planning
 from tallystick.errors import Error
 
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from tallystick.administrator.inventory import Trouble
-from tallystick.administrator.planning import assign
-from tallystick.administrator.standing import Phase, age_text, decide_next_step
+from tallystick.administrator.core.next_steps import Phase, age_text, decide_next_step
+from tallystick.administrator.core.planning import assign
+from tallystick.administrator.memory.inventory import Trouble
 
 DAY = 86_400
 

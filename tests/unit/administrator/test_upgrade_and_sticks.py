@@ -2,8 +2,9 @@
 
 import sqlite3
 
-from tallystick.administrator import database, sticks
-from tallystick.administrator.inventory import Inventory
+from tallystick.administrator.core import usb_sticks
+from tallystick.administrator.memory import database
+from tallystick.administrator.memory.inventory import Inventory
 
 
 def test_a_database_of_version_1_keeps_its_field_servers_and_gets_sites(tmp_path):
@@ -26,8 +27,8 @@ def test_a_database_of_version_1_keeps_its_field_servers_and_gets_sites(tmp_path
 
 
 def test_a_named_stick_is_found_while_it_is_there(tmp_path, monkeypatch):
-    monkeypatch.setenv(sticks.STICKS_VARIABLE, f"{tmp_path}:/nowhere/at/all")
-    assert [stick.path for stick in sticks.find_sticks() if stick.path == tmp_path] == [tmp_path]
+    monkeypatch.setenv(usb_sticks.STICKS_VARIABLE, f"{tmp_path}:/nowhere/at/all")
+    assert [stick.path for stick in usb_sticks.find_sticks() if stick.path == tmp_path] == [tmp_path]
 
 
 def test_of_the_mounts_of_linux_only_removable_media_count():
@@ -38,7 +39,7 @@ def test_of_the_mounts_of_linux_only_removable_media_count():
         "/dev/sdc1 /run/media/ann/B exfat rw 0 0\n"
         "broken\n"
     )
-    assert [str(path) for path in sticks.parse_linux_mounts(text)] == ["/media/ann/MY STICK", "/run/media/ann/B"]
+    assert [str(path) for path in usb_sticks.parse_linux_mounts(text)] == ["/media/ann/MY STICK", "/run/media/ann/B"]
 
 
 def test_of_the_volumes_of_macos_only_local_ones_that_can_be_written_count():
@@ -52,10 +53,12 @@ def test_of_the_volumes_of_macos_only_local_ones_that_can_be_written_count():
         "/dev/disk3s5 on /System/Volumes/Data (apfs, local, journaled, nobrowse)\n"
         "broken\n"
     )
-    assert [str(path) for path in sticks.parse_macos_mounts(text)] == ["/Volumes/MY STICK", "/Volumes/B (blue)"]
+    assert [str(path) for path in usb_sticks.parse_macos_mounts(text)] == ["/Volumes/MY STICK", "/Volumes/B (blue)"]
 
 
 def test_of_the_drives_of_windows_only_removable_ones_count():
     fixed, removable, network, none = 3, 2, 4, 1
-    found = list(sticks.choose_windows_drives({"D": fixed, "F": removable, "E": removable, "N": network, "Z": none}))
+    found = list(
+        usb_sticks.choose_windows_drives({"D": fixed, "F": removable, "E": removable, "N": network, "Z": none})
+    )
     assert [str(path)[0] for path in found] == ["E", "F"]

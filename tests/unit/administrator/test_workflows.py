@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from tallystick.administrator.goals import Result, Return, Sync
+from tallystick.administrator.core.goals import Result, Return, Sync
+from tallystick.administrator.core.next_steps import Phase
 from tallystick.administrator.ports import PortError, Route, Stage
-from tallystick.administrator.standing import Phase
 
 DAY = 86_400
 

@@ -17,20 +17,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from tallystick.administrator.database import Database
-from tallystick.administrator.passwords import Sealer
+from tallystick.administrator.memory.database import Database
+from tallystick.administrator.memory.passwords import Sealer
 from tallystick.administrator.ports import Route as CarryRoute
-from tallystick.administrator.web import (
-    adding,
-    carry,
-    codes,
-    fieldservers,
-    operations,
-    plan,
-    reporting,
-    routing,
-)
-from tallystick.administrator.web.desk import Ask, Desk, Handler, in_pages, problem_of
+from tallystick.administrator.web import add, carry, field_servers, operations, plan, qr_codes, report, route
+from tallystick.administrator.web.base import Ask, Desk, Handler, in_pages, problem_of
 from tallystick.administrator.web.gate import ENTER_PATH, Gate, csrf_of
 from tallystick.errors import Error
 from tallystick.pages import PAGE_HEADERS, STATIC_HEADERS, STATICS, make_environment
@@ -41,35 +32,35 @@ _FILES_MAX: Final = 1_000
 _TOKEN_BYTES: Final = 32
 
 _PAGES: Final[tuple[tuple[str, Handler], ...]] = (
-    ("/", fieldservers.list_page),
-    ("/servers/{device_id}", fieldservers.one_page),
-    ("/add", adding.add_page),
-    ("/add/{number:int}", adding.meeting_page),
-    ("/added/{number:int}", adding.added_page),
+    ("/", field_servers.list_page),
+    ("/servers/{device_id}", field_servers.one_page),
+    ("/add", add.add_page),
+    ("/add/{number:int}", add.meeting_page),
+    ("/added/{number:int}", add.added_page),
     ("/plan", plan.plan_page),
     ("/drafts/{number:int}", operations.draft_page),
     ("/operations", operations.operations_page),
     ("/operations/{number:int}", operations.operation_page),
     ("/carry", carry.carry_page),
     ("/carry/taken/{number:int}", carry.taken_page),
-    ("/carry/codes", codes.show_page),
-    ("/carry/read", codes.read_page),
-    ("/route", routing.route_page),
-    ("/report", reporting.report_page),
-    ("/report.csv", reporting.report_as_csv),
-    ("/report.pdf", reporting.report_as_pdf),
-    ("/report.zip", reporting.report_as_folder),
+    ("/carry/codes", qr_codes.show_page),
+    ("/carry/read", qr_codes.read_page),
+    ("/route", route.route_page),
+    ("/report", report.report_page),
+    ("/report.csv", report.report_as_csv),
+    ("/report.pdf", report.report_as_pdf),
+    ("/report.zip", report.report_as_folder),
 )
 _FORMS: Final[tuple[tuple[str, Handler], ...]] = (
-    ("/look", fieldservers.look),
-    ("/sites", fieldservers.set_site),
-    ("/servers/{device_id}/site", fieldservers.set_one_site),
-    ("/servers/{device_id}/password", fieldservers.renew),
-    ("/servers/{device_id}/remove", fieldservers.remove),
-    ("/add", adding.add),
-    ("/add/find", adding.find),
-    ("/add/found", adding.add_found),
-    ("/add/{number:int}", adding.pin_met),
+    ("/look", field_servers.look),
+    ("/sites", field_servers.set_site),
+    ("/servers/{device_id}/site", field_servers.set_one_site),
+    ("/servers/{device_id}/password", field_servers.renew),
+    ("/servers/{device_id}/remove", field_servers.remove),
+    ("/add", add.add),
+    ("/add/find", add.find),
+    ("/add/found", add.add_found),
+    ("/add/{number:int}", add.pin_met),
     ("/plan/assign", plan.assign),
     ("/plan/entitlement", plan.add_entitlement),
     ("/drafts", operations.draft),
@@ -83,11 +74,11 @@ _FORMS: Final[tuple[tuple[str, Handler], ...]] = (
     ("/carry/from-stick", carry.from_stick),
     ("/carry/take", carry.take),
     ("/carry/now", carry.carry_now),
-    ("/carry/read", codes.read),
-    ("/route/force", routing.force),
-    ("/route/proxy", routing.set_proxy),
-    ("/route/activation", routing.add_activation),
-    ("/route/look", routing.look),
+    ("/carry/read", qr_codes.read),
+    ("/route/force", route.force),
+    ("/route/proxy", route.set_proxy),
+    ("/route/activation", route.add_activation),
+    ("/route/look", route.look),
 )
 
 

@@ -9,13 +9,13 @@ from typing import Final
 
 from starlette.responses import Response
 
-from tallystick.administrator.files import BadImport, Import, Imported, export_bytes, write_durably
-from tallystick.administrator.goals import Sync
-from tallystick.administrator.mailbag import Outbound
-from tallystick.administrator.standing import PROOFS, Phase
-from tallystick.administrator.sticks import Stick, find_sticks
-from tallystick.administrator.web.desk import Ask
-from tallystick.administrator.web.fieldservers import rows_of
+from tallystick.administrator.core.file_courier import BadImport, Import, Imported, export_bytes, write_durably
+from tallystick.administrator.core.goals import Sync
+from tallystick.administrator.core.next_steps import PROOFS, Phase
+from tallystick.administrator.core.usb_sticks import Stick, find_sticks
+from tallystick.administrator.memory.messages import Outbound
+from tallystick.administrator.web.base import Ask
+from tallystick.administrator.web.field_servers import rows_of
 from tallystick.administrator.web.operations import progress_of
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error

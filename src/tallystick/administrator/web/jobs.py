@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from tallystick.administrator import doing
 from tallystick.administrator.app import Administrator
-from tallystick.administrator.goals import Goal
-from tallystick.administrator.operations import Operation
+from tallystick.administrator.core.goals import Goal
+from tallystick.administrator.core.operations import Operation
 from tallystick.administrator.ports import RouteReport, Stage
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error

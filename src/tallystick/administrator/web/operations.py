@@ -8,14 +8,14 @@ from typing import Final
 
 from starlette.responses import Response
 
-from tallystick.administrator import planning
-from tallystick.administrator.foresight import Effect, Foreseen, foresee
-from tallystick.administrator.goals import Goal, Refresh, Report, Return, ReturnOneCarry, Sync
-from tallystick.administrator.inventory import FieldServerRecord
-from tallystick.administrator.operations import Operation
+from tallystick.administrator.core import planning
+from tallystick.administrator.core.dry_run import Effect, Foreseen, foresee
+from tallystick.administrator.core.goals import Goal, Refresh, Report, Return, ReturnOneCarry, Sync
+from tallystick.administrator.core.operations import Operation
+from tallystick.administrator.memory.inventory import FieldServerRecord
 from tallystick.administrator.ports import Stage
-from tallystick.administrator.web.desk import KINDS, Ask
-from tallystick.administrator.web.fieldservers import chosen_of
+from tallystick.administrator.web.base import KINDS, Ask
+from tallystick.administrator.web.field_servers import chosen_of
 from tallystick.domain.ids import DeviceId, LineId
 from tallystick.errors import Error, InvariantError
 from tallystick.protocol.messages import QUANTITY_MAX

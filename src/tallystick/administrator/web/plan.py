@@ -8,10 +8,10 @@ from pathlib import Path
 
 from starlette.responses import Response
 
-from tallystick.administrator import enrolment, planning
-from tallystick.administrator.inventory import FieldServerRecord, KnownLine
-from tallystick.administrator.web.desk import Ask
-from tallystick.administrator.web.fieldservers import chosen_of, sites_of
+from tallystick.administrator.core import pinning, planning
+from tallystick.administrator.memory.inventory import FieldServerRecord, KnownLine
+from tallystick.administrator.web.base import Ask
+from tallystick.administrator.web.field_servers import chosen_of, sites_of
 from tallystick.errors import Error
 
 
@@ -100,12 +100,12 @@ def add_entitlement(ask: Ask) -> Response:
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory) / "certificate.tally"
             path.write_bytes(files[0].file.read())
-            known = enrolment.learn_certificate(
+            known = pinning.learn_certificate(
                 administrator.courier, administrator.inventory, administrator.mailbag, path=path, url=url, now=ask.now
             )
     elif ask.text("entitlement"):
         known = [
-            enrolment.learn_entitlement(
+            pinning.learn_entitlement(
                 administrator.courier, administrator.inventory, text=ask.text("entitlement", 100), url=url, now=ask.now
             )
         ]

@@ -1,0 +1,196 @@
+"""Running operations from the command line: shown, kept, gone on with, stopped, left; what the exit code says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from tallystick.administrator import doing
+from tallystick.administrator.app import Administrator, open_administrator
+from tallystick.administrator.commands import console
+from tallystick.administrator.commands.console import AsJson, Forced, count_text
+from tallystick.administrator.core import dry_run as dry_run_service
+from tallystick.administrator.core import schemas
+from tallystick.administrator.core.goals import Goal, Report, Result
+from tallystick.administrator.core.next_steps import age_text
+from tallystick.administrator.core.operations import Operation
+from tallystick.administrator.report.site import moment_text
+from tallystick.domain.ids import DeviceId
+from tallystick.errors import Error
+
+DONE, REFUSED, USAGE, UNREACHABLE, IN_PART = 0, 1, 2, 3, 4
+Number = Annotated[
+    int | None, typer.Argument(help="The number of an operation; without it all that were not finished.")
+]
+
+
+def operate(
+    administrator: Administrator, goals: Mapping[DeviceId, Goal], *, as_json: bool, dry_run: bool = False
+) -> None:
+    """Run goals, show what came of them, and exit with the code that says so."""
+    if dry_run:
+        _foresee(administrator, goals, as_json=as_json)
+        return
+    show(administrator, run(administrator, goals, as_json=as_json), as_json=as_json)
+
+
+def run(administrator: Administrator, goals: Mapping[DeviceId, Goal], *, as_json: bool) -> list[Report]:
+    """The same, and nothing is shown but its progress."""
+    if not goals:
+        return []
+    number = doing.begin(administrator, goals)
+    return _run(administrator, number, goals, as_json=as_json)
+
+
+def go_on_with(administrator: Administrator, operations: Sequence[Operation], *, as_json: bool) -> list[Report]:
+    """Take up what they have left open; told on standard error."""
+    reports: list[Report] = []
+    for operation in operations:
+        console.show_note(f"Not finished: {operation_text(operation, now=administrator.clock.now())}. It goes on.")
+        reports += _run(administrator, operation.number, operation.open_goals, as_json=as_json)
+    return reports
+
+
+def operation_text(operation: Operation, *, now: int) -> str:
+    """What it is, how old, and what is open."""
+    count = f"{len(operation.open_goals)} of {count_text(len(operation.visits), 'field server')}"
+    return (
+        f"operation {operation.number} ({operation.kind}), begun {age_text(now - operation.begun_at)} ago, {count} open"
+    )
+
+
+def _run(administrator: Administrator, number: int, goals: Mapping[DeviceId, Goal], *, as_json: bool) -> list[Report]:
+    known = administrator.inventory.names()
+    names = {device_id: known[device_id] for device_id in goals if device_id in known}
+    with console.told(names, is_quiet=as_json) as progress:
+        return doing.run(administrator, number, goals, progress)
+
+
+def show(administrator: Administrator, reports: Sequence[Report], *, as_json: bool, **more: Any) -> None:
+    """What came of it; then exit."""
+    if as_json:
+        records = {record.device_id: record for record in administrator.inventory.field_servers()}
+        console.show_json(
+            {
+                "finished": all(report.is_finished for report in reports),
+                "field_servers": [schemas.show_report(one, records.get(one.device_id)) for one in reports],
+                **more,
+            }
+        )
+        name_failures(reports)
+    else:
+        console.show_reports(reports)
+    raise typer.Exit(_exit_code(reports))
+
+
+def go_on(number: Number = None, as_json: AsJson = False, forced: Forced = None) -> None:
+    """Go on with operations that were not finished: the laptop was closed, the power failed, somebody pressed stop."""
+    with open_administrator(forced=forced) as administrator:
+        found = _chosen(administrator, number)
+        if not found:
+            console.tell({"finished": True, "field_servers": []}, "Every operation is finished.", as_json=as_json)
+            return
+        show(administrator, go_on_with(administrator, found, as_json=as_json), as_json=as_json)
+
+
+def leave(number: Number = None, as_json: AsJson = False) -> None:
+    """Give up what operations have left open. What waits to be carried is not touched; sync carries it all the same."""
+    with open_administrator() as administrator:
+        found = _chosen(administrator, number)
+        for operation in found:
+            administrator.operations.leave(operation.number, now=administrator.clock.now())
+    numbers = [operation.number for operation in found]
+    text = f"Left: {', '.join(map(str, numbers))}" if numbers else "Every operation is finished."
+    console.tell({"left": numbers}, text, as_json=as_json)
+
+
+def stop(
+    number: Annotated[int, typer.Argument(help="The number of an operation that runs in another window.")],
+    as_json: AsJson = False,
+) -> None:
+    """Stop an operation that another window runs: every step that was begun is ended first; go-on takes it up again."""
+    with open_administrator() as administrator:
+        if not administrator.operations.is_running(number):
+            raise Error("not-found", expected="an operation that runs", seen=f"that {number} does not")
+        administrator.operations.ask_to_stop(number)
+    console.tell(
+        {"asked_to_stop": number}, f"Operation {number} stops when the steps that were begun end.", as_json=as_json
+    )
+
+
+def operations(as_json: AsJson = False) -> None:
+    """List operations, those of the pages too: what was begun, what runs, and what was not finished."""
+    with open_administrator() as administrator:
+        rows = administrator.operations.newest()
+    values = [
+        {
+            "operation": one.number,
+            "kind": one.kind,
+            "begun_at": one.begun_at,
+            "ended_at": one.ended_at,
+            "field_servers": one.count,
+            "open": one.open_count,
+            "state": "running" if one.is_running else "not finished" if one.is_unfinished else "ended",
+        }
+        for one in rows
+    ]
+    if as_json:
+        console.show_json(values)
+        return
+    cells = [
+        [
+            str(v["operation"]),
+            str(v["kind"]),
+            moment_text(one.begun_at),
+            str(v["field_servers"]),
+            str(v["open"]),
+            str(v["state"]),
+        ]
+        for v, one in zip(values, rows, strict=True)
+    ]
+    console.show_table(["number", "what", "begun", "field servers", "open", "state"], cells)
+    if any(one.is_unfinished for one in rows):
+        console.show_text("Next: tallystick admin go-on NUMBER, or tallystick admin leave NUMBER")
+
+
+def _chosen(administrator: Administrator, number: int | None) -> list[Operation]:
+    unfinished = administrator.operations.unfinished()
+    if number is None:
+        return unfinished
+    found = [operation for operation in unfinished if operation.number == number]
+    if not found:
+        raise Error("not-found", expected="an operation that was not finished", seen=f"none with number {number}")
+    return found
+
+
+def _foresee(administrator: Administrator, goals: Mapping[DeviceId, Goal], *, as_json: bool) -> None:
+    """Look at the field servers, and show what the goals would do. Nothing else is sent."""
+    administrator.workflows.look(goals)
+    records, lines = administrator.inventory.field_servers(), administrator.inventory.lines()
+    rows = dry_run_service.foresee(goals, records, lines=lines, now=administrator.clock.now())
+    if as_json:
+        console.show_json([schemas.show_foreseen(row) for row in rows])
+    else:
+        console.show_foreseen(rows)
+    if any(row.effect is dry_run_service.Effect.REFUSED for row in rows):
+        raise typer.Exit(REFUSED)
+
+
+def name_failures(reports: Sequence[Report]) -> None:
+    """With ``--json``, too, the reason is on standard error."""
+    failed = [report for report in reports if not report.is_finished]
+    if failed:
+        console.show_reports(failed)
+
+
+def _exit_code(reports: Sequence[Report]) -> int:
+    results = {report.result for report in reports}
+    if results <= {Result.DONE, Result.ALREADY}:
+        return DONE
+    if results == {Result.UNREACHABLE}:
+        return UNREACHABLE
+    if results <= {Result.REFUSED, Result.FAILED}:
+        return REFUSED
+    return IN_PART

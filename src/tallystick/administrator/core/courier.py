@@ -1,0 +1,285 @@
+"""Finds the route, and carries messages to activation servers where there is one. The only place that knows the mode.
+
+Online, semi-online and offline are the same messages with another courier, so ``Courier.exchange`` either carries, or
+raises ``PortError`` (``unreachable``) and says in one sentence why there is no route; the messages then wait for a file.
+Every activation server is asked for its keys once per run, before anything is sent to it: that is the probe, it settles
+which issuer answers at which address, and it brings new keysets. Replies are verified before they are let in.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tallystick.administrator.memory.inventory import FieldServerRecord, Inventory
+from tallystick.administrator.memory.messages import KnownReply, Outbound
+from tallystick.administrator.ports import (
+    FIELD_SERVERS_AT_ONCE_MAX,
+    ActivationPort,
+    Answered,
+    Identity,
+    Network,
+    PortError,
+    Probe,
+    Route,
+    RouteReport,
+    next_step_of,
+)
+from tallystick.domain.ids import Digest, EntitlementId
+from tallystick.errors import Error
+from tallystick.protocol import messages, tallyfile
+from tallystick.protocol.envelope import open_envelope
+from tallystick.protocol.messages import KEYS
+from tallystick.protocol.tallyfile import GoodLine
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+NAMES_SHOWN_MAX = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unread:
+    """A message that the activation server answered without a signature, or with replies that cannot be believed."""
+
+    digest: Digest
+    code: str
+    detail: str
+    next_step: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """What came of carrying messages up."""
+
+    replies: tuple[KnownReply, ...]
+    unread: tuple[Unread, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Desk:
+    """An activation server that answered in this run."""
+
+    url: str
+    port: ActivationPort
+    issuer: str
+
+
+class Courier:
+    """One run's carrying. Safe for many threads; what it found out about a route holds for the whole run."""
+
+    def __init__(self, network: Network, inventory: Inventory, *, forced: Route | None = None) -> None:
+        self._network = network
+        self._inventory = inventory
+        self._forced = forced
+        self._lock = threading.Lock()
+        self._found: dict[str, _Desk | PortError] = {}
+
+    # Carrying
+
+    def exchange(self, issuer: str, outbound: Sequence[Outbound]) -> Carried:
+        """Hand messages for ``issuer`` over and take the replies, verified. Raises ``PortError``: no route, and why."""
+        desk = self._desk_of(issuer)
+        answers = desk.port.exchange([message.compact for message in outbound])
+        if self._has_new_keys(answers):
+            self._learn(desk.url, desk.port)
+        replies: list[KnownReply] = []
+        unread: list[Unread] = []
+        for message, answer in zip(outbound, answers, strict=False):
+            try:
+                if answer.digest not in {None, message.digest}:
+                    raise PortError(
+                        "unreachable", expected="answers in the order of the messages", seen="another order"
+                    )
+                replies += [self.read_reply(reply) for reply in answer.replies]
+            except Error as error:
+                unread.append(_unbelieved(message.digest, error))
+                continue
+            if not answer.replies:
+                unread.append(_unread(message.digest, answer))
+        return Carried(replies=tuple(replies), unread=tuple(unread))
+
+    def learn_keys(self) -> None:
+        """Ask every activation server that is known for its keys. Who has no route is left for another time."""
+        for url in self._inventory.activation_urls():
+            with suppress(PortError):
+                self._desk_at(url)
+
+    def read_reply(self, compact: str) -> KnownReply:
+        """A reply whose signature, issuer and time of signing are right. Raises ``WireError``."""
+        verified, keyset = self._inventory.verify(open_envelope(compact.encode("utf-8", "replace")))
+        claims = messages.parse_reply(verified)
+        keyset.check_issued(verified, issuer=claims.iss, issued_at=claims.iat)
+        return KnownReply(verified=verified, claims=claims)
+
+    def lookup(self, url: str, entitlement_id: EntitlementId) -> str:
+        """The certificate of an entitlement, by its id. Raises ``PortError``."""
+        desk = self._desk_at(url)
+        return desk.port.lookup(entitlement_id)
+
+    def _desk_of(self, issuer: str) -> _Desk:
+        urls = self._inventory.activation_urls(issuer)
+        if not urls:
+            raise PortError(
+                "unreachable",
+                expected=f"the address of the activation server {issuer}",
+                seen="none that is known here",
+                next_step="Carry the messages as a file, or name the address: "
+                "tallystick admin entitlement add ENTITLEMENT --activation URL.",
+            )
+        failure: PortError | None = None
+        for url in urls:
+            try:
+                desk = self._desk_at(url)
+            except PortError as error:
+                failure = failure or error
+                continue
+            if desk.issuer == issuer:
+                return desk
+        raise failure or PortError(
+            "unreachable", expected=f"the activation server {issuer}", seen=f"another one at {', '.join(urls)}"
+        )
+
+    def _desk_at(self, url: str) -> _Desk:
+        """The activation server at an address: asked once per run, and every thread gets what the first one found."""
+        with self._lock:
+            if url not in self._found:
+                self._found[url] = self._knock(url)
+            found = self._found[url]
+        if isinstance(found, PortError):
+            raise found
+        return found
+
+    def _knock(self, url: str) -> _Desk | PortError:
+        if self._forced is Route.OFFLINE:
+            return PortError(
+                "unreachable",
+                expected=f"a route to the activation server at {url}",
+                seen="that the route was set to offline",
+                next_step="Carry the messages as a file.",
+            )
+        try:
+            port = self._network.activation(url)
+            return _Desk(url=url, port=port, issuer=self._learn(url, port))
+        except PortError as error:
+            return error
+        except Error as error:
+            return PortError(error.code, expected=error.expected, seen=error.seen)
+
+    def _learn(self, url: str, port: ActivationPort) -> str:
+        for line in tallyfile.parse_chunks([port.keys()]):
+            if isinstance(line, GoodLine) and line.envelope.typ == KEYS:
+                keyset, _ = self._inventory.learn_keyset(line.envelope)
+                self._inventory.add_activation(url, keyset.issuer)
+                return keyset.issuer
+        raise PortError("unreachable", expected=f"an activation server's keys at {url}", seen="an answer without any")
+
+    def _has_new_keys(self, answers: Iterable[Answered]) -> bool:
+        """Whether a reply was signed with a key that came after this run began."""
+        for answer in answers:
+            for reply in answer.replies:
+                try:
+                    self._inventory.verify(open_envelope(reply.encode("utf-8", "replace")))
+                except Error as error:
+                    if error.code == "key-unknown":
+                        return True
+        return False
+
+    # The route
+
+    def find_route(self, field_servers: Sequence[FieldServerRecord]) -> RouteReport:
+        """Ask everyone at once, and say which route exists and why. Never raises for what it finds."""
+        urls = self._inventory.activation_urls()
+        activation = at_once(self._probe_activation, urls)
+        asked = at_once(self._probe_field_server, field_servers)
+        route, why = _decide_route(activation, asked, forced=self._forced)
+        return RouteReport(
+            route=route, why=why, activation=tuple(activation), field_servers=tuple(probe for probe, _ in asked)
+        )
+
+    def _probe_activation(self, url: str) -> Probe:
+        try:
+            desk = self._desk_at(url)
+        except PortError as error:
+            return Probe(name="", address=url, reachable=False, why=error.seen)
+        return Probe(name=desk.issuer, address=url, reachable=True)
+
+    def _probe_field_server(self, record: FieldServerRecord) -> tuple[Probe, Identity | None]:
+        try:
+            with self._network.field_server(record.contact) as port:
+                identity = port.identity()
+        except PortError as error:
+            return Probe(name=record.name, address=record.address, reachable=False, why=error.seen), None
+        return Probe(name=record.name, address=record.address, reachable=True), identity
+
+
+def at_once(work: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> list[ResultT]:
+    """The results of ``work`` in the order of ``items``, at most 64 at once."""
+    if len(items) <= 1:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(max_workers=min(len(items), FIELD_SERVERS_AT_ONCE_MAX)) as pool:
+        return list(pool.map(work, items))
+
+
+def _decide_route(
+    activation: Sequence[Probe], asked: Sequence[tuple[Probe, Identity | None]], *, forced: Route | None
+) -> tuple[Route, str]:
+    if forced is not None:
+        return forced, f"The route was set to {forced}; what would be found without that is not looked at."
+    if not activation:
+        return Route.OFFLINE, "No address of an activation server is known here, so files are carried."
+    if not any(probe.reachable for probe in activation):
+        failed = "; ".join(f"{probe.address}: {probe.why}" for probe in activation)
+        return Route.OFFLINE, f"This computer does not reach the activation server ({failed}), so files are carried."
+    there = "This computer reaches the activation server at " + ", ".join(
+        probe.address for probe in activation if probe.reachable
+    )
+    silent = _names(f"{probe.name} at {probe.address}" for probe, identity in asked if identity is None)
+    alone = [(probe, identity) for probe, identity in asked if identity is not None and not _has_own_route(identity)]
+    also = f" Not reached from here: {silent}." if silent else ""
+    if not asked:
+        return Route.ONLINE, f"{there}; no field server is in the list yet."
+    if all(identity is None for _, identity in asked):
+        return Route.SEMI_ONLINE, f"{there}, but no field server.{also}"
+    if alone:
+        failed = _by_reason(alone)
+        return (
+            Route.SEMI_ONLINE,
+            f"{there}; field servers do not by themselves ({failed}), so it carries for them.{also}",
+        )
+    return Route.ONLINE, f"{there}, and so do the field servers themselves.{also}"
+
+
+def _has_own_route(identity: Identity) -> bool:
+    return identity.activation is not None and identity.activation.reachable
+
+
+def _own_route(identity: Identity) -> str:
+    own = identity.activation
+    return "told of no activation server" if own is None else f"{own.url}: {own.why or 'not reached'}"
+
+
+def _by_reason(alone: Sequence[tuple[Probe, Identity]]) -> str:
+    """Who has no route of its own, each reason once."""
+    reasons: dict[str, list[str]] = {}
+    for probe, identity in alone:
+        reasons.setdefault(_own_route(identity), []).append(f"{probe.name} at {probe.address}")
+    return "; ".join(f"{_names(names)}: {why}" for why, names in list(reasons.items())[:NAMES_SHOWN_MAX])
+
+
+def _names(texts: Iterable[str]) -> str:
+    every = list(texts)
+    more = f" and {len(every) - NAMES_SHOWN_MAX} more" if len(every) > NAMES_SHOWN_MAX else ""
+    return ", ".join(every[:NAMES_SHOWN_MAX]) + more
+
+
+def _unread(digest: Digest, answer: Answered) -> Unread:
+    return Unread(digest=digest, code=answer.code or "unreachable", detail=answer.detail, next_step=answer.next_step)
+
+
+def _unbelieved(digest: Digest, error: Error) -> Unread:
+    next_step = error.next_step if isinstance(error, PortError) else next_step_of(error.code)
+    return Unread(digest=digest, code=error.code, detail=str(error), next_step=next_step)

@@ -1,0 +1,255 @@
+"""What an operation would do, before anything is sent: what would be granted, returned or refused, and why. Pure.
+
+It decides by the rules that the activation server decides by (``domain.rules``), from what is known here: the
+entitlements' certificates and what the field servers said last. What others hold, or what a vendor has suspended since,
+only the activation server knows; it has the last word, and a plan that was foreseen too well is refused there, whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import assert_never
+
+from tallystick.administrator.core.goals import Activate, Goal, Refresh, Return, ReturnOneCarry, Sync
+from tallystick.administrator.memory.inventory import FieldServerRecord, KnownLine
+from tallystick.administrator.ports import next_step_of
+from tallystick.domain.catalog import Product
+from tallystick.domain.entitlement import Line
+from tallystick.domain.ids import DeviceId, LineId, parse_activation_id
+from tallystick.domain.ledger import Balances
+from tallystick.domain.rules import Denied, Want, decide_activation, decide_return
+
+
+class Effect(StrEnum):
+    """What would become of one line on one field server."""
+
+    GRANTED = "granted"
+    RETURNED = "returned"
+    UNCHANGED = "unchanged"
+    REFUSED = "refused"
+    ASKED = "asked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foreseen:
+    """One line on one field server, before and after. ``line_id`` None: the field server as a whole."""
+
+    device_id: DeviceId
+    name: str
+    effect: Effect
+    line_id: LineId | None = None
+    product: str = ""
+    before: int = 0
+    after: int = 0
+    code: str | None = None
+    why: str = ""
+    next_step: str = ""
+
+
+def foresee(
+    goals: Mapping[DeviceId, Goal],
+    records: Sequence[FieldServerRecord],
+    *,
+    lines: Mapping[LineId, KnownLine],
+    now: int,
+) -> list[Foreseen]:
+    """For every goal, in its order. Several field servers that want the last license of a line do not all get it."""
+    by_id = {record.device_id: record for record in records}
+    held: dict[LineId, int] = {}
+    for record in records:
+        for line_id, quantity in record.held.items():
+            held[line_id] = held.get(line_id, 0) + quantity
+    found: list[Foreseen] = []
+    for device_id, goal in goals.items():
+        if device_id in by_id:
+            found += _foresee_one(by_id[device_id], goal, lines=lines, held=held, now=now)
+    return found
+
+
+def _foresee_one(
+    record: FieldServerRecord,
+    goal: Goal,
+    *,
+    lines: Mapping[LineId, KnownLine],
+    held: dict[LineId, int],
+    now: int,
+) -> list[Foreseen]:
+    trouble = record.trouble
+    if trouble is not None:
+        return [_whole(record, Effect.REFUSED, code=trouble.code, why=trouble.seen, next_step=trouble.next_step)]
+    if record.report is None:
+        return [_whole(record, Effect.ASKED, why="It was not looked at yet; what it holds is not known.")]
+    waiting = len(record.report.outbox)
+    also = f" {waiting} of its messages wait already and go first." if waiting else ""
+    match goal:
+        case Activate(wants=wants):
+            ends = {want.line_id: want.quantity for want in wants}
+            return _activation(record, ends, lines=lines, held=held, now=now)
+        case Return(wants=wants):
+            ends = dict(wants) if wants is not None else dict.fromkeys(record.held, 0)
+            return _return(record, ends, lines=lines, is_all=wants is None)
+        case ReturnOneCarry():
+            return _one_carry(record, lines=lines)
+        case Refresh():
+            return [_whole(record, Effect.ASKED, why=f"It asks what it should hold now; nothing is given back.{also}")]
+        case Sync():
+            return [_whole(record, Effect.ASKED, why=f"What waits is carried, in both directions.{also}")]
+        case _:
+            assert_never(goal)
+
+
+def _activation(
+    record: FieldServerRecord,
+    ends: Mapping[LineId, int],
+    *,
+    lines: Mapping[LineId, KnownLine],
+    held: dict[LineId, int],
+    now: int,
+) -> list[Foreseen]:
+    domain = {line_id: _domain_line(lines[line_id], held.get(line_id, 0)) for line_id in ends if line_id in lines}
+    wants = [Want(line_id=line_id, quantity=quantity, is_proven=True) for line_id, quantity in ends.items()]
+    known = [want for want in wants if want.line_id in domain]
+    decision = decide_activation(known, kind=record.kind, lines=domain, held=record.held, reserved=record.held, now=now)
+    if isinstance(decision, Denied):
+        return _denied(record, decision, ends, lines=lines)
+    rows = []
+    for line_id, quantity in ends.items():
+        before = record.held.get(line_id, 0)
+        held[line_id] = held.get(line_id, 0) + quantity - before
+        why = "" if line_id in domain else "Its entitlement is not known here; the activation server decides."
+        effect = Effect.UNCHANGED if quantity == before else Effect.GRANTED
+        if quantity < before:
+            effect = Effect.RETURNED
+        rows.append(_row(record, line_id, effect, before, quantity, lines=lines, why=why))
+    return rows
+
+
+def _return(
+    record: FieldServerRecord, ends: Mapping[LineId, int], *, lines: Mapping[LineId, KnownLine], is_all: bool
+) -> list[Foreseen]:
+    if not ends or (is_all and not record.held):
+        return [_whole(record, Effect.UNCHANGED, why="It holds nothing.")]
+    domain = {line_id: _domain_line(lines[line_id], 0) for line_id in ends if line_id in lines}
+    wants = [Want(line_id=line_id, quantity=quantity) for line_id, quantity in ends.items()]
+    decision = decide_return(wants, lines=domain, held=record.held)
+    if isinstance(decision, Denied):
+        return _denied(record, decision, ends, lines=lines)
+    return [
+        _row(
+            record,
+            line_id,
+            Effect.UNCHANGED if record.held.get(line_id, 0) == quantity else Effect.RETURNED,
+            record.held.get(line_id, 0),
+            quantity,
+            lines=lines,
+        )
+        for line_id, quantity in ends.items()
+    ]
+
+
+def _one_carry(record: FieldServerRecord, *, lines: Mapping[LineId, KnownLine]) -> list[Foreseen]:
+    if record.report is None or not record.report.licenses:
+        return [_whole(record, Effect.UNCHANGED, why="It holds nothing.")]
+    barred = [license_ for license_ in record.report.licenses if not license_.one_carry]
+    if barred:
+        names = ", ".join(f"{license_.product} ({license_.line})" for license_ in barred)
+        code = "one-carry-not-allowed"
+        why = f"Its vendor does not allow that for {names}."
+        return [_whole(record, Effect.REFUSED, code=code, why=why, next_step=next_step_of(code))]
+    return _return(record, dict.fromkeys(record.held, 0), lines=lines, is_all=True)
+
+
+def _denied(
+    record: FieldServerRecord, decision: Denied, ends: Mapping[LineId, int], *, lines: Mapping[LineId, KnownLine]
+) -> list[Foreseen]:
+    """A message is granted whole or not at all, so lines without a fault of their own are refused with the others."""
+    reasons = {reason.line_id: reason for reason in reversed(decision.reasons)}
+    rows = []
+    for line_id in ends:
+        reason = reasons.get(line_id)
+        before = record.held.get(line_id, 0)
+        code = reason.code if reason else None
+        why = (
+            f"expected {reason.expected}; saw {reason.seen}"
+            if reason
+            else "Nothing is wrong with this line, but a request is granted as a whole or not at all."
+        )
+        row = _row(record, line_id, Effect.REFUSED, before, before, lines=lines, why=why)
+        rows.append(_with_code(row, code))
+    return rows
+
+
+def _with_code(row: Foreseen, code: str | None) -> Foreseen:
+    return Foreseen(
+        device_id=row.device_id,
+        name=row.name,
+        effect=row.effect,
+        line_id=row.line_id,
+        product=row.product,
+        before=row.before,
+        after=row.after,
+        code=code,
+        why=row.why,
+        next_step=next_step_of(code),
+    )
+
+
+def _row(
+    record: FieldServerRecord,
+    line_id: LineId,
+    effect: Effect,
+    before: int,
+    after: int,
+    *,
+    lines: Mapping[LineId, KnownLine],
+    why: str = "",
+) -> Foreseen:
+    report = record.report
+    products = {} if report is None else {license_.line: license_.product for license_ in report.licenses}
+    product = lines[line_id].terms.product if line_id in lines else products.get(line_id, "")
+    return Foreseen(
+        device_id=record.device_id,
+        name=record.name,
+        effect=effect,
+        line_id=line_id,
+        product=product,
+        before=before,
+        after=after,
+        why=why,
+    )
+
+
+def _whole(
+    record: FieldServerRecord, effect: Effect, *, why: str, code: str | None = None, next_step: str = ""
+) -> Foreseen:
+    return Foreseen(
+        device_id=record.device_id, name=record.name, effect=effect, code=code, why=why, next_step=next_step
+    )
+
+
+def _domain_line(known: KnownLine, held: int) -> Line:
+    """The line with what is available of it, as far as it is known here."""
+    terms = known.terms
+    activation_id = parse_activation_id(terms.activation_id)
+    return Line(
+        line_id=known.line_id,
+        entitlement_id=known.entitlement_id,
+        account=known.account,
+        product=Product(
+            sku=terms.product,
+            name=terms.name,
+            kinds=frozenset(terms.kinds),
+            features=dict(terms.features),
+            returnable=terms.returnable,
+            one_carry=terms.one_carry,
+            engineering=terms.engineering,
+        ),
+        secret=activation_id.secret,
+        expires_at=terms.expires,
+        engineering=terms.engineering,
+        balances=Balances(
+            bought=terms.quantity, available=max(0, terms.quantity - held), held=min(held, terms.quantity)
+        ),
+    )

@@ -1,0 +1,103 @@
+"""What a technician wants of a field server, as an end state, and how it ended. Values, and nothing that acts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import assert_never
+
+from tallystick.administrator.memory.inventory import Assignment
+from tallystick.administrator.ports import (
+    ActivateWish,
+    LineReason,
+    RefreshWish,
+    RelinquishWish,
+    ReturnWish,
+    Wish,
+)
+from tallystick.domain.ids import DeviceId, LineId
+from tallystick.errors import InvariantError
+from tallystick.structs import know
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activate:
+    """These lines are held in these quantities."""
+
+    wants: tuple[Assignment, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Return:
+    """These lines are held in no more than these quantities; ``wants`` None: nothing is held."""
+
+    wants: tuple[tuple[LineId, int], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReturnOneCarry:
+    """Nothing is held, because the field server has given everything up first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refresh:
+    """The field server has been told what it should hold now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sync:
+    """Nothing waits."""
+
+
+Goal = Activate | Return | ReturnOneCarry | Refresh | Sync
+
+
+class Result(StrEnum):
+    """How an operation on one field server ended."""
+
+    DONE = "done"
+    ALREADY = "already"  # it was so before; nothing was asked
+    CARRY = "carry"  # what can be done here is done; messages wait to be carried
+    REFUSED = "refused"
+    UNREACHABLE = "unreachable"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    LEFT = "left"  # given up, by a person or for something that was wanted later
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What came of an operation on one field server. ``next_step`` is empty where nothing is left to do."""
+
+    device_id: DeviceId
+    name: str
+    result: Result
+    detail: str = ""
+    code: str | None = None
+    next_step: str = ""
+    reasons: tuple[LineReason, ...] = ()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the goal is reached and proven, so that nothing hangs."""
+        return self.result in {Result.DONE, Result.ALREADY}
+
+
+def wish_of(goal: Goal) -> Wish:
+    """What a field server is asked to write for a goal."""
+    match goal:
+        case Activate(wants=wants):
+            return ActivateWish(wants=tuple((want.activation_id, want.quantity) for want in wants))
+        case Return(wants=wants):
+            return ReturnWish(wants=wants)
+        case ReturnOneCarry():
+            return RelinquishWish()
+        case Refresh():
+            return RefreshWish()
+        case Sync():
+            raise InvariantError("a goal with something to ask for", "sync")
+        case _:
+            assert_never(goal)
+
+
+know(Report)

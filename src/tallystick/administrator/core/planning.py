@@ -1,0 +1,240 @@
+"""From what a person types to field servers, lines, checked assignments and goals. Only ``assign`` changes something.
+
+Refuses with ``Error``: ``not-found``, ``ambiguous``, ``quantity-wrong``, ``kind-mismatch``, ``not-enough``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import urlsplit
+
+from tallystick.administrator.core.goals import Activate, Goal
+from tallystick.administrator.memory.inventory import Assignment, FieldServerRecord, Inventory, KnownLine
+from tallystick.administrator.ports import PortError
+from tallystick.domain.ids import DeviceId, IdError, LineId, parse_activation_id, parse_line_id
+from tallystick.errors import Error
+from tallystick.protocol.messages import QUANTITY_MAX
+
+DEVICE_PREFIX_MIN: Final = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenLine:
+    """A line that a person named. ``activation_id`` is None where only its id is known, enough for a return."""
+
+    line_id: LineId
+    activation_id: str | None = field(default=None, repr=False)
+    known: KnownLine | None = None
+
+
+def choose_field_servers(
+    inventory: Inventory, selectors: Sequence[str] | None, *, is_everyone: bool
+) -> list[FieldServerRecord]:
+    """The named ones, or all. Raises ``Error`` (``usage``) where both or neither is said."""
+    every = inventory.field_servers()
+    if is_everyone == bool(selectors):
+        raise Error("usage", expected="field servers by name, or --all", seen="both" if is_everyone else "neither")
+    if is_everyone and not every:
+        raise Error("not-found", expected="a field server in the list", seen="none so far")
+    return every if is_everyone else find_field_servers(every, selectors or ())
+
+
+def assign(
+    inventory: Inventory, pairs: Sequence[str], chosen: Sequence[FieldServerRecord], *, now: int | None
+) -> list[Assignment]:
+    """Check every ``LINE=QTY`` for every field server, then plan all of it, or nothing. ``now`` None: only check."""
+    lines, plan, names = inventory.lines(), inventory.assignments(), inventory.names()
+    assignments: list[Assignment] = []
+    for text in pairs:
+        line, quantity = parse_pair(text)
+        found = choose_line(line, lines, chosen)
+        assignments += check_assignments(found, quantity, chosen, plan=plan, names=names)
+    keys = {(one.device_id, one.line_id) for one in assignments}
+    if len(keys) != len(assignments):
+        raise Error("line-twice", expected="each line once", seen=f"one of {len(pairs)} lines twice")
+    if now is not None:
+        inventory.plan(assignments, now=now)
+    return assignments
+
+
+def activation_goals(
+    plan: Sequence[Assignment], chosen: Sequence[FieldServerRecord], *, is_everyone: bool
+) -> dict[DeviceId, Goal]:
+    """What is planned, as goals. With all field servers, those without a plan are left out; a named one must have one."""
+    wants: dict[DeviceId, list[Assignment]] = {}
+    for assignment in plan:
+        wants.setdefault(assignment.device_id, []).append(assignment)
+    without = [record.name for record in chosen if record.device_id not in wants]
+    if without and (not is_everyone or len(without) == len(chosen)):
+        raise PortError(
+            "not-found",
+            expected=f"a plan for {', '.join(without[:10])}",
+            seen="none",
+            next_step="Assign licenses first: tallystick admin assign LINE=QTY SERVER, or use --line LINE=QTY.",
+        )
+    return {
+        record.device_id: Activate(wants=tuple(wants[record.device_id]))
+        for record in chosen
+        if record.device_id in wants
+    }
+
+
+def find_field_servers(every: Sequence[FieldServerRecord], selectors: Iterable[str]) -> list[FieldServerRecord]:
+    """The field servers that are named by name, by device id or its beginning, or by address; each once."""
+    found: dict[DeviceId, FieldServerRecord] = {}
+    for selector in selectors:
+        record = find_field_server(every, selector)
+        found[record.device_id] = record
+    return list(found.values())
+
+
+def find_field_server(every: Sequence[FieldServerRecord], selector: str) -> FieldServerRecord:
+    """The one that ``selector`` names."""
+    address = _plain_address(selector)
+    fits = [record for record in every if selector == record.device_id]
+    fits = fits or [record for record in every if selector == record.name or address == _plain_address(record.address)]
+    fits = fits or [record for record in every if selector.casefold() == record.name.casefold()]
+    if not fits and len(selector) >= DEVICE_PREFIX_MIN:
+        fits = [record for record in every if record.device_id.startswith(selector)]
+    if not fits:
+        names = ", ".join(record.name for record in every[:10]) or "none so far; tallystick admin add URL adds one"
+        raise Error("not-found", expected=f"a field server in the list ({names})", seen=repr(selector))
+    if len(fits) > 1:
+        ids = ", ".join(f"{record.device_id[:12]} at {record.address}" for record in fits)
+        raise Error("ambiguous", expected=f"one field server by {selector!r}", seen=f"{len(fits)}: {ids}")
+    return fits[0]
+
+
+def normal_address(text: str) -> str:
+    """The URL of a field server, completed with ``https://``. Raises ``Error`` (``usage``) for anything but HTTPS."""
+    full = text if "://" in text else f"https://{text}"
+    try:
+        parts = urlsplit(full)
+        port = parts.port
+    except ValueError:
+        raise Error("usage", expected="an address like https://10.0.0.7:8443", seen=text) from None
+    if parts.scheme != "https" or not parts.hostname or parts.username or parts.query or parts.path.strip("/"):
+        raise Error("usage", expected="an HTTPS address like https://10.0.0.7:8443", seen=text)
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"https://{host}" + (f":{port}" if port else "")
+
+
+def parse_pair(text: str) -> tuple[str, int]:
+    """``LINE=QTY``. Raises ``Error`` (``quantity-wrong``)."""
+    line, equals, quantity = text.rpartition("=")
+    if not equals or not line or not quantity.isascii() or not quantity.isdigit() or int(quantity[:20]) > QUANTITY_MAX:
+        raise Error(
+            "quantity-wrong", expected=f"LINE=QUANTITY with a quantity up to {QUANTITY_MAX}", seen=repr(text[:80])
+        )
+    return line.strip(), int(quantity)
+
+
+def choose_line(
+    text: str, lines: Mapping[LineId, KnownLine], field_servers: Iterable[FieldServerRecord] = ()
+) -> ChosenLine:
+    """A line by its id, its activation ID, or the SKU of its product where only one line has it.
+
+    ``field_servers``: lines that they hold may be named, too, for a return without the entitlement.
+    """
+    if text.strip().upper().startswith("AT") and len(text) > DEVICE_PREFIX_MIN * 3:
+        activation_id = parse_activation_id(text)
+        return ChosenLine(
+            line_id=activation_id.line_id, activation_id=str(activation_id), known=lines.get(activation_id.line_id)
+        )
+    held = {
+        license_.line: license_.product
+        for record in field_servers
+        if record.report is not None
+        for license_ in record.report.licenses
+    }
+    try:
+        line_id = parse_line_id(text)
+    except IdError:
+        line_id = None
+    if line_id is not None and (line_id in lines or line_id in held):
+        return _chosen(line_id, lines)
+    by_product = {line.line_id for line in lines.values() if line.terms.product == text}
+    by_product |= {line for line, product in held.items() if product == text}
+    if len(by_product) == 1:
+        return _chosen(by_product.pop(), lines)
+    if by_product:
+        raise Error(
+            "ambiguous",
+            expected=f"one line with product {text}",
+            seen=f"{len(by_product)}: {', '.join(sorted(by_product))}",
+        )
+    raise Error(
+        "not-found",
+        expected="a line of a known entitlement, by its id, its activation ID or its product",
+        seen=repr(text[:80]),
+    )
+
+
+def check_assignments(
+    chosen: ChosenLine,
+    quantity: int,
+    field_servers: Sequence[FieldServerRecord],
+    *,
+    plan: Sequence[Assignment],
+    names: Mapping[DeviceId, str],
+) -> list[Assignment]:
+    """``quantity`` of a line planned on each field server, if its product applies there and enough was bought."""
+    if chosen.activation_id is None:
+        raise Error(
+            "not-found",
+            expected=f"the activation ID of line {chosen.line_id}",
+            seen="a line whose entitlement is not known here; add it: tallystick admin entitlement add",
+        )
+    if chosen.known is not None and quantity:
+        terms = chosen.known.terms
+        kinds = ", ".join(sorted(terms.kinds))
+        for record in field_servers:
+            if record.kind not in terms.kinds:
+                raise Error(
+                    "kind-mismatch",
+                    expected=f"a field server of kind {kinds} for {terms.product}",
+                    seen=f"{record.name}, of kind {record.kind}",
+                )
+        _check_enough(chosen.known, quantity, field_servers, plan=plan, names=names)
+    return [
+        Assignment(
+            device_id=record.device_id, line_id=chosen.line_id, activation_id=chosen.activation_id, quantity=quantity
+        )
+        for record in field_servers
+    ]
+
+
+def _check_enough(
+    line: KnownLine,
+    quantity: int,
+    field_servers: Sequence[FieldServerRecord],
+    *,
+    plan: Sequence[Assignment],
+    names: Mapping[DeviceId, str],
+) -> None:
+    chosen = {record.device_id for record in field_servers}
+    others = {
+        one.device_id: one.quantity
+        for one in plan
+        if one.line_id == line.line_id and one.device_id not in chosen and one.quantity
+    }
+    total = quantity * len(field_servers) + sum(others.values())
+    if total > line.terms.quantity:
+        elsewhere = ", ".join(f"{names.get(device, device[:12])}={count}" for device, count in others.items())
+        raise PortError(
+            "not-enough",
+            expected=f"at most the {line.terms.quantity} of {line.terms.product} that line {line.line_id} has",
+            seen=f"{total} planned" + (f", of which elsewhere: {elsewhere}" if elsewhere else ""),
+            next_step="Take some off the plan elsewhere (tallystick admin return, or unassign), ask for fewer, or buy more.",
+        )
+
+
+def _chosen(line_id: LineId, lines: Mapping[LineId, KnownLine]) -> ChosenLine:
+    known = lines.get(line_id)
+    return ChosenLine(line_id=line_id, activation_id=None if known is None else known.terms.activation_id, known=known)
+
+
+def _plain_address(text: str) -> str:
+    return text.removeprefix("https://").rstrip("/").casefold()

@@ -1,0 +1,1 @@
+"""What the laptop remembers, in one SQLite database: field servers, messages, passwords, what is running."""

@@ -1,0 +1,1 @@
+"""How Device Administrator reaches field servers and the activation server."""

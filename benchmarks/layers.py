@@ -55,7 +55,7 @@ def steps(site: Site, messages: list[str]) -> Clock:
         (SqlTransaction, "save", "save"),
         (SqlTransaction, "finish", "save"),
     ]
-    patched += [(issuing._Desk, "take", "take")]  # noqa: SLF001 - to look inside
+    patched += [(issuing._Batch, "take", "take")]  # noqa: SLF001 - to look inside
     kept = [(owner, name, getattr(owner, name)) for owner, name, _ in patched]
     for owner, name, step in patched:
         setattr(owner, name, clock.timed(step, getattr(owner, name)))

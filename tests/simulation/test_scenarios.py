@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tallystick.activation.core.ports import Outcome
+from tallystick.activation.core.ports import MessageOutcome
 from tallystick.fieldserver.state import Activate, ActivationWant, Refresh, Relinquish, Return
 from tallystick.simulator import acts, healing
 from tallystick.simulator.faults import Fault
@@ -56,7 +56,7 @@ def test_a_commit_that_is_lost_was_nothing(world):
     message = world.ask(copy, wanting(world, 2)).message.compact
     assert world.post(message.encode(), struck(Fault.COMMIT_LOST)) == []
     assert where(world)["available"] == 3
-    assert world.post(message.encode())[0].outcome is Outcome.GRANTED
+    assert world.post(message.encode())[0].outcome is MessageOutcome.GRANTED
 
 
 @pytest.mark.parametrize("fault", [Fault.KILL, Fault.POWER_CUT, Fault.DISK_FULL, Fault.DISK_ERROR])

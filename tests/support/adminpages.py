@@ -10,7 +10,7 @@ import uvicorn
 from support.pagereader import PageReader
 from tallystick.administrator.app import open_sealer
 from tallystick.administrator.memory.database import open_database
-from tallystick.administrator.web.app import Pages, make_desk, make_gate
+from tallystick.administrator.web.app import Pages, make_context, make_gate
 
 
 @contextlib.contextmanager
@@ -19,7 +19,7 @@ def pages_of(home):
     database = open_database(home)
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
         port = listener.getsockname()[1]
-        gate, desk = make_gate(port), make_desk(database, open_sealer(home))
+        gate, desk = make_gate(port), make_context(database, open_sealer(home))
         server = uvicorn.Server(
             uvicorn.Config(Pages(desk, gate).make_app(), log_level="error", lifespan="off", timeout_graceful_shutdown=2)
         )

@@ -54,7 +54,7 @@ def test_every_struct_is_known_before_any_thread_can_meet_it():
 
 
 def test_every_dataclass_that_is_read_from_json_is_known():
-    read = {ports.Identity, ports.LicenseReport, ports.WrittenRequest, ports.Delivery, ports.LineReason}
+    read = {ports.Identity, ports.LicenseReport, ports.WrittenRequest, ports.InboxResult, ports.LineReason}
     assert read | {inventory.Trouble, goals.Report} <= structs.KNOWN
 
 

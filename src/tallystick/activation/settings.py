@@ -186,7 +186,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class ShownSetting:
     """A setting for people: secrets are not shown. ``source`` is the file, the environment's variable, or default."""
 
     path: str
@@ -256,10 +256,10 @@ def parse_settings(document: Mapping[str, Any], environment: Mapping[str, str] |
     )
 
 
-def show_settings(document: Mapping[str, Any], environment: Mapping[str, str]) -> list[Shown]:
+def show_settings(document: Mapping[str, Any], environment: Mapping[str, str]) -> list[ShownSetting]:
     """Every setting with where it comes from, for people: nothing secret. Raises ``SettingsError``."""
     return [
-        Shown(
+        ShownSetting(
             path=entry.path,
             value=_redacted(entry, value),
             source=source,

@@ -22,7 +22,7 @@ from tallystick.administrator.memory.passwords import KEY_BYTES, Sealer, key_fro
 from tallystick.administrator.memory.qr_frames import FrameBox
 from tallystick.administrator.network.clients import RealNetwork
 from tallystick.administrator.network.proxy import read_stored
-from tallystick.administrator.ports import Route
+from tallystick.administrator.ports import RouteKind
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
 
@@ -132,7 +132,7 @@ def _make_key_file(path: Path) -> None:
 
 
 @contextmanager
-def open_administrator(*, forced: Route | None = None, directory: Path | None = None) -> Iterator[Administrator]:
+def open_administrator(*, forced: RouteKind | None = None, directory: Path | None = None) -> Iterator[Administrator]:
     """One run. Raises ``Error`` (``database-unavailable``, ``database-newer``, ``disk-failed``, ``disk-full``)."""
     database = open_database(directory or home_directory())
     try:
@@ -143,7 +143,7 @@ def open_administrator(*, forced: Route | None = None, directory: Path | None = 
 
 
 @contextmanager
-def administrator_on(database: Database, sealer: Sealer, *, forced: Route | None = None) -> Iterator[Administrator]:
+def administrator_on(database: Database, sealer: Sealer, *, forced: RouteKind | None = None) -> Iterator[Administrator]:
     """One run on a database that stays open: what is found out about the route holds for it and no longer."""
     inventory, mailbag, clock = Inventory(database, sealer), Mailbag(database), SystemClock()
     network = RealNetwork(proxy=read_stored(inventory.secret(PROXY_SETTING)))

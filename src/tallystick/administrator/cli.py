@@ -28,7 +28,7 @@ from tallystick.administrator.commands.console import (
 from tallystick.administrator.commands.operations import IN_PART, REFUSED, UNREACHABLE, USAGE
 from tallystick.administrator.core import pinning, planning, schemas
 from tallystick.administrator.core.file_courier import Import, write_durably, write_export
-from tallystick.administrator.core.goals import Goal, Refresh, Result, Return, ReturnOneCarry, Sync
+from tallystick.administrator.core.goals import Goal, GoalResult, Refresh, Return, ReturnOneCarry, Sync
 from tallystick.administrator.core.next_steps import Phase
 from tallystick.administrator.ports import PortError
 from tallystick.domain.ids import DeviceId
@@ -459,7 +459,7 @@ def import_(
         )
     if result.bad:
         raise typer.Exit(IN_PART if result.good else REFUSED)
-    if any(report.result in {Result.REFUSED, Result.FAILED, Result.INTERRUPTED} for report in reports):
+    if any(report.result in {GoalResult.REFUSED, GoalResult.FAILED, GoalResult.INTERRUPTED} for report in reports):
         raise typer.Exit(IN_PART)
 
 

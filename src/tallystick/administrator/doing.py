@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Final
 
 from tallystick.administrator.app import Administrator
-from tallystick.administrator.core.goals import Goal, Report, Result
+from tallystick.administrator.core.goals import Goal, GoalResult, Report
 from tallystick.administrator.ports import Progress
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
@@ -51,7 +51,7 @@ def run(
         try:
             reports = administrator.workflows.run(goals, progress, stop=stop, on_report=keep)
             there = {report.device_id for report in reports}
-            for report in (*(one for one in reports if one.result is Result.INTERRUPTED), *_gone(goals, there)):
+            for report in (*(one for one in reports if one.result is GoalResult.INTERRUPTED), *_gone(goals, there)):
                 keep(report)
             operations.end(number, now=administrator.clock.now())
         finally:
@@ -64,5 +64,8 @@ def _gone(goals: Mapping[DeviceId, Goal], there: set[DeviceId]) -> Iterator[Repo
     """Of field servers that were taken off the list meanwhile."""
     for device_id in goals.keys() - there:
         yield Report(
-            device_id=device_id, name=device_id[:12], result=Result.LEFT, detail="it was taken off the list meanwhile"
+            device_id=device_id,
+            name=device_id[:12],
+            result=GoalResult.LEFT,
+            detail="it was taken off the list meanwhile",
         )

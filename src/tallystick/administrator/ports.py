@@ -220,7 +220,7 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
+class InboxResult:
     """The answer of an inbox. ``waiting``: how many messages are in the outbox afterwards."""
 
     results: tuple[Delivered, ...]
@@ -242,7 +242,7 @@ class FieldServerPort(Protocol):
     def outbox(self) -> bytes:
         """Its waiting messages, a tally file."""
 
-    def inbox(self, tally: bytes) -> Delivery:
+    def inbox(self, tally: bytes) -> InboxResult:
         """Deliver a tally file of keysets, grants, refusals and credits."""
 
 
@@ -332,7 +332,7 @@ class Progress(Protocol):
         """The operation on ``device_id`` has come to ``stage``."""
 
 
-class Route(StrEnum):
+class RouteKind(StrEnum):
     """Who carries. Only the courier acts on it."""
 
     ONLINE = "online"
@@ -354,10 +354,10 @@ class Probe:
 class RouteReport:
     """The route that exists, and why, in one sentence."""
 
-    route: Route
+    route: RouteKind
     why: str
     activation: tuple[Probe, ...] = ()
     field_servers: tuple[Probe, ...] = ()
 
 
-know(Identity, LicenseReport, WrittenRequest, Delivery, LineReason)
+know(Identity, LicenseReport, WrittenRequest, InboxResult, LineReason)

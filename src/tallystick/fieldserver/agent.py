@@ -13,7 +13,7 @@ from typing import Final
 
 from tallystick.fieldserver import engine
 from tallystick.fieldserver.ports import Clock, Lock, Random
-from tallystick.fieldserver.state import Device, Effect, Received, Refused, State, Waiting, Wish, Written
+from tallystick.fieldserver.state import Device, LineEffect, Received, Refused, State, Waiting, Wish, Written
 from tallystick.fieldserver.vault import Vault
 from tallystick.protocol.problems import detail_text
 from tallystick.protocol.tallyfile import BadLine, GoodLine
@@ -31,7 +31,7 @@ class LineResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
+class DeliveryResult:
     """What a delivered file did, line by line, and how many own messages wait now."""
 
     lines: tuple[LineResult, ...]
@@ -40,7 +40,7 @@ class Delivery:
     @property
     def has_errors(self) -> bool:
         """Whether any line could not be used here."""
-        return any(line.received.effect is Effect.ERROR for line in self.lines)
+        return any(line.received.effect is LineEffect.ERROR for line in self.lines)
 
 
 class Agent:
@@ -79,7 +79,7 @@ class Agent:
         with self._lock.hold():
             return self._vault.load().outbox
 
-    def deliver(self, lines: Sequence[GoodLine | BadLine]) -> Delivery:
+    def deliver(self, lines: Sequence[GoodLine | BadLine]) -> DeliveryResult:
         """Take a whole file with one durable write. Good lines go through beside bad ones."""
         good = [line for line in lines if isinstance(line, GoodLine)]
         with self._lock.hold():
@@ -93,7 +93,7 @@ class Agent:
             self._save(before, state)
         results = {line.line_number: result for line, result in zip(good, received, strict=True)}
         results |= {line.line_number: _bad(line) for line in lines if isinstance(line, BadLine)}
-        return Delivery(
+        return DeliveryResult(
             lines=tuple(LineResult(line_number=number, received=results[number]) for number in sorted(results)),
             waiting=len(state.outbox),
         )
@@ -116,7 +116,7 @@ def _bad(line: BadLine) -> Received:
     return Received(
         kind="unknown",
         digest=None,
-        effect=Effect.ERROR,
+        effect=LineEffect.ERROR,
         code=error.code,
         detail=detail_text(error.code, expected=error.expected, seen=error.seen),
     )

@@ -20,7 +20,7 @@ from tallystick.fieldserver.process import refusal_text
 from tallystick.protocol.problems import WireError, problem_document
 
 if TYPE_CHECKING:
-    from tallystick.fieldserver.agent import Delivery
+    from tallystick.fieldserver.agent import DeliveryResult
     from tallystick.fieldserver.commissioning import Commissioned
     from tallystick.fieldserver.state import Wish
     from tallystick.fieldserver.views import View
@@ -261,12 +261,12 @@ def _chunks(file: Path) -> Iterator[bytes]:
         raise Error("not-found", expected=f"a file {file} that can be read", seen=str(error.strerror)) from None
 
 
-def _deliver(data: Path, file: Path) -> tuple[Delivery, bool]:
+def _deliver(data: Path, file: Path) -> tuple[DeliveryResult, bool]:
     """In parts, each durable, so that a file of any length fits into memory. Keys first, wherever they stand.
 
     Also: whether there were more lines than are kept for showing.
     """
-    from tallystick.fieldserver.agent import Delivery, LineResult
+    from tallystick.fieldserver.agent import DeliveryResult, LineResult
     from tallystick.protocol.messages import KEYS
     from tallystick.protocol.tallyfile import BadLine, GoodLine, parse_chunks
 
@@ -295,10 +295,10 @@ def _deliver(data: Path, file: Path) -> tuple[Delivery, bool]:
                 hand_over()
     hand_over()
     kept.sort(key=lambda line: line.line_number)
-    return Delivery(lines=tuple(kept), waiting=waiting), seen > len(kept)
+    return DeliveryResult(lines=tuple(kept), waiting=waiting), seen > len(kept)
 
 
-def _delivery_exit_code(delivery: Delivery) -> int:
+def _delivery_exit_code(delivery: DeliveryResult) -> int:
     """A file with nothing usable is refused; one with lines that are broken was taken in part."""
     errors = [line.received.code for line in delivery.lines if line.received.effect == "error"]
     if len(errors) == len(delivery.lines):
@@ -402,7 +402,7 @@ def _show_status(view: View) -> None:
         )
 
 
-def _show_delivery(delivery: Delivery) -> None:
+def _show_delivery(delivery: DeliveryResult) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -419,7 +419,7 @@ def _show_delivery(delivery: Delivery) -> None:
     )
 
 
-def _say_errors(delivery: Delivery) -> None:
+def _say_errors(delivery: DeliveryResult) -> None:
     if not delivery.lines:
         error = WireError("not-text", expected="a tally file with at least one envelope", seen="none")
         typer.echo(refusal_text(error), err=True)

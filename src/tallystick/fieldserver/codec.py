@@ -17,7 +17,7 @@ from tallystick.fieldserver.state import (
     Applied,
     Fate,
     LineNote,
-    Outcome,
+    MessageFate,
     State,
     Waiting,
     make_applied,
@@ -147,7 +147,7 @@ def _parse_waiting(compact: str, device_id: DeviceId) -> Waiting:
     return make_waiting(compact, claims)
 
 
-def _encode_outcome(outcome: Outcome) -> OutcomeRecord:
+def _encode_outcome(outcome: MessageFate) -> OutcomeRecord:
     return OutcomeRecord(
         sequence=outcome.sequence,
         digest=outcome.digest,
@@ -163,8 +163,8 @@ def _encode_outcome(outcome: Outcome) -> OutcomeRecord:
     )
 
 
-def _parse_outcome(record: OutcomeRecord) -> Outcome:
-    return Outcome(
+def _parse_outcome(record: OutcomeRecord) -> MessageFate:
+    return MessageFate(
         sequence=record.sequence,
         digest=Digest(record.digest),
         purpose=record.purpose,

@@ -12,7 +12,7 @@ from typing import Final
 
 from tallystick.errors import Error
 from tallystick.fieldserver import platform, vault
-from tallystick.fieldserver.agent import Agent, Delivery
+from tallystick.fieldserver.agent import Agent, DeliveryResult
 from tallystick.fieldserver.certificate import fingerprint_of, make_certificate
 from tallystick.fieldserver.gate import PASSWORD_RANDOM_BYTES, SALT_BYTES, hash_password, make_password
 from tallystick.fieldserver.platform import Home, Settings, write_file
@@ -31,7 +31,7 @@ class Commissioned:
     home: Home
     certificate_fingerprint: str
     password_file: Path
-    delivery: Delivery | None
+    delivery: DeliveryResult | None
 
 
 def open_agent(home: Home, *, clock: Clock, random: Random) -> Agent:

@@ -45,10 +45,10 @@ from tallystick.fieldserver.state import (
     OUTCOMES_MAX,
     Activate,
     Device,
-    Effect,
     Fate,
+    LineEffect,
     LineNote,
-    Outcome,
+    MessageFate,
     Received,
     Refresh,
     Refused,
@@ -125,7 +125,7 @@ def receive(state: State, envelope: Unverified, *, device: Device, now: int, ran
                 after, effect, code, detail = _receive_keyset(state, envelope)
             case messages.GRANT | messages.REFUSAL | messages.CREDIT:
                 if state.applied is not None and state.applied.digest == digest:
-                    return state, _received(kind, envelope, Effect.ALREADY, None, "This grant is in force.")
+                    return state, _received(kind, envelope, LineEffect.ALREADY, None, "This grant is in force.")
                 after, effect, code, detail = _receive_reply(state, envelope, device=device, now=now, random=random)
             case messages.ENTITLEMENT:
                 after, effect, code, detail = _receive_entitlement(state, envelope)
@@ -134,7 +134,7 @@ def receive(state: State, envelope: Unverified, *, device: Device, now: int, ran
     except Error as error:
         if error.code == "invariant":
             raise
-        return state, _received(kind, envelope, Effect.ERROR, error.code, _detail(error))
+        return state, _received(kind, envelope, LineEffect.ERROR, error.code, _detail(error))
     return (state if after is state else _seen_time(after, now)), _received(kind, envelope, effect, code, detail)
 
 
@@ -305,15 +305,15 @@ def _applied_claim(state: State) -> AppliedGrant | None:
 # Receiving
 
 
-def _receive_keyset(state: State, envelope: Unverified) -> tuple[State, Effect, str | None, str]:
+def _receive_keyset(state: State, envelope: Unverified) -> tuple[State, LineEffect, str | None, str]:
     """Rule 5."""
     have = state.keyset
     if have is not None and have.compact == envelope.compact:
-        return state, Effect.ALREADY, None, f"Keyset {have.version} is in force."
+        return state, LineEffect.ALREADY, None, f"Keyset {have.version} is in force."
     if have is None:
         keyset = keys.parse_keyset(envelope)
         root = keyset.root_fingerprint
-        return replace(state, keyset=keyset), Effect.APPLIED, None, f"Root {root} of {keyset.issuer} is pinned."
+        return replace(state, keyset=keyset), LineEffect.APPLIED, None, f"Root {root} of {keyset.issuer} is pinned."
     keyset = keys.parse_successor(envelope, have)
     if keyset.version <= have.version:
         detail = detail_text(
@@ -321,22 +321,22 @@ def _receive_keyset(state: State, envelope: Unverified) -> tuple[State, Effect, 
             expected=f"a keyset above version {have.version}",
             seen=f"{'another' if keyset.version == have.version else 'a'} version {keyset.version}",
         )
-        return state, Effect.STALE, "keyset-stale", detail
+        return state, LineEffect.STALE, "keyset-stale", detail
     handed = "" if keyset.root == have.root else f" The root was handed over: {keyset.root_fingerprint} is pinned."
-    return replace(state, keyset=keyset), Effect.APPLIED, None, f"Keyset {keyset.version} is in force.{handed}"
+    return replace(state, keyset=keyset), LineEffect.APPLIED, None, f"Keyset {keyset.version} is in force.{handed}"
 
 
-def _receive_entitlement(state: State, envelope: Unverified) -> tuple[State, Effect, str | None, str]:
+def _receive_entitlement(state: State, envelope: Unverified) -> tuple[State, LineEffect, str | None, str]:
     keyset = _pinned(state)
     verified = keyset.verify(envelope)
     certificate = messages.parse_entitlement(verified)
     keyset.check_issued(verified, issuer=certificate.iss, issued_at=certificate.iat)
-    return state, Effect.NOTED, None, "A certificate is for Device Administrator; a field server has no use for it."
+    return state, LineEffect.NOTED, None, "A certificate is for Device Administrator; a field server has no use for it."
 
 
 def _receive_reply(
     state: State, envelope: Unverified, *, device: Device, now: int, random: bytes
-) -> tuple[State, Effect, str | None, str]:
+) -> tuple[State, LineEffect, str | None, str]:
     """Rule 6."""
     keyset = _pinned(state)
     verified = keyset.verify(envelope)
@@ -407,7 +407,7 @@ def _clear(state: State, reply: Reply, answered: Waiting | None, *, is_taken: bo
     else:
         for waiting in state.outbox:
             if waiting.sequence < answered.sequence:
-                known[waiting.sequence] = Outcome(
+                known[waiting.sequence] = MessageFate(
                     sequence=waiting.sequence,
                     digest=waiting.digest,
                     purpose=waiting.purpose,
@@ -424,7 +424,7 @@ def _clear(state: State, reply: Reply, answered: Waiting | None, *, is_taken: bo
     return replace(state, outcomes=tuple(last))
 
 
-def _outcome(sequence: int, purpose: Purpose, reply: Reply, *, is_taken: bool, now: int) -> Outcome:
+def _outcome(sequence: int, purpose: Purpose, reply: Reply, *, is_taken: bool, now: int) -> MessageFate:
     code: str | None = None
     reasons: tuple[LineNote, ...] = ()
     match reply:
@@ -450,7 +450,7 @@ def _outcome(sequence: int, purpose: Purpose, reply: Reply, *, is_taken: bool, n
     digest = messages.request_digest(reply)
     if digest is None:
         _refuse("claims-malformed", "a reply to a message", "a reply to none")
-    return Outcome(
+    return MessageFate(
         sequence=sequence,
         digest=digest,
         purpose=purpose,
@@ -462,12 +462,12 @@ def _outcome(sequence: int, purpose: Purpose, reply: Reply, *, is_taken: bool, n
     )
 
 
-def _effect(reply: Reply, *, is_taken: bool, before: State, after: State) -> tuple[Effect, str | None, str]:
+def _effect(reply: Reply, *, is_taken: bool, before: State, after: State) -> tuple[LineEffect, str | None, str]:
     """What to tell the one who delivered it."""
     is_new = after != before
     match reply:
         case Grant() if is_taken:
-            return Effect.APPLIED, None, f"Grant {reply.number} is in force: {len(reply.licenses)} licenses."
+            return LineEffect.APPLIED, None, f"Grant {reply.number} is in force: {len(reply.licenses)} licenses."
         case Grant():
             number = 0 if before.applied is None else before.applied.number
             detail = detail_text(
@@ -475,11 +475,11 @@ def _effect(reply: Reply, *, is_taken: bool, before: State, after: State) -> tup
                 expected=f"a grant above number {number} of epoch {before.epoch}",
                 seen=f"number {reply.number} of epoch {reply.epoch}",
             )
-            return Effect.STALE, "grant-stale", detail
+            return LineEffect.STALE, "grant-stale", detail
         case Refusal():
-            return (Effect.REFUSED if is_new else Effect.ALREADY), reply.code, reply.detail
+            return (LineEffect.REFUSED if is_new else LineEffect.ALREADY), reply.code, reply.detail
         case Credit():
-            return (Effect.NOTED if is_new else Effect.ALREADY), None, _credited(reply)
+            return (LineEffect.NOTED if is_new else LineEffect.ALREADY), None, _credited(reply)
         case _:
             assert_never(reply)
 
@@ -503,7 +503,7 @@ def _seen_time(state: State, now: int) -> State:
     return state if now <= state.time_seen else replace(state, time_seen=now)
 
 
-def _received(kind: str, envelope: Unverified, effect: Effect, code: str | None, detail: str) -> Received:
+def _received(kind: str, envelope: Unverified, effect: LineEffect, code: str | None, detail: str) -> Received:
     return Received(kind=kind, digest=digest_of(envelope.compact), effect=effect, code=code, detail=detail)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import httpx2
 
 from tallystick.errors import Error
-from tallystick.fieldserver.agent import Agent, Delivery
+from tallystick.fieldserver.agent import Agent, DeliveryResult
 from tallystick.fieldserver.ports import Clock, Random
 from tallystick.protocol import tallyfile
 
@@ -27,7 +27,7 @@ _REPLY_BYTES_MAX: Final = 16 * 1024 * 1024
 _ROUNDS_MAX: Final = 5  # a grant, its confirmation, and what a refusal makes the field server add
 
 
-class Route:
+class ActivationRoute:
     """One activation server, by its address."""
 
     def __init__(
@@ -105,7 +105,7 @@ class Route:
     def _fetch_keys(self) -> None:
         self._deliver(self._exchange("GET", "/v1/keys", None))
 
-    def _deliver(self, data: bytes) -> Delivery:
+    def _deliver(self, data: bytes) -> DeliveryResult:
         delivery = self._agent.deliver(list(tallyfile.parse_chunks([data])))
         self._delivered()
         return delivery

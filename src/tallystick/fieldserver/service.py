@@ -157,9 +157,9 @@ def serve(
     )
     route = None
     if activation is not None:
-        from tallystick.fieldserver.route import Route  # noqa: PLC0415 - an HTTP client only where one is needed
+        from tallystick.fieldserver.route import ActivationRoute  # noqa: PLC0415 - an HTTP client only where one is needed
 
-        route = Route(
+        route = ActivationRoute(
             activation, agent=agent, clock=clock, random=random, monotonic=platform.MONOTONIC, delivered=answers.look
         )
     stopped = threading.Event()

@@ -30,7 +30,7 @@ class Fate(StrEnum):
     OVERTAKEN = "overtaken"
 
 
-class Effect(StrEnum):
+class LineEffect(StrEnum):
     """What a delivered line did."""
 
     APPLIED = "applied"  # a grant or a keyset is in force now
@@ -91,7 +91,7 @@ class LineNote:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class MessageFate:
     """What became of an own message, the last ``OUTCOMES_MAX`` of them."""
 
     sequence: int
@@ -118,7 +118,7 @@ class State:
     applied: Applied | None = None
     keyset: Keyset | None = None
     outbox: tuple[Waiting, ...] = ()
-    outcomes: tuple[Outcome, ...] = ()
+    outcomes: tuple[MessageFate, ...] = ()
     time_seen: int = 0
     rolled_back_at: int | None = None
 
@@ -198,7 +198,7 @@ class Received:
 
     kind: str
     digest: Digest | None
-    effect: Effect
+    effect: LineEffect
     code: str | None
     detail: str
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from tallystick.domain.verdict import License, Verdict, decide_verdict
-from tallystick.fieldserver.agent import Delivery, LineResult
-from tallystick.fieldserver.state import Device, Outcome, State, Waiting, Written
+from tallystick.fieldserver.agent import DeliveryResult, LineResult
+from tallystick.fieldserver.state import Device, MessageFate, State, Waiting, Written
 from tallystick.protocol.problems import BY_CODE
 
 PROTOCOL: Final = 1
@@ -92,7 +92,7 @@ def show_waiting(waiting: Waiting) -> View:
     }
 
 
-def show_delivery(delivery: Delivery) -> View:
+def show_delivery(delivery: DeliveryResult) -> View:
     """What a delivered file did."""
     return {"results": [_show_line(line) for line in delivery.lines], "waiting": delivery.waiting}
 
@@ -138,7 +138,7 @@ def _show_feature(verdict: Verdict) -> View:
     }
 
 
-def _show_outcome(outcome: Outcome) -> View:
+def _show_outcome(outcome: MessageFate) -> View:
     return {
         "sequence": outcome.sequence,
         "digest": outcome.digest,

@@ -8,7 +8,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from tallystick.activation.core import interventions
-from tallystick.activation.core.ports import Answer, Outcome, Status
+from tallystick.activation.core.ports import Answer, MessageOutcome, Status
 from tallystick.domain.ids import DeviceId, LineId
 from tallystick.domain.rules import Want
 from tallystick.errors import Error
@@ -540,7 +540,9 @@ def describe(compact: str) -> str:
 def describe_answers(sent: list[str], answers: list[Answer]) -> str:
     """What was sent, and what was said to it."""
     said = [
-        " and ".join(map(describe, answer.reply)) if answer.outcome is not Outcome.ERROR else f"error {answer.code}"
+        " and ".join(map(describe, answer.reply))
+        if answer.outcome is not MessageOutcome.ERROR
+        else f"error {answer.code}"
         for answer in answers
     ]
     return f"{', '.join(map(describe, sent))} -> {'; '.join(said) or 'no answer'}"

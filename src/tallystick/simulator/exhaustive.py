@@ -45,7 +45,7 @@ WORLDS: Final = {
 
 
 @dataclass(slots=True)
-class Found:
+class Exploration:
     """What an exploration did. ``is_complete``: nothing new was left to visit."""
 
     world: SmallWorld
@@ -132,12 +132,12 @@ class _Halves:
 
 def explore(
     world: SmallWorld, *, depth: int | None, states_max: int | None, seconds_max: float | None, progress: Progress
-) -> Found:
+) -> Exploration:
     """Visit every pair of halves up to a depth. Stops early at a violation or a limit."""
     remember_signatures()
     started = time.monotonic()
     busy_from = time.process_time()
-    found = Found(world=world)
+    found = Exploration(world=world)
     halves = _Halves(Bench(world))
     # What happens to one of the two only makes them different; the other one lives in a calm world.
     is_one_sided = world.rollbacks or world.lost
@@ -238,7 +238,7 @@ def _explore_all(
     seconds_max: float | None,
     workers: int,
     progress: Progress,
-) -> list[Found]:
+) -> list[Exploration]:
     limits = {"depth": depth, "states_max": states_max, "seconds_max": seconds_max}
     if len(chosen) == 1 or workers == 1:
         return [
@@ -249,7 +249,7 @@ def _explore_all(
         return list(pool.map(_explore_named, chosen, [limits] * len(chosen)))
 
 
-def _explore_named(name: str, limits: dict[str, int | None]) -> Found:
+def _explore_named(name: str, limits: dict[str, int | None]) -> Exploration:
     return explore(
         WORLDS[name],
         depth=limits["depth"],
@@ -259,7 +259,7 @@ def _explore_named(name: str, limits: dict[str, int | None]) -> Found:
     )
 
 
-def _lines(found: Found) -> list[str]:
+def _lines(found: Exploration) -> list[str]:
     world = found.world
     bounds = (
         f"{world.bought} bought, at most {world.unanswered} unanswered messages and {world.replies} replies on the way"

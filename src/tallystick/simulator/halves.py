@@ -20,7 +20,7 @@ from typing import Any, Final
 from msgspec import structs
 
 from tallystick.activation.core import interventions, issuing, reading
-from tallystick.activation.core.ports import Answer, FieldServer, Outcome, Policy, Status
+from tallystick.activation.core.ports import Answer, FieldServer, MessageOutcome, Policy, Status
 from tallystick.domain.catalog import Catalog
 from tallystick.domain.entitlement import Line
 from tallystick.domain.ids import EntitlementId, new_line_id
@@ -201,7 +201,7 @@ class Bench:
         server = self.server(half)
         if server is None or answer.digest in half.tables.messages or sequence > server.sequence:
             return
-        if answer.outcome is not Outcome.REFUSED and epoch >= server.epoch:
+        if answer.outcome is not MessageOutcome.REFUSED and epoch >= server.epoch:
             raise Violation("order", f"message {sequence} was decided after message {server.sequence}")
 
     def _hear(self, half: Half, compact: str) -> Half:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tallystick.simulator import running
-from tallystick.simulator.running import Failure, Result
+from tallystick.simulator.running import Failure, SeedResult
 from tallystick.simulator.workload import make_plan
 
 _LINE_SECONDS = 0.5
@@ -50,7 +50,7 @@ class Sum:
     failures: list[Failure] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
 
-    def add(self, result: Result) -> None:
+    def add(self, result: SeedResult) -> None:
         """One more run."""
         self.seeds += 1
         self.steps += result.steps
@@ -90,7 +90,7 @@ class Sum:
         yield "  faults inside them: " + (_counts(self.struck) or "none")
 
 
-def gather(results: Iterable[Result], progress: Progress, *, total: int | None) -> Sum:
+def gather(results: Iterable[SeedResult], progress: Progress, *, total: int | None) -> Sum:
     """Add up results as they come, until they end or somebody interrupts."""
     summed = Sum()
     try:

@@ -32,7 +32,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class SeedResult:
     """One run. ``struck``: faults that struck, by kind; ``done``: steps by kind."""
 
     seed: int
@@ -44,7 +44,7 @@ class Result:
     log: tuple[str, ...] = ()
 
 
-def run_plan(plan: Plan) -> Result:
+def run_plan(plan: Plan) -> SeedResult:
     """Let a plan happen, heal, and say what came of it."""
     remember_signatures()
     world = make_world(plan)
@@ -61,7 +61,7 @@ def run_plan(plan: Plan) -> Result:
         where = traceback.extract_tb(error.__traceback__)[-1]
         what = f"{type(error).__name__}: {error} at {where.filename.rsplit('/', 2)[-1]}:{where.lineno}"
         failure = _failure(plan, number, world, "errors", what)
-    return Result(
+    return SeedResult(
         seed=plan.seed,
         steps=number,
         checks=world.auditor.checks,
@@ -72,14 +72,14 @@ def run_plan(plan: Plan) -> Result:
     )
 
 
-def run_seed(seed: int, *, steps: int, field_servers: int | None = None, often: Act | None = None) -> Result:
+def run_seed(seed: int, *, steps: int, field_servers: int | None = None, often: Act | None = None) -> SeedResult:
     """The run of a seed."""
     return run_plan(make_plan(seed, steps=steps, field_servers=field_servers, often=often))
 
 
 def run_seeds(
     seeds: Sequence[int], *, steps: int, field_servers: int | None, workers: int, stop_at_failure: bool = False
-) -> Iterator[Result]:
+) -> Iterator[SeedResult]:
     """Many seeds, as they come. With one worker, in this process and in order."""
     if workers <= 1:
         for seed in seeds:
@@ -87,7 +87,7 @@ def run_seeds(
         return
     chunks = (seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK))
     with ProcessPoolExecutor(max_workers=workers, initializer=gc.freeze) as pool:
-        running: set[Future[list[Result]]] = set()
+        running: set[Future[list[SeedResult]]] = set()
         for chunk in chunks:
             running.add(pool.submit(_run_chunk, chunk, steps, field_servers))
             if len(running) >= 2 * workers:
@@ -100,12 +100,12 @@ def run_seeds(
         yield from _results(wait(running).done)
 
 
-def _results(finished: Iterable[Future[list[Result]]]) -> Iterator[Result]:
+def _results(finished: Iterable[Future[list[SeedResult]]]) -> Iterator[SeedResult]:
     for future in finished:
         yield from future.result()
 
 
-def _run_chunk(seeds: Sequence[int], steps: int, field_servers: int | None) -> list[Result]:
+def _run_chunk(seeds: Sequence[int], steps: int, field_servers: int | None) -> list[SeedResult]:
     return [replace(run_seed(seed, steps=steps, field_servers=field_servers), log=()) for seed in seeds]
 
 

@@ -24,8 +24,8 @@ from tallystick.administrator.memory.messages import Mailbag
 from tallystick.administrator.ports import (
     Answered,
     Contact,
-    Delivery,
     Identity,
+    InboxResult,
     LicenseReport,
     PortError,
     WrittenRequest,
@@ -204,13 +204,13 @@ class _FieldServer:
 
         return self._call(work)
 
-    def inbox(self, tally: bytes) -> Delivery:
+    def inbox(self, tally: bytes) -> InboxResult:
         """See ``administrator.ports.FieldServerPort``."""
 
-        def work(here: Step | None) -> Delivery:
+        def work(here: Step | None) -> InboxResult:
             data = self._technician.damaged(tally, here)
             delivery = self._answer(self._world.hand_over(self._copy, data, _at_disk(here)))
-            return msgspec.convert(views.show_delivery(delivery), Delivery)
+            return msgspec.convert(views.show_delivery(delivery), InboxResult)
 
         return self._call(work)
 

@@ -14,8 +14,8 @@ from typing import Any, Final, TypeVar
 from tallystick.activation.core import verification
 from tallystick.activation.core.ports import Answer, Policy, Transaction
 from tallystick.errors import Error
-from tallystick.fieldserver.agent import Delivery
-from tallystick.fieldserver.state import Effect, State, Wish, Written
+from tallystick.fieldserver.agent import DeliveryResult
+from tallystick.fieldserver.state import LineEffect, State, Wish, Written
 from tallystick.protocol import tallyfile
 from tallystick.protocol.envelope import digest_of
 from tallystick.protocol.problems import PROBLEMS
@@ -146,7 +146,7 @@ class World:
             self.compacts[digest_of(compact)] = compact
             self.auditor.spoken(copy.name, compact, durable_outbox=outbox, durable_sequence=durable.sequence)
 
-    def hand_over(self, copy: FieldServerCopy, data: bytes, step: Step | None = None) -> Delivery | None:
+    def hand_over(self, copy: FieldServerCopy, data: bytes, step: Step | None = None) -> DeliveryResult | None:
         """A tally file reaches a field server."""
         lines = list(tallyfile.parse_chunks([data]))
         for good in lines:
@@ -159,7 +159,7 @@ class World:
         for line in delivery.lines:
             if line.received.code is not None:
                 self.auditor.refused(line.received.code)
-        taken = {line.received.digest for line in delivery.lines if line.received.effect is not Effect.ERROR}
+        taken = {line.received.digest for line in delivery.lines if line.received.effect is not LineEffect.ERROR}
         self._tell_heard(copy, [line.envelope.compact for line in lines if isinstance(line, GoodLine)], taken)
         return delivery
 

@@ -7,7 +7,7 @@ import pytest
 
 from support.activation import START, Device, TestSigner, seeded
 from tallystick.activation.core import entitlements, issuing, reading, verification
-from tallystick.activation.core.ports import Outcome, Policy
+from tallystick.activation.core.ports import MessageOutcome, Policy
 from tallystick.activation.storage import open_store
 from tallystick.domain.catalog import Catalog, Product
 from tallystick.protocol import envelope
@@ -65,7 +65,7 @@ def test_the_same_message_at_once_gets_the_same_bytes(store, database, line):
     message = Device("a").activate((line, 3))
     answers = post_at_once(database, *[[message]] * 6)
     assert all(answer == answers[0] for answer in answers)
-    assert answers[0][0].outcome is Outcome.GRANTED
+    assert answers[0][0].outcome is MessageOutcome.GRANTED
     check(store, line, held=3)
 
 
@@ -73,7 +73,7 @@ def test_first_contact_at_once_enrols_once(store, database, line):
     device = Device("a")
     messages = [device.activate((line, quantity)) for quantity in (1, 2, 3, 4)]
     answers = post_at_once(database, *[[message] for message in messages])
-    assert {answer.outcome for (answer,) in answers} <= {Outcome.GRANTED, Outcome.REFUSED}
+    assert {answer.outcome for (answer,) in answers} <= {MessageOutcome.GRANTED, MessageOutcome.REFUSED}
     assert len(store.read(lambda tx: tx.find_field_servers())) == 1
     assert store.read(lambda tx: tx.find_incidents()) == []
     assert store.read(verification.verify_books).is_green
@@ -90,7 +90,7 @@ def test_the_last_units_go_to_as_many_as_there_are(store, database, line):
     messages = [Device(f"d{number}").activate((line, 2)) for number in range(8)]
     answers = post_at_once(database, *[[message] for message in messages])
     outcomes = [answer.outcome for (answer,) in answers]
-    assert (outcomes.count(Outcome.GRANTED), outcomes.count(Outcome.REFUSED)) == (5, 3)
+    assert (outcomes.count(MessageOutcome.GRANTED), outcomes.count(MessageOutcome.REFUSED)) == (5, 3)
     check(store, line, held=10)
 
 

@@ -15,7 +15,7 @@ from tallystick.activation.core.ports import (
     IncidentKind,
     IssuedGrant,
     LostDeclaration,
-    Outcome,
+    MessageOutcome,
     Policy,
     Status,
     TakenMessage,
@@ -132,7 +132,9 @@ class TestWhatIsSavedIsLoaded:
     def test_messages_answers_grants_incidents_declarations(self, store):
         server = device(account="acme")
         digest = Digest("d" * 43)
-        answer = Answer(digest=digest, outcome=Outcome.REFUSED, reply=("a.b.c", "d.e.f"), code="fork", detail="w\nhy")
+        answer = Answer(
+            digest=digest, outcome=MessageOutcome.REFUSED, reply=("a.b.c", "d.e.f"), code="fork", detail="w\nhy"
+        )
         message = TakenMessage(
             digest=digest, device_id=server.device_id, epoch=1, sequence=5, purpose="return", taken_at=1, answer=answer
         )
@@ -191,7 +193,7 @@ class TestWhatIsSavedIsLoaded:
                 sequence=1,
                 purpose="refresh",
                 taken_at=at,
-                answer=Answer(digest=Digest(digest), outcome=Outcome.REFUSED, reply=("x",)),
+                answer=Answer(digest=Digest(digest), outcome=MessageOutcome.REFUSED, reply=("x",)),
             )
             save(store, messages=[message])
         past = store.read(lambda tx: past_of(tx, digests=[], sequences=[("d", 1)], grants=[]))

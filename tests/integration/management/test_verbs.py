@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from support.chromium import served
 from tallystick import cli
-from tallystick.activation.commands.client import Counter
+from tallystick.activation.commands.client import ApiClient
 from tallystick.activation.core.permissions import Role
 
 # Which operations are no command, and why.
@@ -42,13 +42,13 @@ class Verbs:
 @pytest.fixture(params=["data", "url"])
 def call(request, site, tmp_path, monkeypatch):
     heard = set()
-    fetch = Counter.fetch
+    fetch = ApiClient.fetch
 
     def noting(self, method, path, body=None, **options):
         heard.add((method, path))
         return fetch(self, method, path, body, **options)
 
-    monkeypatch.setattr(Counter, "fetch", noting)
+    monkeypatch.setattr(ApiClient, "fetch", noting)
     if request.param == "data":
         yield Verbs("data", ("--data", site.data / "data"), heard)
         return

@@ -4,7 +4,7 @@ import pytest
 
 from support.activation import DAY, START, Device
 from tallystick.activation.core import interventions
-from tallystick.activation.core.ports import IncidentKind, Outcome
+from tallystick.activation.core.ports import IncidentKind, MessageOutcome
 from tallystick.activation.storage import prune, pruning
 
 
@@ -25,7 +25,7 @@ def live(office, line, name, rounds=4):
             compact = message()
             (answer,) = office.post(compact)
             said.append((compact, answer))
-            if answer.outcome is Outcome.GRANTED:
+            if answer.outcome is MessageOutcome.GRANTED:
                 device.take(answer.reply[0])
             office.now += DAY
     return device, said
@@ -65,7 +65,7 @@ def test_it_goes_on_as_if_nothing_had_been_pruned(office, line):
     device, _ = live(office, line, "a")
     pruned(office)
     (answer,) = office.post(device.activate((line, 5)))
-    assert answer.outcome is Outcome.GRANTED
+    assert answer.outcome is MessageOutcome.GRANTED
     assert office.where(line) == (95, 5, 0, 0)
     office.audit()
 
@@ -79,7 +79,7 @@ def test_a_grant_that_may_be_applied_stays_however_old(office, line):
     assert pruned(office).grants == 0
     device.take(first.reply[0])
     (answer,) = office.post(device.say("confirm"))
-    assert answer.outcome is Outcome.CREDITED
+    assert answer.outcome is MessageOutcome.CREDITED
     assert office.where(line) == (95, 2, 3, 0)
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from support.activation import Device
 from support.office import Office
-from tallystick.activation.core.ports import Outcome
+from tallystick.activation.core.ports import MessageOutcome
 from tallystick.activation.storage import open_store
 
 CROWD = 6
@@ -83,7 +83,7 @@ def test_the_last_unit_is_granted_once(office, url):
     devices = [Device(f"{number}") for number in range(CROWD)]
     works = [lambda own, device=device: own.post(device.activate((line, 1))) for device in devices]
     outcomes = sorted(answer.outcome for (answer,) in at_once(office, url, *works))
-    assert outcomes == [Outcome.GRANTED] + [Outcome.REFUSED] * (CROWD - 1)
+    assert outcomes == [MessageOutcome.GRANTED] + [MessageOutcome.REFUSED] * (CROWD - 1)
     assert office.where(line) == (0, 1, 0, 0)
     office.audit()
 
@@ -93,7 +93,7 @@ def test_a_host_id_at_once_on_two_field_servers_enrols_one(office, url):
     devices = [Device(f"{number}", host_id="one machine") for number in range(CROWD)]
     works = [lambda own, device=device: own.post(device.activate((line, 1))) for device in devices]
     outcomes = sorted(answer.outcome for (answer,) in at_once(office, url, *works))
-    assert outcomes == [Outcome.GRANTED] + [Outcome.REFUSED] * (CROWD - 1)
+    assert outcomes == [MessageOutcome.GRANTED] + [MessageOutcome.REFUSED] * (CROWD - 1)
 
 
 def test_a_sequence_at_once_in_two_messages_is_a_fork(office, url):
@@ -126,7 +126,7 @@ def test_batches_with_the_same_rows_in_other_orders_all_go_through(office, url):
         return work
 
     outcomes = at_once(office, url, *(crowd(number) for number in range(4)))
-    assert {outcome for each in outcomes for outcome in each} == {Outcome.GRANTED}
+    assert {outcome for each in outcomes for outcome in each} == {MessageOutcome.GRANTED}
     office.audit()
 
 

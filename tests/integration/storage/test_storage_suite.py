@@ -17,7 +17,7 @@ from tallystick.activation.core.ports import (
     IncidentKind,
     IssuedGrant,
     LostDeclaration,
-    Outcome,
+    MessageOutcome,
     Past,
     Status,
     TakenMessage,
@@ -124,7 +124,11 @@ def test_field_servers_and_lines_come_in_id_order_by_pages(office):
 def test_answers_sequences_and_grant_digests_are_found_by_their_keys(office):
     saved_servers(office, server("a"))
     answer = Answer(
-        digest=Digest("D" * 43), outcome=Outcome.REFUSED, reply=("a.b.c", "d.e.f"), code="fork", detail="two\ncopies"
+        digest=Digest("D" * 43),
+        outcome=MessageOutcome.REFUSED,
+        reply=("a.b.c", "d.e.f"),
+        code="fork",
+        detail="two\ncopies",
     )
     message = TakenMessage(
         digest=answer.digest,
@@ -281,7 +285,7 @@ def test_the_database_and_the_store_in_memory_give_the_same_bytes(office, seed):
         batch = [message, *dice.sample(said, min(len(said), dice.randrange(3)))]
         answers = office.post(*batch)
         assert answers == memory.post(*batch)
-        if answers[0].outcome is Outcome.GRANTED and dice.random() < 0.7:
+        if answers[0].outcome is MessageOutcome.GRANTED and dice.random() < 0.7:
             device.take(answers[0].reply[0])
         if dice.random() < 0.1:
             office.now = memory.now = memory.now + DAY

@@ -8,7 +8,7 @@ import pytest
 
 from support.activation import START, Bench, Device
 from tallystick.activation.core import issuing, reading
-from tallystick.activation.core.ports import Outcome, Policy
+from tallystick.activation.core.ports import MessageOutcome, Policy
 from tallystick.activation.services import batcher as batcher_service
 from tallystick.activation.services.batcher import Batcher
 from tallystick.errors import Error, InvariantError
@@ -75,7 +75,7 @@ def code_of(future):
 def test_a_lone_message_does_not_wait_for_company(bench, batcher, store):
     line = bench.buy(5)
     (answer,) = batcher.submit([read(bench, Device("a").activate((line, 1)))]).result(SECONDS)
-    assert (answer.outcome, store.commits) == (Outcome.GRANTED, 1)
+    assert (answer.outcome, store.commits) == (MessageOutcome.GRANTED, 1)
 
 
 def test_what_came_meanwhile_shares_a_commit_and_each_gets_its_own_answers(bench, batcher, store):
@@ -114,7 +114,7 @@ def test_a_failed_batch_leaves_nothing_and_can_be_sent_again(bench, batcher, sto
     assert code_of(batcher.submit([message])) == "database-unavailable"
     assert not bench.store.tables.messages
     store.error = None
-    assert batcher.submit([message]).result(SECONDS)[0].outcome is Outcome.GRANTED
+    assert batcher.submit([message]).result(SECONDS)[0].outcome is MessageOutcome.GRANTED
     assert broken == []
 
 
@@ -134,9 +134,9 @@ def test_a_message_that_brings_out_a_fault_fails_alone(bench, batcher, store, mo
     assert store.entered.wait(SECONDS)
     futures = [batcher.submit([poison]), batcher.submit([good])]
     store.open.set()
-    assert first.result(SECONDS)[0].outcome is Outcome.GRANTED
+    assert first.result(SECONDS)[0].outcome is MessageOutcome.GRANTED
     assert code_of(futures[0]) == "invariant"
-    assert futures[1].result(SECONDS)[0].outcome is Outcome.GRANTED
+    assert futures[1].result(SECONDS)[0].outcome is MessageOutcome.GRANTED
     assert batcher.broken is None
 
 
@@ -178,7 +178,7 @@ def test_closing_answers_what_waits_and_refuses_what_comes_later(bench, store):
     futures = [batcher.submit([read(bench, Device(name).activate((line, 1)))]) for name in "ab"]
     threading.Timer(0.05, store.open.set).start()
     batcher.close()
-    assert all(future.result(SECONDS)[0].outcome is Outcome.GRANTED for future in futures)
+    assert all(future.result(SECONDS)[0].outcome is MessageOutcome.GRANTED for future in futures)
     assert code_of(batcher.submit([read(bench, Device("c").activate((line, 1)))])) == "database-unavailable"
 
 
@@ -191,8 +191,8 @@ def test_who_gave_up_waiting_disturbs_nobody(bench, batcher, store):
     futures += [batcher.submit([message]) for message in messages[1:]]
     assert futures[1].cancel()
     store.open.set()
-    assert futures[2].result(SECONDS)[0].outcome is Outcome.GRANTED
-    assert batcher.submit(messages[1:2]).result(SECONDS)[0].outcome is Outcome.GRANTED
+    assert futures[2].result(SECONDS)[0].outcome is MessageOutcome.GRANTED
+    assert batcher.submit(messages[1:2]).result(SECONDS)[0].outcome is MessageOutcome.GRANTED
 
 
 @pytest.fixture
@@ -223,9 +223,9 @@ def test_a_commit_that_never_ends_keeps_nobody_waiting_and_the_next_ones_go_on_w
         if again.exception(SECONDS) is None:
             break
         assert time.monotonic() < deadline
-    assert again.result()[0].outcome is Outcome.GRANTED
+    assert again.result()[0].outcome is MessageOutcome.GRANTED
     assert bench.where(line) == (4, 1, 0, 0)  # it was done, once
-    assert hurried.submit(messages[1:]).result(SECONDS)[1].outcome is Outcome.GRANTED
+    assert hurried.submit(messages[1:]).result(SECONDS)[1].outcome is MessageOutcome.GRANTED
 
 
 def test_a_commit_that_never_ends_does_not_keep_the_process(bench, store, hurried):
@@ -247,7 +247,7 @@ def test_an_event_loop_that_does_not_come_to_rest_is_not_waited_for_without_end(
         return await answers
 
     (answer,) = asyncio.run(busy())
-    assert answer.outcome is Outcome.GRANTED
+    assert answer.outcome is MessageOutcome.GRANTED
 
 
 def test_what_an_event_loop_reads_in_one_turn_is_one_batch(bench, batcher, store):
@@ -274,5 +274,5 @@ def test_a_loop_that_was_closed_keeps_nobody_waiting(bench, batcher, store):
     asyncio.run(leave())
     store.open.set()
     (answer,) = batcher.submit([second]).result(SECONDS)
-    assert answer.outcome is Outcome.GRANTED
+    assert answer.outcome is MessageOutcome.GRANTED
     assert bench.where(line) == (0, 2, 0, 0)

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from support.activation import DAY, Bench, Device, TestSigner
-from tallystick.activation.core.ports import Enrolment, IncidentKind, Outcome, Policy, Status
+from tallystick.activation.core.ports import Enrolment, IncidentKind, MessageOutcome, Policy, Status
 from tallystick.domain.ids import ActivationId
 from tallystick.protocol import envelope, messages
 from tallystick.protocol.messages import Credit, Grant, Refusal
@@ -127,7 +127,7 @@ def test_two_first_contacts_with_one_host_id_in_one_batch_enrol_only_one(bench):
     answers = bench.post(
         Device("a", host_id="same").activate((line, 1)), Device("b", host_id="same").activate((line, 1))
     )
-    assert [answer.outcome for answer in answers] == [Outcome.GRANTED, Outcome.REFUSED]
+    assert [answer.outcome for answer in answers] == [MessageOutcome.GRANTED, MessageOutcome.REFUSED]
 
 
 def test_the_host_id_of_a_field_server_declared_lost_is_free_for_its_replacement(bench):
@@ -227,7 +227,7 @@ def test_messages_of_one_field_server_are_decided_in_order_wherever_they_stand_i
     device = Device("a")
     first, second = device.activate((line, 1)), device.activate((line, 2))
     answers = bench.post(second, first)
-    assert [answer.outcome for answer in answers] == [Outcome.GRANTED, Outcome.GRANTED]
+    assert [answer.outcome for answer in answers] == [MessageOutcome.GRANTED, MessageOutcome.GRANTED]
     assert [bench.read(answer.reply[0]).number for answer in answers] == [2, 1]
 
 

@@ -22,8 +22,8 @@ from tallystick.administrator.network.clients import wish_document
 from tallystick.administrator.ports import (
     Answered,
     Contact,
-    Delivery,
     Identity,
+    InboxResult,
     LicenseReport,
     PortError,
     ShownCertificate,
@@ -31,7 +31,7 @@ from tallystick.administrator.ports import (
 )
 from tallystick.errors import Error
 from tallystick.fieldserver import engine, views
-from tallystick.fieldserver.agent import Delivery as FieldServerDelivery
+from tallystick.fieldserver.agent import DeliveryResult as FieldServerDelivery
 from tallystick.fieldserver.agent import LineResult, _bad
 from tallystick.fieldserver.api import parse_wish
 from tallystick.fieldserver.state import Device, Refused, State
@@ -119,7 +119,7 @@ class FieldServer:
         results = tuple(LineResult(line_number=number, received=found[number]) for number in sorted(found))
         view = views.show_delivery(FieldServerDelivery(lines=results, waiting=len(self.state.outbox)))
         self.site.called(self.name, "inbox answered")
-        return msgspec.convert(view, Delivery)
+        return msgspec.convert(view, InboxResult)
 
 
 class Activation:

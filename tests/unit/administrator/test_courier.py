@@ -5,7 +5,7 @@ import pytest
 from support.activation import ISSUER, TestSigner
 from tallystick.administrator.core.courier import Courier
 from tallystick.administrator.core.goals import Return
-from tallystick.administrator.ports import Answered, PortError, Route
+from tallystick.administrator.ports import Answered, PortError, RouteKind
 from tallystick.protocol.envelope import open_envelope
 from tallystick.protocol.problems import WireError
 
@@ -23,20 +23,20 @@ def own_route(reachable, why=""):
 def test_without_an_address_the_route_is_offline_and_says_so(site):
     site.add("roof")
     found = find(site)
-    assert (found.route, "No address" in found.why) == (Route.OFFLINE, True)
+    assert (found.route, "No address" in found.why) == (RouteKind.OFFLINE, True)
 
 
 def test_offline_names_the_address_and_what_failed(site, line):
     site.cut.add("activation")
     found = find(site)
-    assert found.route is Route.OFFLINE
+    assert found.route is RouteKind.OFFLINE
     assert URL in found.why
     assert "No route to host" in found.why
 
 
 def test_online_when_field_servers_reach_it_themselves(site, line):
     site.add("roof").own_route = own_route(True)
-    assert find(site).route is Route.ONLINE
+    assert find(site).route is RouteKind.ONLINE
 
 
 @pytest.mark.parametrize("own", [None, own_route(False, "timed out")])
@@ -44,7 +44,7 @@ def test_semi_online_names_the_field_servers_that_do_not(site, line, own):
     site.add("roof").own_route = own_route(True)
     site.add("cellar").own_route = own
     found = find(site)
-    assert found.route is Route.SEMI_ONLINE
+    assert found.route is RouteKind.SEMI_ONLINE
     assert "cellar at https://cellar" in found.why
     assert "roof" not in found.why
     assert ("timed out" if own else "told of no activation server") in found.why
@@ -55,15 +55,15 @@ def test_field_servers_out_of_reach_are_named_and_do_not_decide(site, line):
     site.add("cellar")
     site.cut.add("cellar")
     found = find(site)
-    assert found.route is Route.ONLINE
+    assert found.route is RouteKind.ONLINE
     assert "Not reached from here: cellar" in found.why
     site.cut.add("roof")
-    assert find(site).route is Route.SEMI_ONLINE
+    assert find(site).route is RouteKind.SEMI_ONLINE
 
 
 def test_the_forced_route_is_taken_and_nobody_is_asked_for_it(site, line):
-    found = find(site, forced=Route.OFFLINE)
-    assert found.route is Route.OFFLINE
+    found = find(site, forced=RouteKind.OFFLINE)
+    assert found.route is RouteKind.OFFLINE
     assert site.calls["activation", "keys"] == 0
 
 

@@ -1,6 +1,6 @@
 """What a dry run says is what then happens; and what would be refused is refused for the reason that was foreseen."""
 
-from tallystick.administrator.core.dry_run import Effect, foresee
+from tallystick.administrator.core.dry_run import PredictedEffect, foresee
 from tallystick.administrator.core.enrolling import parse_candidates
 from tallystick.administrator.core.goals import Activate, Refresh, Return, ReturnOneCarry
 from tallystick.administrator.memory.inventory import Assignment
@@ -32,8 +32,8 @@ def test_the_last_license_is_foreseen_for_one_of_two_and_so_it_happens(site):
     roof, cellar = site.add("roof"), site.add("cellar")
     goals = wants(line, (roof, 1), (cellar, 1))
     first, second = seen(site, goals)
-    assert (first.effect, first.before, first.after) == (Effect.GRANTED, 0, 1)
-    assert (second.effect, second.code) == (Effect.REFUSED, "not-enough")
+    assert (first.effect, first.before, first.after) == (PredictedEffect.GRANTED, 0, 1)
+    assert (second.effect, second.code) == (PredictedEffect.REFUSED, "not-enough")
     reports = site.workflows().run(goals)
     assert sorted(report.result for report in reports) == ["done", "refused"]
 
@@ -42,7 +42,7 @@ def test_a_kind_that_it_does_not_apply_to_is_foreseen(site):
     line = site.bench.buy(3, sku="logs")
     site.know(line)
     (row,) = seen(site, wants(line, (site.add("cellar", kind="AS-B"), 1)))
-    assert (row.effect, row.code) == (Effect.REFUSED, "kind-mismatch")
+    assert (row.effect, row.code) == (PredictedEffect.REFUSED, "kind-mismatch")
 
 
 def test_a_return_of_all_and_one_that_raises_are_foreseen(site):
@@ -51,20 +51,20 @@ def test_a_return_of_all_and_one_that_raises_are_foreseen(site):
     roof = site.add("roof")
     site.workflows().run(wants(line, (roof, 2)))
     (row,) = seen(site, {roof.id: Return()})
-    assert (row.effect, row.before, row.after) == (Effect.RETURNED, 2, 0)
+    assert (row.effect, row.before, row.after) == (PredictedEffect.RETURNED, 2, 0)
     (row,) = seen(site, {roof.id: Return(wants=((line.line_id, 3),))})
-    assert (row.effect, row.code) == (Effect.REFUSED, "return-raises")
+    assert (row.effect, row.code) == (PredictedEffect.REFUSED, "return-raises")
     (row,) = seen(site, {roof.id: ReturnOneCarry()})
-    assert row.effect in {Effect.RETURNED, Effect.REFUSED}
+    assert row.effect in {PredictedEffect.RETURNED, PredictedEffect.REFUSED}
     (row,) = seen(site, {roof.id: Refresh()})
-    assert row.effect is Effect.ASKED
+    assert row.effect is PredictedEffect.ASKED
 
 
 def test_one_that_cannot_be_reached_is_foreseen_as_such(site):
     roof = site.add("roof")
     site.cut.add("roof")
     (row,) = seen(site, {roof.id: Return()})
-    assert (row.effect, row.code) == (Effect.REFUSED, "unreachable")
+    assert (row.effect, row.code) == (PredictedEffect.REFUSED, "unreachable")
     assert row.next_step
 
 

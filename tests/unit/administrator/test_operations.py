@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from tallystick.administrator.core.goals import Refresh, Report, Result, Return, Sync
+from tallystick.administrator.core.goals import GoalResult, Refresh, Report, Return, Sync
 from tallystick.administrator.core.operations import KEPT_MAX, Operations
 from tallystick.administrator.memory.database import open_database
 from tallystick.errors import Error
@@ -28,7 +28,7 @@ def begin(operations, *device_ids, goal=None, run=False):
     return number
 
 
-def report(device_id, result=Result.DONE):
+def report(device_id, result=GoalResult.DONE):
     return Report(device_id=device_id, name=device_id, result=result)
 
 
@@ -38,7 +38,7 @@ def test_an_operation_that_died_is_known_with_what_is_left(twice):
     ours.keep(number, report(ROOF))
     (found,) = theirs.unfinished()
     assert (found.number, found.kind, list(found.open_goals)) == (number, "return", [CELLAR])
-    theirs.keep(number, report(CELLAR, Result.INTERRUPTED))
+    theirs.keep(number, report(CELLAR, GoalResult.INTERRUPTED))
     theirs.end(number, now=2)
     assert [one.number for one in ours.unfinished()] == [number], "stopped is not ended"
     ours.keep(number, report(CELLAR))
@@ -73,7 +73,7 @@ def test_a_later_wish_gives_up_what_was_open_and_a_carrying_does_not(twice):
     begin(ours, ROOF, goal=Refresh())
     assert list(ours.operation(first).open_goals) == [CELLAR]
     (visit, _) = ours.operation(first).visits
-    assert (visit.report.result, "later" in visit.report.detail) == (Result.LEFT, True)
+    assert (visit.report.result, "later" in visit.report.detail) == (GoalResult.LEFT, True)
     begin(ours, CELLAR)
     assert ours.operation(first).open_goals == {}
     assert first not in {one.number for one in ours.unfinished()}
@@ -85,7 +85,7 @@ def test_what_is_left_by_a_person_is_not_gone_on_with(twice):
     ours.keep(number, report(ROOF))
     ours.leave(number, now=5)
     assert ours.unfinished() == []
-    assert [visit.report.result for visit in ours.operation(number).visits] == [Result.DONE, Result.LEFT]
+    assert [visit.report.result for visit in ours.operation(number).visits] == [GoalResult.DONE, GoalResult.LEFT]
 
 
 def test_the_oldest_that_ended_are_forgotten_and_none_that_is_open(twice):

@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from tallystick.administrator.core.goals import Result, Return, Sync
+from tallystick.administrator.core.goals import GoalResult, Return, Sync
 from tallystick.administrator.core.next_steps import Phase
-from tallystick.administrator.ports import PortError, Route, Stage
+from tallystick.administrator.ports import PortError, RouteKind, Stage
 
 DAY = 86_400
 
@@ -22,7 +22,7 @@ def roof(site):
 
 def test_activate_ends_with_the_licenses_on_the_field_server(site, line, roof):
     report = site.activate(roof, (line, 2))
-    assert (report.result, report.code) == (Result.DONE, None)
+    assert (report.result, report.code) == (GoalResult.DONE, None)
     assert roof.held == {line.line_id: 2}
     assert site.bench.where(line) == (3, 2, 0, 0)
     assert not roof.state.outbox
@@ -38,7 +38,7 @@ def test_activate_again_sends_nothing_and_says_already(site, line, roof):
     site.activate(roof, (line, 2))
     before = roof.state, len(site.bench.store.tables.messages)
     report = site.activate(roof, (line, 2))
-    assert report.result is Result.ALREADY
+    assert report.result is GoalResult.ALREADY
     assert (roof.state, len(site.bench.store.tables.messages)) == before
 
 
@@ -56,7 +56,7 @@ def test_return_takes_everything_and_proves_it_in_one_run(site, line, roof):
     site.know(other)
     site.activate(roof, (line, 2), (other, 1))
     report = site.give_back(roof)
-    assert report.result is Result.DONE
+    assert report.result is GoalResult.DONE
     assert roof.held == {}
     assert site.bench.where(line) == (5, 0, 0, 0)
     assert site.bench.where(other) == (1, 0, 0, 0)
@@ -68,37 +68,37 @@ def test_what_was_returned_is_activated_elsewhere(site, line, roof):
     site.activate(roof, (line, 5))
     assert site.activate(cellar, (line, 5)).code == "not-enough"
     site.give_back(roof)
-    assert site.activate(cellar, (line, 5)).result is Result.DONE
+    assert site.activate(cellar, (line, 5)).result is GoalResult.DONE
 
 
 def test_return_of_chosen_lines_and_quantities_leaves_the_rest(site, line, roof):
     site.activate(roof, (line, 3))
     report = site.do(Return(wants=((line.line_id, 1),)), roof)
-    assert report.result is Result.DONE
+    assert report.result is GoalResult.DONE
     assert roof.held == {line.line_id: 1}
-    assert site.do(Return(wants=((line.line_id, 1),)), roof).result is Result.ALREADY
+    assert site.do(Return(wants=((line.line_id, 1),)), roof).result is GoalResult.ALREADY
 
 
 def test_a_return_that_would_raise_is_refused_and_nothing_is_sent(site, line, roof):
     site.activate(roof, (line, 1))
     report = site.do(Return(wants=((line.line_id, 2),)), roof)
-    assert (report.result, report.code) == (Result.REFUSED, "return-raises")
+    assert (report.result, report.code) == (GoalResult.REFUSED, "return-raises")
     assert not roof.state.outbox
 
 
 def test_return_again_is_already(site, line, roof):
     site.activate(roof, (line, 1))
     site.give_back(roof)
-    assert site.give_back(roof).result is Result.ALREADY
+    assert site.give_back(roof).result is GoalResult.ALREADY
 
 
 def test_one_carry_gives_up_first_and_is_credited(site, line, roof):
     site.activate(roof, (line, 2))
     report = site.relinquish(roof)
-    assert report.result is Result.DONE
+    assert report.result is GoalResult.DONE
     assert roof.state.epoch == 2
     assert site.bench.where(line) == (5, 0, 0, 0)
-    assert site.relinquish(roof).result is Result.ALREADY
+    assert site.relinquish(roof).result is GoalResult.ALREADY
 
 
 def test_one_carry_that_a_license_does_not_allow_is_refused_with_the_next_step(site):
@@ -106,24 +106,24 @@ def test_one_carry_that_a_license_does_not_allow_is_refused_with_the_next_step(s
     site.know(logs)
     site.activate(edge, (logs, 1))
     report = site.relinquish(edge)
-    assert (report.result, report.code) == (Result.REFUSED, "one-carry-not-allowed")
+    assert (report.result, report.code) == (GoalResult.REFUSED, "one-carry-not-allowed")
     assert "confirmed return" in report.next_step
 
 
 def test_refresh_brings_what_changed_at_the_activation_server(site, line, roof):
     site.activate(roof, (line, 1))
     site.bench.change_line(line, expires_at=site.now + 400 * DAY)
-    assert site.refresh(roof).result is Result.DONE
+    assert site.refresh(roof).result is GoalResult.DONE
     assert roof.state.licenses[0].expires_at == site.now + 400 * DAY
 
 
 def test_a_refusal_names_the_code_the_reason_per_line_and_the_next_step(site, line, roof):
     report = site.activate(roof, (line, 6))
-    assert (report.result, report.code) == (Result.REFUSED, "not-enough")
+    assert (report.result, report.code) == (GoalResult.REFUSED, "not-enough")
     assert report.reasons[0].line == line.line_id
     assert report.next_step
     assert not roof.state.outbox
-    assert site.activate(roof, (line, 5)).result is Result.DONE
+    assert site.activate(roof, (line, 5)).result is GoalResult.DONE
 
 
 # Offline
@@ -132,11 +132,11 @@ def test_a_refusal_names_the_code_the_reason_per_line_and_the_next_step(site, li
 def test_offline_activation_is_two_carries_by_file(site, line, roof):
     site.cut.add("activation")
     report = site.activate(roof, (line, 2))
-    assert (report.result, report.code) == (Result.CARRY, "unreachable")
+    assert (report.result, report.code) == (GoalResult.CARRY, "unreachable")
     assert "export" in report.next_step
     assert [message.purpose for message in site.mailbag.outbound()] == ["activate"]
     carry_by_file(site)
-    assert site.sync(roof).result is Result.DONE
+    assert site.sync(roof).result is GoalResult.DONE
     assert roof.held == {line.line_id: 2}
 
 
@@ -150,12 +150,12 @@ def test_asked_twice_offline_is_one_message(site, line, roof):
 def test_the_offline_return_and_its_forgotten_confirm(site, line, roof):
     site.activate(roof, (line, 2))
     site.cut.add("activation")
-    assert site.give_back(roof).result is Result.CARRY
+    assert site.give_back(roof).result is GoalResult.CARRY
     assert site.workflows().next_step(roof.id, has_route=False).phase is Phase.ASK
     carry_by_file(site)
     assert site.workflows().next_step(roof.id).phase is Phase.DELIVER
     delivered = site.sync(roof)
-    assert delivered.result is Result.CARRY
+    assert delivered.result is GoalResult.CARRY
     assert roof.held == {}
     assert site.bench.where(line) == (3, 0, 2, 0)
     site.now += 3 * DAY
@@ -163,7 +163,7 @@ def test_the_offline_return_and_its_forgotten_confirm(site, line, roof):
     assert step.phase is Phase.PROVE
     assert step.text.startswith("returning since 3 days: carry the confirm to the activation server: tallystick admin")
     again = site.give_back(roof)
-    assert (again.result, len(roof.state.outbox)) == (Result.CARRY, 1)
+    assert (again.result, len(roof.state.outbox)) == (GoalResult.CARRY, 1)
     carry_by_file(site)
     assert site.bench.where(line) == (5, 0, 0, 0)
     assert site.workflows().next_step(roof.id).phase is Phase.RECEIPT
@@ -174,7 +174,7 @@ def test_the_offline_return_and_its_forgotten_confirm(site, line, roof):
 def test_offline_one_carry_with_a_lost_file_gives_the_same_bytes_again(site, line, roof):
     site.activate(roof, (line, 2))
     site.cut.add("activation")
-    assert site.relinquish(roof).result is Result.CARRY
+    assert site.relinquish(roof).result is GoalResult.CARRY
     (first,) = site.mailbag.outbound()
     assert roof.held == {}
     assert "the proof" in site.step_text(roof, has_route=False)
@@ -206,8 +206,8 @@ def carry_by_file(site):
 
 
 def test_the_mode_can_be_forced(site, line, roof):
-    report = site.activate(roof, (line, 1), forced=Route.OFFLINE)
-    assert report.result is Result.CARRY
+    report = site.activate(roof, (line, 1), forced=RouteKind.OFFLINE)
+    assert report.result is GoalResult.CARRY
     assert "set to offline" in report.detail
     assert site.calls["activation", "exchange"] == 0
 
@@ -222,11 +222,11 @@ def test_an_unreachable_field_server_does_not_stop_the_others(site, line, roof):
     site.cut.add("fs2")
     reports = site.do(Return(), roof, *others, at_once_max=8)
     assert [report.result for report in reports] == [
-        Result.DONE,
-        Result.DONE,
-        Result.DONE,
-        Result.UNREACHABLE,
-        Result.DONE,
+        GoalResult.DONE,
+        GoalResult.DONE,
+        GoalResult.DONE,
+        GoalResult.UNREACHABLE,
+        GoalResult.DONE,
     ]
     assert reports[3].next_step
     assert site.inventory.field_server(others[2].id).trouble.code == "unreachable"
@@ -237,7 +237,7 @@ def test_an_unreachable_field_servers_messages_are_carried_all_the_same(site, li
     site.cut.add("activation")
     site.relinquish(roof)
     site.cut = {"roof"}
-    assert site.sync(roof).result is Result.UNREACHABLE
+    assert site.sync(roof).result is GoalResult.UNREACHABLE
     assert site.bench.where(line) == (5, 0, 0, 0)
     assert not site.mailbag.outbound()
 
@@ -301,7 +301,7 @@ def test_interrupted_visits_are_reported_and_taken_up_again(site, line, roof):
 
     site.hook = interrupt
     reports = site.do(Return(), *servers)
-    assert {report.result for report in reports} <= {Result.INTERRUPTED, Result.ALREADY}
+    assert {report.result for report in reports} <= {GoalResult.INTERRUPTED, GoalResult.ALREADY}
     site.hook = lambda _who, _what: None
     assert all(report.is_finished for report in site.do(Return(), *servers))
 
@@ -321,7 +321,7 @@ def test_ctrl_c_lets_every_visit_end_its_step_and_says_which_were_interrupted(si
     site.hook = press
     reports = site.do(Return(), *servers, at_once_max=4)
     assert len(reports) == 30
-    assert Result.INTERRUPTED in {report.result for report in reports}
+    assert GoalResult.INTERRUPTED in {report.result for report in reports}
     site.hook = lambda _who, _what: None
     assert all(report.is_finished for report in site.do(Return(), *servers, at_once_max=4))
     assert site.bench.where(line) == (5, 0, 0, 0)
@@ -337,14 +337,14 @@ def test_another_device_at_the_address_is_refused_before_anything_is_asked(site,
     stranger = site.add("stranger")
     site.servers[roof.address] = stranger
     report = site.activate(roof, (line, 1))
-    assert (report.result, report.code) == (Result.REFUSED, "device-wrong")
+    assert (report.result, report.code) == (GoalResult.REFUSED, "device-wrong")
     assert not stranger.state.outbox
 
 
 def test_refusals_of_the_field_server_pass_through_with_their_code(site, roof):
     stranger_to_all = site.bench.buy(1)
     report = site.activate(roof, (stranger_to_all, 1))
-    assert (report.result, report.code) == (Result.REFUSED, "no-root")
+    assert (report.result, report.code) == (GoalResult.REFUSED, "no-root")
 
 
 def test_a_wrong_password_is_kept_as_the_next_step(site, line, roof):
@@ -354,7 +354,7 @@ def test_a_wrong_password_is_kept_as_the_next_step(site, line, roof):
 
     site.hook = lock
     report = site.sync(roof)
-    assert (report.result, report.code) == (Result.REFUSED, "password-wrong")
+    assert (report.result, report.code) == (GoalResult.REFUSED, "password-wrong")
     assert site.step_text(roof).startswith("password-wrong")
 
 
@@ -369,8 +369,8 @@ def test_after_a_rollback_the_end_state_is_compared_and_asked_for_again(site, li
     site.give_back(roof)
     roof.state = old
     report = site.activate(roof, (line, 3))
-    assert report.result in {Result.DONE, Result.REFUSED}
-    assert roof.held == ({line.line_id: 3} if report.result is Result.DONE else roof.held)
+    assert report.result in {GoalResult.DONE, GoalResult.REFUSED}
+    assert roof.held == ({line.line_id: 3} if report.result is GoalResult.DONE else roof.held)
     site.bench.check()
 
 
@@ -395,7 +395,7 @@ def test_declared_lost_and_back_again_the_wish_is_asked_for_until_it_is_reached(
             tx, bench.signer, roof.id, reason="burnt", by="me", policy=bench.policy, now=site.now
         )
     )
-    assert site.activate(roof, (line, 3)).result is Result.DONE
+    assert site.activate(roof, (line, 3)).result is GoalResult.DONE
     assert roof.held == {line.line_id: 3}
     assert bench.where(line) == (2, 3, 0, 0)
 
@@ -410,7 +410,7 @@ def test_after_a_restore_the_field_server_repeats_its_grant_and_the_wish_goes_th
     bench = site.bench
     bench.store.transact(lambda tx: interventions.announce_restore(tx, bench.signer, now=site.now))
     report = site.give_back(roof)
-    assert report.result is Result.DONE
+    assert report.result is GoalResult.DONE
     assert roof.held == {}
     assert bench.where(line) == (5, 0, 0, 0)
 
@@ -422,7 +422,7 @@ def test_a_held_field_server_is_reported_with_the_code(site, line, roof):
     servers = site.bench.store.tables.field_servers
     servers[roof.id] = servers[roof.id].changed(status=Status.HOLD)
     report = site.give_back(roof)
-    assert (report.result, report.code) == (Result.REFUSED, "on-hold")
+    assert (report.result, report.code) == (GoalResult.REFUSED, "on-hold")
 
 
 def test_a_grant_that_the_activation_server_started_is_not_open_forever(site, line, roof):
@@ -435,7 +435,7 @@ def test_a_grant_that_the_activation_server_started_is_not_open_forever(site, li
     )
     reply = site.workflows().courier.read_reply(compact)
     site.mailbag.keep_replies([reply], now=site.now, names=site.inventory.names())
-    assert site.sync(roof).result is Result.DONE
+    assert site.sync(roof).result is GoalResult.DONE
     assert roof.held == {}
     assert bench.where(line) == (5, 0, 0, 0)
 

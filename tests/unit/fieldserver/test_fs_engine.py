@@ -23,7 +23,7 @@ from tallystick.fieldserver.state import (
     OUTBOX_MAX,
     OUTCOMES_MAX,
     Activate,
-    Effect,
+    LineEffect,
     Refresh,
     Refused,
     Relinquish,
@@ -226,7 +226,7 @@ def test_a_relinquish_waits_until_a_reply_to_it_or_to_a_later_message():
 def test_a_newer_grant_is_taken():
     desk = holding(1)
     received = desk.grant(5, licenses=(license_claim(quantity=3),))
-    assert received.effect is Effect.APPLIED
+    assert received.effect is LineEffect.APPLIED
     assert desk.state.applied.number == 5
     assert [license_.quantity for license_ in desk.state.licenses] == [3]
 
@@ -236,7 +236,7 @@ def test_the_same_grant_again_changes_nothing():
     grant = desk.issuer.grant(desk.id, 1, confirm=True)
     desk.take(grant)
     before = desk.state
-    assert desk.take(grant).effect is Effect.ALREADY
+    assert desk.take(grant).effect is LineEffect.ALREADY
     assert desk.state is before
 
 
@@ -245,14 +245,14 @@ def test_a_lower_grant_or_another_of_the_same_number_is_stale(epoch, number):
     desk = holding(5, epoch=2)
     before = desk.state
     received = desk.grant(number, epoch=epoch, licenses=())
-    assert (received.effect, received.code) == (Effect.STALE, "grant-stale")
+    assert (received.effect, received.code) == (LineEffect.STALE, "grant-stale")
     assert desk.state is before
 
 
 @pytest.mark.parametrize(("epoch", "number"), [(2, 6), (3, 1)])
 def test_a_higher_number_or_a_higher_epoch_is_taken(epoch, number):
     desk = holding(5, epoch=2)
-    assert desk.grant(number, epoch=epoch, licenses=()).effect is Effect.APPLIED
+    assert desk.grant(number, epoch=epoch, licenses=()).effect is LineEffect.APPLIED
     assert (desk.state.epoch, desk.state.licenses) == (epoch, ())
 
 
@@ -269,7 +269,7 @@ def test_a_grant_that_asks_for_proof_is_confirmed_in_the_same_step():
     received = desk.grant(1, request=asked.digest, confirm=True, seen=1)
     (confirm,) = desk.state.outbox
     claims = claims_of(confirm)
-    assert received.effect is Effect.APPLIED
+    assert received.effect is LineEffect.APPLIED
     assert (claims.purpose, claims.sequence, claims.applied.number) == ("confirm", 2, 1)
     assert claims.applied.digest == received.digest
 
@@ -338,7 +338,7 @@ def test_a_refusal_clears_its_message_and_keeps_every_reason():
     desk = holding()
     asked = desk.ask(activate(quantity=9))
     received = desk.refuse(asked)
-    assert (received.effect, received.code) == (Effect.REFUSED, "not-enough")
+    assert (received.effect, received.code) == (LineEffect.REFUSED, "not-enough")
     (outcome,) = desk.state.outcomes
     assert (outcome.digest, outcome.purpose, outcome.fate, outcome.noted_at) == (
         asked.digest,
@@ -356,7 +356,7 @@ def test_a_refusal_again_changes_nothing():
     refusal = desk.issuer.refusal(desk.id, desk.ask(Refresh()).digest)
     desk.take(refusal)
     before = desk.state
-    assert desk.take(refusal).effect is Effect.ALREADY
+    assert desk.take(refusal).effect is LineEffect.ALREADY
     assert desk.state is before
 
 
@@ -366,7 +366,7 @@ def test_a_refusal_beside_a_credit_is_remembered_in_any_order(order):
     asked = desk.ask(Refresh())
     replies = [desk.issuer.refusal(desk.id, asked.digest), desk.issuer.credit(desk.id, asked.digest)]
     for place in order:
-        assert desk.take(replies[place]).effect is not Effect.ERROR
+        assert desk.take(replies[place]).effect is not LineEffect.ERROR
     assert desk.fates() == {1: "refused"}
 
 
@@ -383,7 +383,7 @@ def test_a_credit_is_noted():
     desk = pinned()
     asked = desk.ask(Relinquish())
     received = desk.credit(asked)
-    assert received.effect is Effect.NOTED
+    assert received.effect is LineEffect.NOTED
     assert LINE in received.detail
     assert desk.fates() == {1: "credited"}
 
@@ -391,7 +391,7 @@ def test_a_credit_is_noted():
 def test_a_reply_to_a_message_that_nobody_remembers_changes_nothing():
     desk = pinned()
     before = desk.state
-    assert desk.take(desk.issuer.credit(desk.id, "A" * 43)).effect is Effect.ALREADY
+    assert desk.take(desk.issuer.credit(desk.id, "A" * 43)).effect is LineEffect.ALREADY
     assert desk.state is before
 
 
@@ -540,7 +540,7 @@ def reply(issuer, device_id, kind, **changes):
 def assert_error(desk, compact, code):
     before = desk.state
     received = desk.take(compact)
-    assert (received.effect, received.code) == (Effect.ERROR, code)
+    assert (received.effect, received.code) == (LineEffect.ERROR, code)
     assert desk.state is before
 
 
@@ -617,7 +617,7 @@ def test_an_unknown_kind_is_refused():
 def test_a_certificate_does_no_harm_and_nothing():
     desk = holding()
     before = desk.state
-    assert desk.take(desk.issuer.certificate()).effect is Effect.NOTED
+    assert desk.take(desk.issuer.certificate()).effect is LineEffect.NOTED
     assert desk.state is before
     assert_error(desk, Issuer(seed=7).certificate(), "key-unknown")
 
@@ -628,20 +628,20 @@ def test_a_certificate_does_no_harm_and_nothing():
 def test_the_first_keyset_pins_its_root():
     desk = Desk()
     received = desk.take(desk.issuer.keyset())
-    assert received.effect is Effect.APPLIED
+    assert received.effect is LineEffect.APPLIED
     assert desk.state.keyset.root == desk.issuer.root.public
 
 
 def test_a_higher_keyset_of_the_same_root_is_taken():
     desk = pinned()
-    assert desk.take(desk.issuer.keyset(3)).effect is Effect.APPLIED
+    assert desk.take(desk.issuer.keyset(3)).effect is LineEffect.APPLIED
     assert desk.state.keyset.version == 3
 
 
 def test_the_same_keyset_again_is_fine():
     desk = pinned()
     before = desk.state
-    assert desk.take(desk.issuer.keyset()).effect is Effect.ALREADY
+    assert desk.take(desk.issuer.keyset()).effect is LineEffect.ALREADY
     assert desk.state is before
 
 
@@ -651,7 +651,7 @@ def test_a_lower_keyset_or_another_of_the_same_version_is_stale(version):
     desk.take(desk.issuer.keyset(2))
     before = desk.state
     received = desk.take(desk.issuer.keyset(version, at=NOW + 1))
-    assert (received.effect, received.code) == (Effect.STALE, "keyset-stale")
+    assert (received.effect, received.code) == (LineEffect.STALE, "keyset-stale")
     assert desk.state is before
 
 
@@ -672,14 +672,14 @@ def handed_over(desk, version, *, seed=7):
 
 def test_a_root_that_was_handed_over_is_pinned_and_the_old_one_counts_no_more():
     desk = holding()
-    assert desk.take(handed_over(desk, 2)).effect is Effect.APPLIED
+    assert desk.take(handed_over(desk, 2)).effect is LineEffect.APPLIED
     assert desk.state.keyset.root == PrivateKey(bytes([7]) * 32).public
     assert len(desk.state.licenses) == 1
     assert parse_state(encode_state(desk.state)) == desk.state  # the grant in force has the old root's keyset
-    assert desk.take(desk.issuer.keyset(1)).effect is Effect.STALE
+    assert desk.take(desk.issuer.keyset(1)).effect is LineEffect.STALE
     assert_error(desk, desk.issuer.keyset(3), "root-differs")
     assert_error(desk, handed_over(desk, 3, seed=8), "root-differs")
-    assert desk.grant(2).effect is Effect.APPLIED
+    assert desk.grant(2).effect is LineEffect.APPLIED
 
 
 def test_a_hand_over_from_before_the_keyset_in_force_is_refused():
@@ -704,7 +704,7 @@ def test_a_grant_stays_in_force_when_its_key_leaves_the_keyset():
     desk.issuer.key = PrivateKey(b"n" * 32)
     desk.take(desk.issuer.keyset(2))
     assert len(desk.state.licenses) == 1
-    assert desk.grant(2).effect is Effect.APPLIED
+    assert desk.grant(2).effect is LineEffect.APPLIED
 
 
 def test_keys_may_stand_behind_what_they_verify_in_a_file():

@@ -6,7 +6,7 @@ from fs_helpers import NOW, Issuer
 from fs_rig import Rig
 
 from tallystick.errors import Error
-from tallystick.fieldserver.route import Route
+from tallystick.fieldserver.route import ActivationRoute
 from tallystick.fieldserver.state import Refresh
 from tallystick.protocol import messages
 from tallystick.protocol.envelope import open_envelope
@@ -51,7 +51,7 @@ class Line:
         self.rig = Rig()
         self.office = Office(self.rig)
         self.now = 0.0
-        self.route = Route(
+        self.route = ActivationRoute(
             "http://office.example/",
             agent=self.rig.agent,
             clock=self.rig.clock,

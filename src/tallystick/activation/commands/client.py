@@ -63,7 +63,7 @@ Key = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class Reason:
+class ProblemReason:
     """Why one line was refused."""
 
     code: str
@@ -75,13 +75,13 @@ class Reason:
 class ProblemError(Error):
     """What the API refused, with a reason per line where there are several."""
 
-    def __init__(self, code: str, *, expected: str, seen: str, reasons: Sequence[Reason] = ()) -> None:
+    def __init__(self, code: str, *, expected: str, seen: str, reasons: Sequence[ProblemReason] = ()) -> None:
         super().__init__(code, expected=expected, seen=seen)
         self.reasons = tuple(reasons)
 
 
 @dataclass(slots=True)
-class Counter:
+class ApiClient:
     """One activation server, here or elsewhere."""
 
     send: Send
@@ -213,7 +213,7 @@ def reached(
     by: str | None = None,
     database: str | None = None,
     as_json: bool,
-) -> Iterator[Counter]:
+) -> Iterator[ApiClient]:
     """The activation server that is meant; refusals are told."""
     if data is None:
         with console.told(as_json):
@@ -224,23 +224,23 @@ def reached(
                 )
             if by is not None:
                 raise Error("usage", expected="--by with --data only: a token says who it is", seen="--url")
-            yield Counter(_Line(url.rstrip("/"), _token(token_file)).send, as_json)
+            yield ApiClient(_Line(url.rstrip("/"), _token(token_file)).send, as_json)
         return
     with console.told(as_json):
         if url is not None:
             raise Error("usage", expected="either --data or --url", seen="both")
     with console.opened(data, database, as_json=as_json) as activation:
         from tallystick.activation.core.permissions import operator
-        from tallystick.activation.server.in_process import Operator
+        from tallystick.activation.server.in_process import InProcessClient
 
-        counter = Counter(Operator(activation, operator(console.person(by))).send, as_json)
+        counter = ApiClient(InProcessClient(activation, operator(console.person(by))).send, as_json)
         yield counter
         if counter.has_changed:
             activation.settle()  # a waiting period of no days is over at once
 
 
-def verb(function: Callable[Concatenate[Counter, P], None]) -> Callable[..., None]:
-    """A command that is said to a ``Counter``: with the options that say which, in front of those of the verb."""
+def verb(function: Callable[Concatenate[ApiClient, P], None]) -> Callable[..., None]:
+    """A command that is said to a ``ApiClient``: with the options that say which, in front of those of the verb."""
     own = inspect.signature(function, eval_str=True)
     where: dict[str, Any] = {
         "data": DataOrUrl,
@@ -290,7 +290,7 @@ class _Line:
     def send(
         self, method: str, target: str, headers: Mapping[str, str], content: bytes | None
     ) -> tuple[int, Mapping[str, str], bytes]:
-        """See ``Operator.send``. Raises ``Error`` (``unreachable``)."""
+        """See ``InProcessClient.send``. Raises ``Error`` (``unreachable``)."""
         connection = self._connection()
         sent = {**headers, "Authorization": f"Bearer {self.token}"}
         try:
@@ -336,7 +336,7 @@ def _error_of(status: int, data: bytes) -> Error:
         document = json.loads(data)
         code, expected, seen = (str(document[name]) for name in ("code", "expected", "seen"))
         reasons = [
-            Reason(one["code"], one["expected"], one["seen"], one["line"]) for one in document.get("reasons", ())
+            ProblemReason(one["code"], one["expected"], one["seen"], one["line"]) for one in document.get("reasons", ())
         ]
     except (ValueError, KeyError, TypeError):
         code, expected, seen, reasons = "unreachable", "an activation server", f"an answer with status {status}", []

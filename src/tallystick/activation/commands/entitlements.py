@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from tallystick.activation.commands import console
-from tallystick.activation.commands.client import Counter, Key, segment, verb
+from tallystick.activation.commands.client import ApiClient, Key, segment, verb
 from tallystick.activation.commands.console import AsJson, By, Data, Database, Output
 from tallystick.errors import Error
 from tallystick.protocol.messages import QUANTITY_MAX
@@ -25,7 +25,7 @@ AccountText = Annotated[str | None, typer.Option("--account", metavar="NAME", he
 @catalog_app.command("load", epilog="Example: tallystick activation catalog load examples/catalog.yaml --data DIR")
 @verb
 def load_catalog(
-    counter: Counter,
+    counter: ApiClient,
     file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="A catalog as in examples/catalog.yaml.")],
 ) -> None:
     """Load kinds and products. Products that are there already take the new terms; none is removed."""
@@ -51,12 +51,12 @@ def load_catalog(
 
 @catalog_app.command("show", epilog="Example: tallystick activation catalog show --data DIR")
 @verb
-def show_catalog(counter: Counter) -> None:
+def show_catalog(counter: ApiClient) -> None:
     """Kinds of field servers and products, as they are sold now."""
     _show_catalog(counter, counter.ask("GET", "/v1/catalog"))
 
 
-def _show_catalog(counter: Counter, catalog: dict[str, Any]) -> None:
+def _show_catalog(counter: ApiClient, catalog: dict[str, Any]) -> None:
     if counter.as_json:
         console.print_json(catalog)
         return
@@ -77,7 +77,7 @@ def _show_catalog(counter: Counter, catalog: dict[str, Any]) -> None:
 )
 @verb
 def create(
-    counter: Counter,
+    counter: ApiClient,
     account: Annotated[str, typer.Option("--account", metavar="NAME", help="Who bought it; made if it is new.")],
     product: Annotated[list[str], typer.Option("--product", metavar="SKU=QTY", help="What, and how many; repeatable.")],
     expires: Annotated[
@@ -113,7 +113,7 @@ def create(
 
 @entitlement_app.command("list", epilog="Example: tallystick activation entitlement list --data DIR")
 @verb
-def list_(counter: Counter, account: AccountText = None) -> None:
+def list_(counter: ApiClient, account: AccountText = None) -> None:
     """Every entitlement, oldest first."""
     found = counter.all("/v1/entitlements", cursor="before", account=account)[::-1]
     if counter.as_json:
@@ -134,7 +134,7 @@ def list_(counter: Counter, account: AccountText = None) -> None:
 
 @entitlement_app.command(epilog="Example: tallystick activation entitlement show EN-... --data DIR")
 @verb
-def show(counter: Counter, entitlement: EntitlementText) -> None:
+def show(counter: ApiClient, entitlement: EntitlementText) -> None:
     """One entitlement, with its activation IDs and where its rights are."""
     _show_entitlement(counter, counter.ask("GET", f"/v1/entitlements/{_entitlement_id(entitlement)}"))
 
@@ -143,7 +143,7 @@ def show(counter: Counter, entitlement: EntitlementText) -> None:
     epilog="Example: tallystick activation entitlement certificate EN-... --data DIR -o bought.tally"
 )
 @verb
-def certificate(counter: Counter, entitlement: EntitlementText, output: Output) -> None:
+def certificate(counter: ApiClient, entitlement: EntitlementText, output: Output) -> None:
     """Write the signed certificate by which Device Administrator learns an entitlement offline."""
     entitlement_id = _entitlement_id(entitlement)
     content, _ = counter.fetch("GET", f"/v1/entitlements/{entitlement_id}/certificate")
@@ -159,7 +159,7 @@ def certificate(counter: Counter, entitlement: EntitlementText, output: Output) 
 
 @verb
 def lines(
-    counter: Counter,
+    counter: ApiClient,
     account: AccountText = None,
     product: Annotated[str | None, typer.Option("--product", metavar="SKU", help="Only of this product.")] = None,
     expires_before: Annotated[
@@ -187,14 +187,14 @@ def lines(
 
 @line_app.command("show", epilog="Example: tallystick activation line show 7K3M9Q2A --data DIR")
 @verb
-def show_line(counter: Counter, line: LineText) -> None:
+def show_line(counter: ApiClient, line: LineText) -> None:
     """One line: its terms, and where its rights are."""
     counter.show_one(_line_view(counter.ask("GET", f"/v1/lines/{_line_id(line)}")))
 
 
 @line_app.command(epilog="Example: tallystick activation line holders 7K3M9Q2A --data DIR")
 @verb
-def holders(counter: Counter, line: LineText) -> None:
+def holders(counter: ApiClient, line: LineText) -> None:
     """Who holds rights of a line."""
     found = counter.all(f"/v1/lines/{_line_id(line)}/holders")
     columns = [("Name", "device_name"), ("Field server", "device_id"), ("Held#", "held"), ("Returning#", "returning")]
@@ -206,7 +206,7 @@ def holders(counter: Counter, line: LineText) -> None:
 )
 @verb
 def change(
-    counter: Counter,
+    counter: ApiClient,
     line: LineText,
     *,
     quantity: Annotated[
@@ -240,7 +240,7 @@ def change(
 
 @verb
 def ledger(
-    counter: Counter,
+    counter: ApiClient,
     line: Annotated[str | None, typer.Argument(metavar="[LINE]", help="The entries of one line; else of all.")] = None,
     device: Annotated[
         str | None, typer.Option("--field-server", metavar="DEVICE", help="Only of this field server.")
@@ -334,7 +334,7 @@ def _entitlement_view(entitlement: dict[str, Any]) -> dict[str, Any]:
     return entitlement | {"lines": [_line_view(line) for line in entitlement["lines"]]}
 
 
-def _show_entitlement(counter: Counter, entitlement: dict[str, Any]) -> None:
+def _show_entitlement(counter: ApiClient, entitlement: dict[str, Any]) -> None:
     if counter.as_json:
         console.print_json(_entitlement_view(entitlement))
         return

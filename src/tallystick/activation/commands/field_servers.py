@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from tallystick.activation.commands import console
-from tallystick.activation.commands.client import Counter, Key, verb
+from tallystick.activation.commands.client import ApiClient, Key, verb
 from tallystick.activation.commands.console import AsJson, By, Data, Database, DeviceText, Output
 from tallystick.errors import Error
 from tallystick.protocol.messages import QUANTITY_MAX
@@ -19,7 +19,7 @@ Why = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the
 
 
 @verb
-def returns(counter: Counter) -> None:
+def returns(counter: ApiClient) -> None:
     """Open returns, oldest first: since when, where each stands, what to carry where."""
     found = counter.all("/v1/returns")
     rows = [
@@ -32,7 +32,7 @@ def returns(counter: Counter) -> None:
 
 @verb
 def field_servers(
-    counter: Counter,
+    counter: ApiClient,
     search: Annotated[
         str, typer.Option("--search", metavar="TEXT", help="Part of a name or host id, or how the device id begins.")
     ] = "",
@@ -67,7 +67,7 @@ def field_servers(
 
 @field_server_app.command(epilog="Example: tallystick activation field-server show plant-room --data DIR")
 @verb
-def show(counter: Counter, device: DeviceText) -> None:
+def show(counter: ApiClient, device: DeviceText) -> None:
     """One field server, and what it holds."""
     server = _view(counter.ask("GET", f"/v1/field-servers/{counter.device(device)}"))
     if counter.as_json:
@@ -80,7 +80,7 @@ def show(counter: Counter, device: DeviceText) -> None:
 
 @field_server_app.command(epilog="Example: tallystick activation field-server history plant-room --data DIR")
 @verb
-def history(counter: Counter, device: DeviceText) -> None:
+def history(counter: ApiClient, device: DeviceText) -> None:
     """What it said and what was done to it, newest first."""
     found = counter.all(f"/v1/field-servers/{counter.device(device)}/history", cursor="before")
     columns = [("At (UTC)", "at"), ("What", "title"), ("Detail", "detail"), ("Next", "next_step")]
@@ -89,7 +89,7 @@ def history(counter: Counter, device: DeviceText) -> None:
 
 @verb
 def incidents(
-    counter: Counter,
+    counter: ApiClient,
     kind: Annotated[str | None, typer.Option("--kind", metavar="KIND", help="Only of this kind, like fork.")] = None,
     device: Annotated[
         str | None, typer.Option("--field-server", metavar="DEVICE", help="Only of this field server.")
@@ -104,7 +104,7 @@ def incidents(
 
 
 @verb
-def start_return(counter: Counter, device: DeviceText, output: Output, key: Key = None) -> None:
+def start_return(counter: ApiClient, device: DeviceText, output: Output, key: Key = None) -> None:
     """Start a return of everything that a field server holds. The file is carried there, and its proof back."""
     path = f"/v1/field-servers/{counter.device(device)}/return"
     _save_started(counter, output, counter.ask("POST", path, key=key))
@@ -112,7 +112,7 @@ def start_return(counter: Counter, device: DeviceText, output: Output, key: Key 
 
 @verb
 def start_change(
-    counter: Counter,
+    counter: ApiClient,
     device: DeviceText,
     output: Output,
     line: Annotated[
@@ -134,7 +134,7 @@ def start_change(
 
 @verb
 def replace(
-    counter: Counter,
+    counter: ApiClient,
     device: DeviceText,
     with_: Annotated[str, typer.Option("--with", metavar="DEVICE", help="Which one takes over what it held.")],
     reason: Why,
@@ -149,7 +149,7 @@ def replace(
 
 @verb
 def declare_lost(
-    counter: Counter,
+    counter: ApiClient,
     device: DeviceText,
     reason: Why,
     *,
@@ -171,21 +171,21 @@ def declare_lost(
 
 
 @verb
-def hold(counter: Counter, device: DeviceText, reason: Why) -> None:
+def hold(counter: ApiClient, device: DeviceText, reason: Why) -> None:
     """Put a field server on hold: nothing that it asks for is granted until it is released."""
     after = counter.ask("POST", f"/v1/field-servers/{counter.device(device)}/hold", {"reason": _reason(reason)})
     counter.tell(_view(after), f"{after['name']} is on hold.")
 
 
 @verb
-def release(counter: Counter, device: DeviceText) -> None:
+def release(counter: ApiClient, device: DeviceText) -> None:
     """End a hold: after a fork, once the second copy was found and stopped."""
     after = counter.ask("POST", f"/v1/field-servers/{counter.device(device)}/release")
     counter.tell(_view(after), f"{after['name']} is released. Its next contact sets it to what it should hold.")
 
 
 @verb
-def retire(counter: Counter, device: DeviceText) -> None:
+def retire(counter: ApiClient, device: DeviceText) -> None:
     """Take a field server that holds nothing out of service; its host id is free again."""
     after = counter.ask("POST", f"/v1/field-servers/{counter.device(device)}/retire")
     counter.tell(_view(after), f"{after['name']} is retired.")
@@ -193,7 +193,7 @@ def retire(counter: Counter, device: DeviceText) -> None:
 
 @verb
 def reply(
-    counter: Counter,
+    counter: ApiClient,
     digest: Annotated[str, typer.Argument(metavar="DIGEST", help="The 43 symbols that name a message.")],
 ) -> None:
     """The stored answer to a message, as often as one likes."""
@@ -247,12 +247,12 @@ def _reason(text: str) -> str:
     return check_text(text, "a reason")
 
 
-def _shortened(counter: Counter, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _shortened(counter: ApiClient, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """For people, the beginning of a device id is enough."""
     return rows if counter.as_json else [row | {"device_id": row["device_id"][:12]} for row in rows]
 
 
-def _save_started(counter: Counter, output: Path, started: dict[str, Any]) -> None:
+def _save_started(counter: ApiClient, output: Path, started: dict[str, Any]) -> None:
     told = {name: value for name, value in started.items() if name != "file"}
     counter.save(
         output,

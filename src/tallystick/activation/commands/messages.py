@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from tallystick.activation.commands import console
-from tallystick.activation.commands.client import Counter, DataOrUrl, TokenFile, Url, reached
+from tallystick.activation.commands.client import ApiClient, DataOrUrl, TokenFile, Url, reached
 from tallystick.activation.commands.console import AsJson, Database, Output
 from tallystick.protocol.problems import WireError
 
 if TYPE_CHECKING:
-    from tallystick.activation.core.exchanges import ReadLine, Result
+    from tallystick.activation.core.exchanges import MessageResult, ReadLine
     from tallystick.activation.core.ports import Answer
     from tallystick.activation.server.instance import Activation
 
@@ -74,9 +74,9 @@ class Summary:
 
     total: int = 0
     counts: dict[str, int] = field(default_factory=dict)
-    shown: list[Result] = field(default_factory=list)
+    shown: list[MessageResult] = field(default_factory=list)
 
-    def add(self, result: Result) -> None:
+    def add(self, result: MessageResult) -> None:
         """Count a result. What needs attention is shown rather than what went well."""
         self.total += 1
         outcome = result.answer.outcome.value
@@ -97,7 +97,7 @@ class Summary:
         return console.REFUSED if self.count("error") == self.total else console.IN_PART
 
 
-def _carry(counter: Counter, file: Path, output: Path) -> int:
+def _carry(counter: ApiClient, file: Path, output: Path) -> int:
     """The same at a running server; the reply file holds the same envelopes. Returns the exit code."""
     from tallystick.activation.files import file_fault, save_file
     from tallystick.protocol.tallyfile import MEDIA_TYPE, format_file
@@ -123,7 +123,7 @@ def _replies(
     activation: Activation,
     file: Path,
     summary: Summary,
-    write_row: Callable[[Result], None],
+    write_row: Callable[[MessageResult], None],
     advance: Callable[[int], None],
 ) -> Iterator[bytes]:
     """The lines of the reply file. Each chunk is committed before its replies are written."""
@@ -139,7 +139,7 @@ def _replies(
     # While a chunk is booked, the next one is read and verified; it is booked when that one is durable.
     waiting: tuple[list[ReadLine], Future[list[Answer]]] | None = None
 
-    def results() -> list[Result]:
+    def results() -> list[MessageResult]:
         if waiting is None:
             return []
         found = exchanges.results_of(waiting[0], waiting[1].result())
@@ -172,7 +172,7 @@ def _pieces(file: Path, advance: Callable[[int], None]) -> Iterator[bytes]:
 
 
 @contextlib.contextmanager
-def _rows_for_programs(as_json: bool) -> Iterator[Callable[[Result], None]]:
+def _rows_for_programs(as_json: bool) -> Iterator[Callable[[MessageResult], None]]:
     """With ``--json``, a list with a row per message, printed when all is done."""
     if not as_json:
         yield lambda _: None
@@ -181,7 +181,7 @@ def _rows_for_programs(as_json: bool) -> Iterator[Callable[[Result], None]]:
 
     with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
 
-        def write_row(result: Result) -> None:
+        def write_row(result: MessageResult) -> None:
             spool.write((b",\n" if spool.tell() else b"[") + exchanges.json_row(result))
 
         yield write_row
@@ -220,7 +220,7 @@ def _show(summary: Summary, output: Path) -> None:
     console.say(f"{summary.total} messages: {counts}. The replies are in {output}.")
 
 
-def _who_and_what(result: Result) -> tuple[str, str]:
+def _who_and_what(result: MessageResult) -> tuple[str, str]:
     if result.message is None:
         return "?", "?"
     request = result.message.request
@@ -229,7 +229,7 @@ def _who_and_what(result: Result) -> tuple[str, str]:
     return who, f"{request.purpose} {wants or ('all' if request.all else '')}".rstrip()
 
 
-def _why(result: Result) -> str:
+def _why(result: MessageResult) -> str:
     if result.answer.code is None:
         return ""
     detail = result.answer.detail.removesuffix(result.next_step).strip()

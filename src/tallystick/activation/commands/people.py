@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tallystick.activation.commands.client import Counter, Key, segment, verb
+from tallystick.activation.commands.client import ApiClient, Key, segment, verb
 from tallystick.errors import Error
 
 account_app = typer.Typer(no_args_is_help=True, help="Who buys: create, list, show.")
@@ -30,7 +30,7 @@ _TOKEN = [("Token", "token_id"), ("Name", "name"), ("Role", "role"), ("Account",
 
 @account_app.command("create", epilog="Example: tallystick activation account create Harbour --data DIR")
 @verb
-def create_account(counter: Counter, account: AccountText, key: Key = None) -> None:
+def create_account(counter: ApiClient, account: AccountText, key: Key = None) -> None:
     """Make an account."""
     made = counter.ask("POST", "/v1/accounts", {"account": _text(account, "an account name")}, key=key)
     counter.tell(made, f"Account {made['account']}.")
@@ -38,7 +38,7 @@ def create_account(counter: Counter, account: AccountText, key: Key = None) -> N
 
 @account_app.command("list", epilog="Example: tallystick activation account list --data DIR")
 @verb
-def list_accounts(counter: Counter) -> None:
+def list_accounts(counter: ApiClient) -> None:
     """Every account."""
     columns = [("Account", "account"), ("Since", "created_at")]
     counter.show(counter.all("/v1/accounts"), columns, empty="No accounts yet.")
@@ -46,7 +46,7 @@ def list_accounts(counter: Counter) -> None:
 
 @account_app.command("show", epilog="Example: tallystick activation account show Harbour --data DIR")
 @verb
-def show_account(counter: Counter, account: AccountText) -> None:
+def show_account(counter: ApiClient, account: AccountText) -> None:
     """One account."""
     counter.show_one(counter.ask("GET", f"/v1/accounts/{segment(account)}"))
 
@@ -57,7 +57,7 @@ def show_account(counter: Counter, account: AccountText) -> None:
 )
 @verb
 def invite_person(
-    counter: Counter,
+    counter: ApiClient,
     email: Annotated[str, typer.Argument(metavar="E-MAIL", help="With what the person signs in.")],
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="How the person is called.")],
     role: RoleText,
@@ -71,7 +71,7 @@ def invite_person(
 
 @person_app.command("invite-again", epilog="Example: tallystick activation person invite-again PE-... --data DIR")
 @verb
-def invite_again(counter: Counter, person: PersonText, key: Key = None) -> None:
+def invite_again(counter: ApiClient, person: PersonText, key: Key = None) -> None:
     """A new invitation, for who lost the first one, the password or the authenticator."""
     path = f"/v1/people/{_person_id(counter, person)}/invitation"
     _tell_invited(counter, counter.ask("POST", path, key=key))
@@ -79,7 +79,7 @@ def invite_again(counter: Counter, person: PersonText, key: Key = None) -> None:
 
 @person_app.command("list", epilog="Example: tallystick activation person list --data DIR")
 @verb
-def list_people(counter: Counter) -> None:
+def list_people(counter: ApiClient) -> None:
     """Everybody who may sign in."""
     columns = [*_PERSON, ("Active", "is_active"), ("Invited", "is_invited"), ("Second factor", "has_second_factor")]
     counter.show(counter.all("/v1/people"), columns, empty="Nobody yet. Next: tallystick activation person invite.")
@@ -87,7 +87,7 @@ def list_people(counter: Counter) -> None:
 
 @person_app.command("show", epilog="Example: tallystick activation person show ada@example.com --data DIR")
 @verb
-def show_person(counter: Counter, person: PersonText) -> None:
+def show_person(counter: ApiClient, person: PersonText) -> None:
     """One person."""
     counter.show_one(counter.ask("GET", f"/v1/people/{_person_id(counter, person)}"))
 
@@ -97,7 +97,7 @@ def show_person(counter: Counter, person: PersonText) -> None:
 )
 @verb
 def change_person(
-    counter: Counter,
+    counter: ApiClient,
     person: PersonText,
     *,
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Another name.")] = None,
@@ -125,7 +125,7 @@ def change_person(
 )
 @verb
 def create_token(
-    counter: Counter,
+    counter: ApiClient,
     name: Annotated[str, typer.Argument(metavar="NAME", help="What it is for.")],
     role: RoleText,
     days: Annotated[int, typer.Option("--days", metavar="N", min=1, max=366, help="How long it is good.")],
@@ -154,7 +154,7 @@ def create_token(
 
 @token_app.command("list", epilog="Example: tallystick activation token list --data DIR")
 @verb
-def list_tokens(counter: Counter) -> None:
+def list_tokens(counter: ApiClient) -> None:
     """Every token, without its key."""
     columns = [*_TOKEN, ("Used", "last_used_at"), ("Revoked", "revoked_at")]
     counter.show(counter.all("/v1/tokens"), columns, empty="No tokens.")
@@ -162,14 +162,14 @@ def list_tokens(counter: Counter) -> None:
 
 @token_app.command("show", epilog="Example: tallystick activation token show TK-... --data DIR")
 @verb
-def show_token(counter: Counter, token: TokenText) -> None:
+def show_token(counter: ApiClient, token: TokenText) -> None:
     """One token, without its key."""
     counter.show_one(counter.ask("GET", f"/v1/tokens/{_token_id(token)}"))
 
 
 @token_app.command("revoke", epilog="Example: tallystick activation token revoke TK-... --data DIR")
 @verb
-def revoke_token(counter: Counter, token: TokenText) -> None:
+def revoke_token(counter: ApiClient, token: TokenText) -> None:
     """End a token. Done again, nothing changes."""
     after = counter.ask("DELETE", f"/v1/tokens/{_token_id(token)}")
     counter.tell(after, f"{after['token_id']} ({after['name']}) is revoked.")
@@ -177,7 +177,7 @@ def revoke_token(counter: Counter, token: TokenText) -> None:
 
 @verb
 def audit(
-    counter: Counter,
+    counter: ApiClient,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=200, help="How many, newest first.")] = 100,
     before: Annotated[
         int | None, typer.Option("--before", metavar="NUMBER", min=1, help="Only what is older than this entry.")
@@ -193,7 +193,7 @@ def audit(
     counter.show(found, [*columns, ("To", "target"), ("Detail", "detail")], empty="Nothing yet.")
 
 
-def _tell_invited(counter: Counter, made: dict[str, Any]) -> None:
+def _tell_invited(counter: ApiClient, made: dict[str, Any]) -> None:
     shown = made["invitation"] or "was shown when it was made"
     counter.tell(
         made,
@@ -203,7 +203,7 @@ def _tell_invited(counter: Counter, made: dict[str, Any]) -> None:
     )
 
 
-def _person_id(counter: Counter, text: str) -> str:
+def _person_id(counter: ApiClient, text: str) -> str:
     """By id or e-mail address."""
     if "@" in text:
         for person in counter.all("/v1/people"):

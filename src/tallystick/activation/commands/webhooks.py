@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from tallystick.activation.commands import console
-from tallystick.activation.commands.client import Counter, DataOrUrl, Key, TokenFile, Url, reached, verb
+from tallystick.activation.commands.client import ApiClient, DataOrUrl, Key, TokenFile, Url, reached, verb
 from tallystick.activation.commands.console import PREFIX_LENGTH_MIN, AsJson, Database
 from tallystick.errors import Error
 
@@ -21,13 +21,15 @@ WebhookText = Annotated[
 Kinds = Annotated[
     list[str] | None, typer.Option("--kind", metavar="KIND", help="Only events of this kind; repeatable.")
 ]
-Place = Annotated[int, typer.Option("--after", min=0, max=10**15, metavar="PLACE", help="Everything behind it.")]
+PositionOption = Annotated[
+    int, typer.Option("--after", min=0, max=10**15, metavar="PLACE", help="Everything behind it.")
+]
 
 
 @webhooks_app.command(epilog="Example: tallystick activation webhooks add https://example.com/hook --data DIR")
 @verb
 def add(
-    counter: Counter,
+    counter: ApiClient,
     address: Annotated[str, typer.Argument(metavar="URL", help="Where events are sent to, over HTTPS.")],
     account: Annotated[
         str | None, typer.Option("--account", metavar="NAME", help="Only events of this account; else of all.")
@@ -46,7 +48,7 @@ def add(
 
 @webhooks_app.command("list", epilog="Example: tallystick activation webhooks list --data DIR")
 @verb
-def list_(counter: Counter) -> None:
+def list_(counter: ApiClient) -> None:
     """Every endpoint, and how far it is."""
     found = counter.all("/v1/webhooks")
     if counter.as_json:
@@ -69,7 +71,7 @@ def list_(counter: Counter) -> None:
 
 @webhooks_app.command(epilog="Example: tallystick activation webhooks show WH-ABCDEF --data DIR")
 @verb
-def show(counter: Counter, webhook: WebhookText) -> None:
+def show(counter: ApiClient, webhook: WebhookText) -> None:
     """One endpoint, without its secret."""
     counter.show_one(counter.ask("GET", f"/v1/webhooks/{_webhook_id(counter, webhook)}"))
 
@@ -77,7 +79,7 @@ def show(counter: Counter, webhook: WebhookText) -> None:
 @webhooks_app.command(epilog="Example: tallystick activation webhooks change WH-ABCDEF --pause --data DIR")
 @verb
 def change(
-    counter: Counter,
+    counter: ApiClient,
     webhook: WebhookText,
     *,
     address: Annotated[str | None, typer.Option("--to", metavar="URL", help="Send events there from now on.")] = None,
@@ -100,7 +102,7 @@ def change(
     "rotate-secret", epilog="Example: tallystick activation webhooks rotate-secret WH-ABCDEF --data DIR"
 )
 @verb
-def rotate_secret(counter: Counter, webhook: WebhookText, key: Key = None) -> None:
+def rotate_secret(counter: ApiClient, webhook: WebhookText, key: Key = None) -> None:
     """Another secret, shown once. For a day the one before signs as well."""
     made = counter.ask("POST", f"/v1/webhooks/{_webhook_id(counter, webhook)}/secret", key=key)
     _tell_secret(counter, made, f"{made['webhook_id']} has another secret.")
@@ -108,7 +110,7 @@ def rotate_secret(counter: Counter, webhook: WebhookText, key: Key = None) -> No
 
 @webhooks_app.command(epilog="Example: tallystick activation webhooks remove WH-ABCDEF --data DIR")
 @verb
-def remove(counter: Counter, webhook: WebhookText) -> None:
+def remove(counter: ApiClient, webhook: WebhookText) -> None:
     """Send nothing to it any more, and forget its deliveries."""
     gone = counter.ask("DELETE", f"/v1/webhooks/{_webhook_id(counter, webhook)}")
     counter.tell(gone | {"removed": True}, f"{gone['webhook_id']} is removed.")
@@ -117,7 +119,7 @@ def remove(counter: Counter, webhook: WebhookText) -> None:
 @webhooks_app.command(epilog="Example: tallystick activation webhooks deliveries WH-ABCDEF --data DIR")
 @verb
 def deliveries(
-    counter: Counter,
+    counter: ApiClient,
     webhook: Annotated[str | None, typer.Argument(metavar="WEBHOOK", help="Only of this one.")] = None,
     state: Annotated[
         str | None, typer.Option("--state", metavar="STATE", help="Only waiting, delivered or given-up.")
@@ -140,7 +142,7 @@ def deliveries(
 @webhooks_app.command(epilog="Example: tallystick activation webhooks retry WH-ABCDEF --data DIR")
 @verb
 def retry(
-    counter: Counter,
+    counter: ApiClient,
     webhook: WebhookText,
     place: Annotated[
         list[int] | None, typer.Option("--place", metavar="PLACE", min=1, help="Only this delivery; repeatable.")
@@ -156,7 +158,7 @@ def retry(
 
 @webhooks_app.command(epilog="Example: tallystick activation webhooks replay WH-ABCDEF --after 1200 --data DIR")
 @verb
-def replay(counter: Counter, webhook: WebhookText, after: Place) -> None:
+def replay(counter: ApiClient, webhook: WebhookText, after: PositionOption) -> None:
     """Send again what is behind a place of the stream, also what was delivered."""
     counter.ask("POST", f"/v1/webhooks/{_webhook_id(counter, webhook)}/replay", {"after": after})
     counter.tell({"after": after}, f"Everything behind place {after} is sent again.")
@@ -207,7 +209,7 @@ def _show_events(found: list[dict[str, Any]], *, as_json: bool) -> None:
     console.print_table(("Place#", "At", "Event", "Account", "About"), rows, empty="No events.")
 
 
-def _tell_secret(counter: Counter, made: dict[str, Any], sentence: str) -> None:
+def _tell_secret(counter: ApiClient, made: dict[str, Any], sentence: str) -> None:
     shown = made["secret"] or "was shown when it was made"
     counter.tell(made, sentence, f"Its secret, shown only now: {shown}")
 
@@ -218,7 +220,7 @@ def _state(webhook: dict[str, Any]) -> str:
     return "in service" if webhook["is_enabled"] else "paused"
 
 
-def _webhook_id(counter: Counter, text: str) -> str:
+def _webhook_id(counter: ApiClient, text: str) -> str:
     found = [
         one["webhook_id"]
         for one in counter.all("/v1/webhooks")

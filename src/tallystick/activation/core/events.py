@@ -12,7 +12,7 @@ from functools import cache
 from operator import attrgetter
 from typing import Any, Final
 
-from tallystick.activation.core.ports import Changes, Event, EventKind, FieldServer, Outcome, Status
+from tallystick.activation.core.ports import Changes, Event, EventKind, FieldServer, MessageOutcome, Status
 from tallystick.domain.entitlement import Entitlement, Line
 from tallystick.domain.ids import DeviceId, LineId
 from tallystick.domain.ledger import Account
@@ -149,7 +149,7 @@ def _kind_of(source: Account, target: Account) -> EventKind | None:
 
 def _of_refusals(changes: Changes, now: int) -> Iterator[Event]:
     for message in changes.messages:
-        if message.answer.outcome is Outcome.REFUSED:
+        if message.answer.outcome is MessageOutcome.REFUSED:
             server = changes.field_servers.get(message.device_id)
             data = _server_view(server) if server else {"device_id": message.device_id}
             data |= {"purpose": message.purpose, "code": message.answer.code, "detail": message.answer.detail}

@@ -13,7 +13,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from tallystick.activation.core.ports import Answer, Outcome
+from tallystick.activation.core.ports import Answer, MessageOutcome
 from tallystick.activation.core.reading import Message, error_answer, read_message
 from tallystick.domain.ids import Digest
 from tallystick.protocol.envelope import digest_of
@@ -36,7 +36,7 @@ class ReadLine(Struct, frozen=True, kw_only=True):
     error: Answer | None = None
 
 
-class Result(Struct, frozen=True, kw_only=True):
+class MessageResult(Struct, frozen=True, kw_only=True):
     """What became of one line."""
 
     line_number: int
@@ -47,17 +47,17 @@ class Result(Struct, frozen=True, kw_only=True):
     @property
     def is_error(self) -> bool:
         """Whether the line was not even taken; a refusal was."""
-        return self.answer.outcome is Outcome.ERROR
+        return self.answer.outcome is MessageOutcome.ERROR
 
     @property
     def next_step(self) -> str:
         """What the person who carries does next."""
         match self.answer.outcome:
-            case Outcome.GRANTED:
+            case MessageOutcome.GRANTED:
                 return "Carry the reply to the field server."
-            case Outcome.CREDITED:
+            case MessageOutcome.CREDITED:
                 return "Nothing to do: it is credited. The reply is the receipt."
-            case Outcome.REFUSED | Outcome.ERROR:
+            case MessageOutcome.REFUSED | MessageOutcome.ERROR:
                 return problem_for(self.answer.code or "invariant").next_step
 
 
@@ -113,11 +113,11 @@ def messages_of(lines: Sequence[ReadLine]) -> list[Message]:
     return [line.message for line in lines if line.message is not None]
 
 
-def results_of(lines: Sequence[ReadLine], answers: Sequence[Answer]) -> list[Result]:
+def results_of(lines: Sequence[ReadLine], answers: Sequence[Answer]) -> list[MessageResult]:
     """Every line with its answer; ``answers`` are those of ``messages_of``, in order."""
     remaining = iter(answers)
     return [
-        Result(
+        MessageResult(
             line_number=line.line_number,
             digest=line.digest,
             message=line.message,
@@ -127,7 +127,7 @@ def results_of(lines: Sequence[ReadLine], answers: Sequence[Answer]) -> list[Res
     ]
 
 
-def tally_lines(results: Iterable[Result]) -> Iterator[bytes]:
+def tally_lines(results: Iterable[MessageResult]) -> Iterator[bytes]:
     """The replies as lines of a tally file; an unsigned error becomes a comment for people."""
     for result in results:
         for envelope in result.answer.reply:
@@ -136,7 +136,7 @@ def tally_lines(results: Iterable[Result]) -> Iterator[bytes]:
             yield f"# line {result.line_number} was not taken ({result.answer.code}): {_one_line(result)}\n".encode()
 
 
-def json_row(result: Result) -> bytes:
+def json_row(result: MessageResult) -> bytes:
     """A result for programs."""
     message, answer = result.message, result.answer
     row = {
@@ -164,9 +164,9 @@ def _read_line(line: GoodLine | BadLine, keyset: Keyset) -> ReadLine:
     return ReadLine(line_number=line.line_number, digest=message.digest, message=message)
 
 
-def _one_line(result: Result) -> str:
+def _one_line(result: MessageResult) -> str:
     text = " ".join(result.answer.detail.split())
     return "".join(symbol if symbol.isprintable() else "?" for symbol in text)
 
 
-know(ReadLine, Result)
+know(ReadLine, MessageResult)

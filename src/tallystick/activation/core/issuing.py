@@ -31,7 +31,7 @@ from tallystick.activation.core.ports import (
     Enrolment,
     FieldServer,
     IncidentKind,
-    Outcome,
+    MessageOutcome,
     Policy,
     Signer,
     Status,
@@ -71,7 +71,7 @@ def process(
     Messages of one field server are decided in the order of their sequence, wherever they stand in the batch: couriers
     reorder, and nobody should be refused for it needlessly.
     """
-    desk = _Desk(batch, transaction, signer=signer, policy=policy, now=now)
+    desk = _Batch(batch, transaction, signer=signer, policy=policy, now=now)
     for message in _in_sequence(batch):
         desk.take(message)
     desk.books.save()
@@ -91,7 +91,7 @@ def _in_sequence(batch: Sequence[Message]) -> Iterator[Message]:
         yield queues[message.device_id].pop()
 
 
-class _Desk:
+class _Batch:
     """One batch on the desk: what was loaded for it, and the decisions."""
 
     def __init__(
@@ -129,7 +129,7 @@ class _Desk:
         known = self.answers.get(message.digest)
         if known is not None:
             return known
-        answer = _Visit(self, message).decide()
+        answer = _Decision(self, message).decide()
         request = message.request
         self.books.changes.messages.append(
             TakenMessage(
@@ -147,10 +147,10 @@ class _Desk:
         return answer
 
 
-class _Visit:
+class _Decision:
     """One message being decided: the field server as it changes, and what was credited on the way."""
 
-    def __init__(self, desk: _Desk, message: Message) -> None:
+    def __init__(self, desk: _Batch, message: Message) -> None:
         self.desk = desk
         self.books = desk.books
         self.message = message
@@ -468,7 +468,7 @@ class _Visit:
             case "refresh":
                 return self._grant(field_server.intended)
             case "confirm" | "relinquish":
-                return self._answer(Outcome.CREDITED, None)
+                return self._answer(MessageOutcome.CREDITED, None)
             case "activate":
                 reserved = {line_id: kept.held + kept.returning for line_id, kept in field_server.reserved().items()}
                 decision = rules.decide_activation(
@@ -532,7 +532,7 @@ class _Visit:
         envelope_ = self.books.grant(
             self.field_server, quantities, request=self.digest, cause=self.digest, confirm=confirm
         )
-        return self._answer(Outcome.GRANTED, envelope_)
+        return self._answer(MessageOutcome.GRANTED, envelope_)
 
     def _deny(self, reasons: Sequence[Reason]) -> Answer:
         codes = {reason.code for reason in reasons}
@@ -569,9 +569,11 @@ class _Visit:
             ),
         )
         signed = self.desk.signer.sign(REFUSAL, messages.encode_claims(claims))
-        return self._answer(Outcome.REFUSED, signed, code=code, detail=detail)
+        return self._answer(MessageOutcome.REFUSED, signed, code=code, detail=detail)
 
-    def _answer(self, outcome: Outcome, main: str | None, *, code: str | None = None, detail: str = "") -> Answer:
+    def _answer(
+        self, outcome: MessageOutcome, main: str | None, *, code: str | None = None, detail: str = ""
+    ) -> Answer:
         reply = [] if main is None else [main]
         if self.credited or main is None:
             reply.append(self._credit())

@@ -92,7 +92,7 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Token:
+class ApiToken:
     """A key for programs. A courier's token names the field servers that it may carry for."""
 
     token_id: str

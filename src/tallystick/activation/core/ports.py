@@ -91,7 +91,7 @@ class Holding(Struct, frozen=True, kw_only=True):
     since_at: int = 0
 
 
-class Outcome(StrEnum):
+class MessageOutcome(StrEnum):
     """What became of a message."""
 
     GRANTED = "granted"
@@ -104,11 +104,11 @@ class Answer(Struct, frozen=True, kw_only=True):
     """What the activation server says to one message.
 
     ``reply`` holds the signed envelopes, verbatim: a grant, a refusal or a credit; after a grant or refusal there
-    may be a credit for what the same message proved. Empty only for ``Outcome.ERROR``.
+    may be a credit for what the same message proved. Empty only for ``MessageOutcome.ERROR``.
     """
 
     digest: Digest | None
-    outcome: Outcome
+    outcome: MessageOutcome
     reply: tuple[str, ...] = ()
     code: str | None = None
     detail: str = ""

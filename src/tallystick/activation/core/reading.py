@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from tallystick.activation.core.ports import Answer, Outcome
+from tallystick.activation.core.ports import Answer, MessageOutcome
 from tallystick.domain.ids import DeviceId, Digest
 from tallystick.protocol import envelope, messages
 from tallystick.protocol.envelope import Unverified, Verified
@@ -58,7 +58,7 @@ def read_message(line: Unverified, keyset: Keyset) -> Message:
 def error_answer(error: WireError) -> Answer:
     """The unsigned answer to bytes that are no message (step 2)."""
     detail = detail_text(error.code, expected=error.expected, seen=error.seen)
-    return Answer(digest=None, outcome=Outcome.ERROR, code=error.code, detail=detail)
+    return Answer(digest=None, outcome=MessageOutcome.ERROR, code=error.code, detail=detail)
 
 
 know(Message)

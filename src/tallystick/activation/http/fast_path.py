@@ -21,8 +21,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from tallystick.activation.core import exchanges
 from tallystick.activation.core.exchanges import ReadLine
 from tallystick.activation.core.ports import Answer
-from tallystick.activation.http.monitoring import NOSNIFF, Operations, count_request, request_id_of
-from tallystick.activation.http.protocol_api import MESSAGES_PATH, Desk, problem
+from tallystick.activation.http.monitoring import NOSNIFF, MonitoringContext, count_request, request_id_of
+from tallystick.activation.http.protocol_api import MESSAGES_PATH, ProtocolContext, problem
 from tallystick.errors import Error
 from tallystick.protocol import tallyfile
 from tallystick.protocol.tallyfile import BadLine, GoodLine
@@ -74,7 +74,7 @@ class _Exchange:
 class Shortcut(HttpToolsProtocol):
     """A connection that answers short exchanges itself."""
 
-    def __init__(self, desk: Desk, operations: Operations, heads: _Heads, **given: Any) -> None:
+    def __init__(self, desk: ProtocolContext, operations: MonitoringContext, heads: _Heads, **given: Any) -> None:
         super().__init__(**given)
         self._desk = desk
         self._operations = operations
@@ -86,7 +86,7 @@ class Shortcut(HttpToolsProtocol):
         self._default_lines = b""
 
     @classmethod
-    def on(cls, desk: Desk, operations: Operations) -> Callable[..., Shortcut]:
+    def on(cls, desk: ProtocolContext, operations: MonitoringContext) -> Callable[..., Shortcut]:
         """For uvicorn, which makes a protocol for every connection."""
         heads = _Heads()
 

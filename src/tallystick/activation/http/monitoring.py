@@ -53,7 +53,7 @@ _LOG: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Operations:
+class MonitoringContext:
     """What the routes need. ``check`` raises when this process must not serve."""
 
     office: Office
@@ -65,7 +65,7 @@ class Operations:
     check: Callable[[], None]
 
 
-def add_operations(api: FastAPI, operations: Operations) -> None:
+def add_monitoring(api: FastAPI, operations: MonitoringContext) -> None:
     """Add the routes, request ids, and the counting of requests to the application."""
     api.add_middleware(Watch, operations=operations)
 
@@ -111,7 +111,7 @@ def add_operations(api: FastAPI, operations: Operations) -> None:
         return {"events": found, "next": next_, "has_more": len(found) == limit}
 
 
-def check_ready(operations: Operations) -> dict[str, str]:
+def check_ready(operations: MonitoringContext) -> dict[str, str]:
     """The parts that serving needs; each ``ok``, or what is wrong."""
     checks = {
         "process": _tried(operations.check),
@@ -130,7 +130,7 @@ def check_ready(operations: Operations) -> dict[str, str]:
 class Watch:
     """Every request has an id, is counted, and is told where the settings say so. No answer is what it does not say."""
 
-    def __init__(self, app: ASGIApp, operations: Operations) -> None:
+    def __init__(self, app: ASGIApp, operations: MonitoringContext) -> None:
         self._app = app
         self._operations = operations
 
@@ -163,7 +163,7 @@ class Watch:
             REQUEST_ID.reset(mark)
 
 
-def request_id_of(operations: Operations, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+def request_id_of(operations: MonitoringContext, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """The id that a client gave its request, where it can be one, or a new one."""
     for name, value in headers:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
@@ -179,7 +179,7 @@ def new_request_ids(random_bytes: Callable[[int], bytes]) -> Iterator[bytes]:
 
 
 def count_request(
-    operations: Operations, *, request_id: bytes, scope: Any, route: str, status: int, seconds: float
+    operations: MonitoringContext, *, request_id: bytes, scope: Any, route: str, status: int, seconds: float
 ) -> None:
     """A request was answered: for monitoring, and for the log where the settings say so."""
     method = scope["method"] if scope["method"] in _METHODS else "other"
@@ -219,7 +219,7 @@ def look(store: SqlStore, signer: Signer) -> dict[str, tuple[str, float]]:
     return found
 
 
-def _scope_of(operations: Operations, request: Request) -> Sight:
+def _scope_of(operations: MonitoringContext, request: Request) -> Sight:
     if _has_token(operations, request):
         return EVERYTHING
     caller = caller_of_token(operations.office, _bearer(request))
@@ -227,13 +227,13 @@ def _scope_of(operations: Operations, request: Request) -> Sight:
     return caller.scope
 
 
-def _has_token(operations: Operations, request: Request) -> bool:
+def _has_token(operations: MonitoringContext, request: Request) -> bool:
     return operations.token is not None and hmac.compare_digest(
         _bearer(request).encode("utf-8", "replace"), operations.token.encode("utf-8", "surrogateescape")
     )
 
 
-def _is_local(operations: Operations, request: Request) -> bool:
+def _is_local(operations: MonitoringContext, request: Request) -> bool:
     host = request.client.host if request.client else ""
     return operations.token is None and host in {"127.0.0.1", "::1"} and "x-forwarded-for" not in request.headers
 

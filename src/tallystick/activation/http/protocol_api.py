@@ -28,7 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tallystick import __version__
 from tallystick.activation.core import entitlements, exchanges
-from tallystick.activation.core.exchanges import ChunkReader, ReadLine, Result
+from tallystick.activation.core.exchanges import ChunkReader, MessageResult, ReadLine
 from tallystick.activation.core.ports import Answer, Signer
 from tallystick.activation.files import FileError
 from tallystick.activation.http.metrics import Metrics
@@ -58,7 +58,7 @@ _LOG: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
+class ProtocolContext:
     """What the API serves from."""
 
     store: SqlStore
@@ -67,7 +67,7 @@ class Desk:
     clock: Callable[[], int]
     metrics: Metrics | None = None
 
-    def count(self, results: Sequence[Result]) -> None:
+    def count(self, results: Sequence[MessageResult]) -> None:
         """What became of messages, for monitoring."""
         if self.metrics is not None:
             for result in results:
@@ -80,7 +80,7 @@ class Lookup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     entitlement_id: str
 
 
-def create_api(desk: Desk) -> FastAPI:
+def create_api(desk: ProtocolContext) -> FastAPI:
     """The application."""
     api = FastAPI(
         title="Tallystick activation server",
@@ -153,7 +153,7 @@ class _Taken(NamedTuple):
 class _Exchange:
     """One ``POST /v1/messages``."""
 
-    def __init__(self, desk: Desk, request: Request) -> None:
+    def __init__(self, desk: ProtocolContext, request: Request) -> None:
         self._desk = desk
         self._request = request
         self._as_json = _accepts(request, "application/json") and not _accepts(request, tallyfile.MEDIA_TYPE)
@@ -379,7 +379,7 @@ def _spooled_response(spool: IO[bytes], media_type: str) -> Response:
     return StreamingResponse(pieces(), media_type=media_type, headers={"Content-Length": str(length)})
 
 
-def _entitlement_response(desk: Desk, entitlement: Entitlement, *, as_tally: bool) -> Response:
+def _entitlement_response(desk: ProtocolContext, entitlement: Entitlement, *, as_tally: bool) -> Response:
     now = desk.clock()
     if as_tally:
         lines = entitlements.certificate_file(entitlement, desk.signer, now=now)

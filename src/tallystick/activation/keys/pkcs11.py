@@ -49,7 +49,7 @@ class TokenKey:
         return signature
 
 
-class Token:
+class HardwareToken:
     """An open token."""
 
     def __init__(self, session: pkcs11.Session) -> None:
@@ -95,7 +95,7 @@ class Token:
         return TokenKey(key, public, self._lock)  # type: ignore[arg-type]  # a private key signs
 
 
-def open_token(settings: KeySettings) -> Token:
+def open_token(settings: KeySettings) -> HardwareToken:
     """The token that the settings name. Raises ``FileError`` (``keys-unusable``)."""
     try:
         import pkcs11  # noqa: PLC0415 - an extra
@@ -107,7 +107,7 @@ def open_token(settings: KeySettings) -> Token:
     try:
         library = pkcs11.lib(settings.pkcs11_module)
         token = library.get_token(token_label=settings.pkcs11_token)
-        return Token(token.open(rw=True, user_pin=settings.pkcs11_pin))
+        return HardwareToken(token.open(rw=True, user_pin=settings.pkcs11_pin))
     except (PKCS11Error, RuntimeError, OSError) as error:
         raise _unusable(f"token {settings.pkcs11_token} of {settings.pkcs11_module} to open", error) from error
 

@@ -61,7 +61,7 @@ class KeySigner:
     def __init__(self, data: Path, settings: KeySettings) -> None:
         self._data = data
         self._settings = settings
-        self._token: pkcs11.Token | None = None
+        self._token: pkcs11.HardwareToken | None = None
         self._stamp: object = None
         self._current: tuple[SigningKeyPort, Keyset]  # replaced in one step
         self.refresh()

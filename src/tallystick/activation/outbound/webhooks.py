@@ -21,7 +21,7 @@ from tallystick.activation.core import events as event_kinds
 from tallystick.activation.outbound import safe_post
 from tallystick.activation.outbound.safe_post import Answered
 from tallystick.activation.settings import WebhookSettings
-from tallystick.activation.storage import Delivery, PlacedEvent, SqlStore, SqlTransaction, Webhook
+from tallystick.activation.storage import PlacedEvent, SqlStore, SqlTransaction, Webhook, WebhookDelivery
 from tallystick.activation.storage.events import DELIVERED, GIVEN_UP, WAITING
 from tallystick.errors import Error
 
@@ -98,21 +98,21 @@ class Dispatcher:
             if position != webhook.position:
                 tables.set_webhook(webhook.webhook_id, position=position)
 
-    def _claim(self) -> list[tuple[Webhook, Delivery, PlacedEvent]]:
+    def _claim(self) -> list[tuple[Webhook, WebhookDelivery, PlacedEvent]]:
         now = self.clock()
         is_due = self.store.read(lambda transaction: transaction.events.is_due(now=now))
         if not is_due:
             return []
         lease = now + 2 * self.settings.timeout_seconds * (_ROUND_MAX // AT_ONCE_MAX) + 10
 
-        def claim(transaction: SqlTransaction) -> list[tuple[Webhook, Delivery, PlacedEvent]]:
+        def claim(transaction: SqlTransaction) -> list[tuple[Webhook, WebhookDelivery, PlacedEvent]]:
             webhooks = {webhook.webhook_id: webhook for webhook in transaction.events.webhooks()}
             found = transaction.events.claim(now=now, until=lease, limit=_ROUND_MAX)
             return [(webhooks[delivery.webhook_id], delivery, event) for delivery, event in found]
 
         return self.store.transact(claim)
 
-    def _send(self, claimed: tuple[Webhook, Delivery, PlacedEvent]) -> tuple[Webhook, Delivery]:
+    def _send(self, claimed: tuple[Webhook, WebhookDelivery, PlacedEvent]) -> tuple[Webhook, WebhookDelivery]:
         webhook, delivery, event = claimed
         body, now = body_of(event), self.clock()
         headers = {"Content-Type": "application/json", "User-Agent": "Tallystick", **signed(webhook, event, body, now)}
@@ -127,7 +127,7 @@ class Dispatcher:
         give_up = self.settings.give_up_hours * 3600
         return webhook, outcome_of(delivery, answered, now=self.clock(), jitter=jitter, give_up_seconds=give_up)
 
-    def _keep(self, outcomes: Sequence[tuple[Webhook, Delivery]]) -> None:
+    def _keep(self, outcomes: Sequence[tuple[Webhook, WebhookDelivery]]) -> None:
         now = self.clock()
 
         def keep(transaction: SqlTransaction) -> None:
@@ -141,7 +141,9 @@ class Dispatcher:
         self.store.transact(keep)
 
 
-def outcome_of(delivery: Delivery, answered: Answered, *, now: int, jitter: float, give_up_seconds: int) -> Delivery:
+def outcome_of(
+    delivery: WebhookDelivery, answered: Answered, *, now: int, jitter: float, give_up_seconds: int
+) -> WebhookDelivery:
     """What an attempt makes of a delivery. ``jitter``, from 0 to 1, spreads the next one by a fifth either way."""
     attempts = delivery.attempts + 1
     state = DELIVERED if answered.is_taken else WAITING

@@ -18,7 +18,7 @@ _LOG: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chore:
+class BackgroundTask:
     """``work`` is done every ``seconds``; ``wake`` is set to have it done at once."""
 
     name: str
@@ -26,10 +26,10 @@ class Chore:
     work: Callable[[], object]
 
 
-class Chores:
+class BackgroundTasks:
     """A thread for each."""
 
-    def __init__(self, chores: Sequence[Chore], *, on_broken: Callable[[InvariantError], None]) -> None:
+    def __init__(self, chores: Sequence[BackgroundTask], *, on_broken: Callable[[InvariantError], None]) -> None:
         self._on_broken = on_broken
         self._stop = threading.Event()
         self._threads = [
@@ -50,7 +50,7 @@ class Chores:
         for thread in self._threads:
             thread.join(seconds)
 
-    def _run(self, chore: Chore) -> None:
+    def _run(self, chore: BackgroundTask) -> None:
         while not self._stop.wait(chore.seconds):
             try:
                 chore.work()

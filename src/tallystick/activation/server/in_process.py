@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from tallystick.activation.core.permissions import Caller
 from tallystick.activation.http.management import add_management, caller_of
-from tallystick.activation.http.protocol_api import Desk, create_api
+from tallystick.activation.http.protocol_api import ProtocolContext, create_api
 from tallystick.activation.server.instance import Activation
 from tallystick.activation.server.service import make_office
 from tallystick.activation.services.batcher import Batcher
@@ -21,7 +21,7 @@ from tallystick.activation.services.batcher import Batcher
 _SERVER: Final = ("command-line", 0)
 
 
-class Operator:
+class InProcessClient:
     """The management API of an open data directory, for one caller. It listens nowhere."""
 
     def __init__(self, activation: Activation, caller: Caller) -> None:
@@ -32,7 +32,7 @@ class Operator:
             clock=activation.now,
             on_broken=lambda _: None,
         )
-        desk = Desk(store=activation.store, signer=activation.signer, batcher=batcher, clock=activation.now)
+        desk = ProtocolContext(store=activation.store, signer=activation.signer, batcher=batcher, clock=activation.now)
         self._site = create_api(desk)
         add_management(self._site, make_office(activation, batcher))
 

@@ -19,11 +19,11 @@ from fastapi import FastAPI
 from tallystick.activation.http.fast_path import Shortcut
 from tallystick.activation.http.management import add_management
 from tallystick.activation.http.metrics import Metrics
-from tallystick.activation.http.monitoring import Operations, add_operations, look, new_request_ids
+from tallystick.activation.http.monitoring import MonitoringContext, add_monitoring, look, new_request_ids
 from tallystick.activation.http.portal import add_portal
-from tallystick.activation.http.protocol_api import Desk, create_api
+from tallystick.activation.http.protocol_api import ProtocolContext, create_api
 from tallystick.activation.server import workers
-from tallystick.activation.server.background import Chore, Chores
+from tallystick.activation.server.background import BackgroundTask, BackgroundTasks
 from tallystick.activation.server.instance import Activation
 from tallystick.activation.services import Office
 from tallystick.activation.services.batcher import Batcher
@@ -64,8 +64,8 @@ def make_site(activation: Activation, batcher: Batcher, *, office: Office) -> Fa
     return _site(_desk(activation, batcher, operations), operations, office)
 
 
-def _desk(activation: Activation, batcher: Batcher, operations: Operations) -> Desk:
-    return Desk(
+def _desk(activation: Activation, batcher: Batcher, operations: MonitoringContext) -> ProtocolContext:
+    return ProtocolContext(
         store=activation.store,
         signer=activation.signer,
         batcher=batcher,
@@ -74,9 +74,9 @@ def _desk(activation: Activation, batcher: Batcher, operations: Operations) -> D
     )
 
 
-def _site(desk: Desk, operations: Operations, office: Office) -> FastAPI:
+def _site(desk: ProtocolContext, operations: MonitoringContext, office: Office) -> FastAPI:
     site = create_api(desk)
-    add_operations(site, operations)
+    add_monitoring(site, operations)
     add_management(site, office)
     add_portal(site, office)
     return site
@@ -147,7 +147,7 @@ def _serve(
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     process = _Process(config, announce=announce, gone=gone)
-    chores = Chores(_chores(activation), on_broken=batcher.stop_for)
+    chores = BackgroundTasks(_chores(activation), on_broken=batcher.stop_for)
     # uvicorn raises the signals that it caught once more when it has stopped; that is not to end us a second time.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
@@ -166,14 +166,14 @@ def _serve(
         raise batcher.broken
 
 
-def _operations(activation: Activation, batcher: Batcher, office: Office) -> Operations:
+def _operations(activation: Activation, batcher: Batcher, office: Office) -> MonitoringContext:
     store, signer = activation.store, activation.signer
 
     def check() -> None:
         if batcher.broken is not None:
             raise batcher.broken
 
-    return Operations(
+    return MonitoringContext(
         office=office,
         dispatcher=activation.dispatcher(),
         metrics=Metrics(lambda: look(store, signer)),
@@ -209,7 +209,7 @@ class _Process(uvicorn.Server):
             self._announce()
 
 
-def _chores(activation: Activation) -> list[Chore]:
+def _chores(activation: Activation) -> list[BackgroundTask]:
     dispatcher, digest = activation.dispatcher(), activation.digest()
 
     def tell() -> None:
@@ -217,13 +217,13 @@ def _chores(activation: Activation) -> list[Chore]:
         digest.run_once()
 
     chores = [
-        Chore(name="sending events", seconds=EVENTS_SECONDS, work=dispatcher.run_once),
-        Chore(name="forgetting old events", seconds=PRUNE_SECONDS, work=dispatcher.prune),
-        Chore(name="settling quarantines", seconds=SETTLE_SECONDS, work=activation.settle),
-        Chore(name="looking for new keys", seconds=KEYS_SECONDS, work=activation.signer.refresh),
+        BackgroundTask(name="sending events", seconds=EVENTS_SECONDS, work=dispatcher.run_once),
+        BackgroundTask(name="forgetting old events", seconds=PRUNE_SECONDS, work=dispatcher.prune),
+        BackgroundTask(name="settling quarantines", seconds=SETTLE_SECONDS, work=activation.settle),
+        BackgroundTask(name="looking for new keys", seconds=KEYS_SECONDS, work=activation.signer.refresh),
     ]
     if activation.settings.mail.host is not None:
-        chores.append(Chore(name="telling people by mail", seconds=MAIL_SECONDS, work=tell))
+        chores.append(BackgroundTask(name="telling people by mail", seconds=MAIL_SECONDS, work=tell))
     return chores
 
 

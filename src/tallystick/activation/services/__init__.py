@@ -4,6 +4,6 @@ Every function takes who asks. It checks the permission, sees only what is withi
 audit trail in the same transaction as what it does.
 """
 
-from tallystick.activation.services.base import Office, OfficeError, Once, record
+from tallystick.activation.services.base import IdempotentRequest, Office, OfficeError, record
 
-__all__ = ["Office", "OfficeError", "Once", "record"]
+__all__ = ["IdempotentRequest", "Office", "OfficeError", "record"]

@@ -24,7 +24,7 @@ class OfficeError(Error):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Once:
+class IdempotentRequest:
     """An idempotency key, and the fingerprint of the request that it stands for."""
 
     key: str
@@ -61,7 +61,7 @@ class Office:
         work: Callable[[SqlTransaction, int], DocumentT],
         *,
         kind: type[DocumentT],
-        once: Once | None,
+        once: IdempotentRequest | None,
     ) -> DocumentT:
         """As ``change``, but the same request with the same key is done once and answered the same."""
 

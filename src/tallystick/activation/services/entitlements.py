@@ -8,7 +8,7 @@ from tallystick.activation.core import entitlements
 from tallystick.activation.core.entitlements import LineChange
 from tallystick.activation.core.permissions import Caller, Permission
 from tallystick.activation.services import schemas
-from tallystick.activation.services.base import Office, Once, check_version, not_found, record
+from tallystick.activation.services.base import IdempotentRequest, Office, check_version, not_found, record
 from tallystick.activation.services.schemas import CatalogDocument, EntitlementDocument, HoldingDocument, LineDocument
 from tallystick.activation.storage import SqlTransaction
 from tallystick.domain.catalog import Catalog
@@ -94,7 +94,7 @@ def create_entitlement(
     account: str,
     products: Sequence[tuple[str, int]],
     expires_at: int | None,
-    once: Once | None,
+    once: IdempotentRequest | None,
     is_new_account: bool = False,
 ) -> EntitlementDocument:
     """A new entitlement of an account that exists, or (``is_new_account``) that is made with it."""

@@ -10,7 +10,7 @@ from tallystick.activation.core.books import Books
 from tallystick.activation.core.permissions import Caller, Permission
 from tallystick.activation.core.ports import FieldServer, IncidentKind, Status
 from tallystick.activation.services import schemas
-from tallystick.activation.services.base import Office, OfficeError, Once, not_found, record
+from tallystick.activation.services.base import IdempotentRequest, Office, OfficeError, not_found, record
 from tallystick.activation.services.schemas import (
     EntryDocument,
     FieldServerDocument,
@@ -121,13 +121,18 @@ def _standing(transaction: SqlTransaction, server: FieldServer) -> tuple[str, st
     return "answered, not yet proven", f"Deliver the response to {name}, then bring what is in its outbox here."
 
 
-def start_return(office: Office, caller: Caller, device_id: str, *, once: Once | None) -> StartedDocument:
+def start_return(office: Office, caller: Caller, device_id: str, *, once: IdempotentRequest | None) -> StartedDocument:
     """Return everything that a field server holds. Started again before it was proven, it is the same file."""
     return start_change(office, caller, device_id, None, once=once)
 
 
 def start_change(
-    office: Office, caller: Caller, device_id: str, wants: Sequence[tuple[str, int]] | None, *, once: Once | None
+    office: Office,
+    caller: Caller,
+    device_id: str,
+    wants: Sequence[tuple[str, int]] | None,
+    *,
+    once: IdempotentRequest | None,
 ) -> StartedDocument:
     """Set end states on a field server from here (None: everything to nothing). A customer may only lower."""
 
@@ -258,7 +263,7 @@ def retire(office: Office, caller: Caller, device_id: str) -> FieldServerDocumen
 
 
 def replace_field_server(
-    office: Office, caller: Caller, device_id: str, *, by_device: str, reason: str, once: Once | None
+    office: Office, caller: Caller, device_id: str, *, by_device: str, reason: str, once: IdempotentRequest | None
 ) -> StartedDocument:
     """Declare a dead field server lost and set another one to what it held, whole or not at all."""
     caller.check(Permission.DECLARE_LOST)

@@ -6,11 +6,11 @@ import re
 from typing import Final
 
 from tallystick.activation.core.permissions import Caller, Permission
-from tallystick.activation.core.ports import IssuedGrant, LostDeclaration, Outcome, TakenMessage
+from tallystick.activation.core.ports import IssuedGrant, LostDeclaration, MessageOutcome, TakenMessage
 from tallystick.activation.services.base import Office, not_found
 from tallystick.activation.services.field_servers import INCIDENT_STEPS
 from tallystick.activation.services.schemas import EventDocument
-from tallystick.activation.storage import HistoryPlace, NumberedIncident, SqlTransaction
+from tallystick.activation.storage import HistoryCursor, NumberedIncident, SqlTransaction
 from tallystick.protocol.problems import problem_for
 
 PLACE_PATTERN: Final = "^[0-9]{1,12}[.][0-3][.][0-9]{1,16}[.][A-Za-z0-9_-]{0,43}$"
@@ -37,15 +37,15 @@ def find_history(
     return office.read(caller, Permission.READ, work)
 
 
-def parse_place(text: str | None) -> HistoryPlace | None:
+def parse_place(text: str | None) -> HistoryCursor | None:
     """A place in the history; None for a text that is none: the list begins at its beginning."""
     if text is None or not _PLACE.fullmatch(text):
         return None
     at, source, number, digest = text.split(".")
-    return HistoryPlace(at=int(at), source=int(source), number=int(number), digest=digest)
+    return HistoryCursor(at=int(at), source=int(source), number=int(number), digest=digest)
 
 
-def format_place(place: HistoryPlace) -> str:
+def format_place(place: HistoryCursor) -> str:
     """The reverse of ``parse_place``."""
     return f"{place.at}.{place.source}.{place.number}.{place.digest}"
 
@@ -97,7 +97,7 @@ def _message_event(message: TakenMessage) -> EventDocument:
         "confirm": "Confirmed what it applied",
         "relinquish": "Gave everything up",
     }
-    refused = answer.outcome is Outcome.REFUSED
+    refused = answer.outcome is MessageOutcome.REFUSED
     next_step = problem_for(answer.code).next_step if refused and answer.code else ""
     return EventDocument(
         at=message.taken_at,

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tallystick.activation.core import exchanges
-from tallystick.activation.core.exchanges import ReadLine, Result
+from tallystick.activation.core.exchanges import MessageResult, ReadLine
 from tallystick.activation.core.permissions import EVERYTHING, Caller, Permission
-from tallystick.activation.core.ports import Answer, Outcome
+from tallystick.activation.core.ports import Answer, MessageOutcome
 from tallystick.activation.services.base import Office, not_found
 from tallystick.activation.services.schemas import DeliveredDocument, ReplyDocument
 from tallystick.activation.storage import SqlTransaction
@@ -25,7 +25,7 @@ ROWS_SHOWN_MAX = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
+class Upload:
     """What became of some files. ``rows`` are the ones to show; ``digests`` of all messages that have a reply."""
 
     rows: tuple[DeliveredDocument, ...]
@@ -34,7 +34,7 @@ class Delivery:
     counts: dict[str, int]
 
 
-def deliver(office: Office, caller: Caller, files: Iterable[tuple[str, Iterable[bytes]]]) -> Delivery:
+def deliver(office: Office, caller: Caller, files: Iterable[tuple[str, Iterable[bytes]]]) -> Upload:
     """Take all messages of some files (name, pieces), each chunk in one durable step."""
     caller.check(Permission.DELIVER)
     rows: list[DeliveredDocument] = []
@@ -42,19 +42,19 @@ def deliver(office: Office, caller: Caller, files: Iterable[tuple[str, Iterable[
     counts: dict[str, int] = {}
     for name, pieces in files:
         taken = [row for results in _results(office, caller, pieces) for row in _rows(name, results)]
-        digests += [row.digest for row in taken if row.digest and row.outcome != Outcome.ERROR.value]
+        digests += [row.digest for row in taken if row.digest and row.outcome != MessageOutcome.ERROR.value]
         if not taken or all(row.digest is None for row in taken):
             taken = [_no_tally_file(name, taken)]
         for row in taken:
             counts[row.outcome] = counts.get(row.outcome, 0) + 1
         rows += taken
-    attention = {Outcome.REFUSED.value: 0, Outcome.ERROR.value: 0}
+    attention = {MessageOutcome.REFUSED.value: 0, MessageOutcome.ERROR.value: 0}
     shown = (
         sorted(rows, key=lambda row: attention.get(row.outcome, 1))[:ROWS_SHOWN_MAX]
         if len(rows) > ROWS_SHOWN_MAX
         else rows
     )
-    return Delivery(rows=tuple(shown), digests=tuple(digests), total=len(rows), counts=counts)
+    return Upload(rows=tuple(shown), digests=tuple(digests), total=len(rows), counts=counts)
 
 
 def replies(office: Office, caller: Caller, digests: Sequence[str], *, comment: bool = True) -> bytes:
@@ -104,7 +104,7 @@ def _is_allowed(transaction: SqlTransaction, caller: Caller, device_id: DeviceId
     return caller.scope.covers(server.account if server else None)
 
 
-def _results(office: Office, caller: Caller, pieces: Iterable[bytes]) -> Iterator[list[Result]]:
+def _results(office: Office, caller: Caller, pieces: Iterable[bytes]) -> Iterator[list[MessageResult]]:
     keyset = office.signer.keyset
     try:
         for chunk in exchanges.chunks(parse_chunks(pieces)):
@@ -113,7 +113,11 @@ def _results(office: Office, caller: Caller, pieces: Iterable[bytes]) -> Iterato
             answers = office.batcher.submit(batch).result() if batch else []
             yield exchanges.results_of(lines, answers)
     except WireError as error:  # so many bad lines that it is no tally file; what was good before is durable
-        yield [Result(line_number=0, digest=None, message=None, answer=_error(error.code, error.expected, error.seen))]
+        yield [
+            MessageResult(
+                line_number=0, digest=None, message=None, answer=_error(error.code, error.expected, error.seen)
+            )
+        ]
 
 
 def _allowed(office: Office, caller: Caller, lines: list[ReadLine]) -> list[ReadLine]:
@@ -136,7 +140,7 @@ def _allowed(office: Office, caller: Caller, lines: list[ReadLine]) -> list[Read
     ]
 
 
-def _rows(name: str, results: Sequence[Result]) -> Iterator[DeliveredDocument]:
+def _rows(name: str, results: Sequence[MessageResult]) -> Iterator[DeliveredDocument]:
     for result in results:
         request = result.message.request if result.message else None
         wants = ", ".join(f"{want.line} to {want.quantity}" for want in (request.wants or ())) if request else ""
@@ -161,9 +165,11 @@ def _no_tally_file(name: str, rows: Sequence[DeliveredDocument]) -> DeliveredDoc
     code = "not-text" if rows else "no-messages"
     seen = f"{len(rows)} lines, none of them an envelope" if rows else "none"
     answer = _error(code, "a tally file with at least one message", seen)
-    result = Result(line_number=0, digest=None, message=None, answer=answer)
+    result = MessageResult(line_number=0, digest=None, message=None, answer=answer)
     return next(_rows(name, [result]))
 
 
 def _error(code: str, expected: str, seen: str) -> Answer:
-    return Answer(digest=None, outcome=Outcome.ERROR, code=code, detail=detail_text(code, expected=expected, seen=seen))
+    return Answer(
+        digest=None, outcome=MessageOutcome.ERROR, code=code, detail=detail_text(code, expected=expected, seen=seen)
+    )

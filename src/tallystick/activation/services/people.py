@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tallystick.activation.core import people
-from tallystick.activation.core.people import Person, Token
+from tallystick.activation.core.people import ApiToken, Person
 from tallystick.activation.core.permissions import VENDOR_ROLES, Caller, Permission, Role, check_gives
 from tallystick.activation.services import schemas
-from tallystick.activation.services.base import Office, OfficeError, Once, check_version, not_found, record
+from tallystick.activation.services.base import IdempotentRequest, Office, OfficeError, check_version, not_found, record
 from tallystick.activation.services.schemas import (
     AccountDocument,
     InvitedPerson,
@@ -51,7 +51,7 @@ def load_account(office: Office, caller: Caller, account: str) -> AccountDocumen
     return AccountDocument(account=found[0], created_at=found[1])
 
 
-def create_account(office: Office, caller: Caller, account: str, *, once: Once | None) -> AccountDocument:
+def create_account(office: Office, caller: Caller, account: str, *, once: IdempotentRequest | None) -> AccountDocument:
     """A new account."""
 
     def work(transaction: SqlTransaction, now: int) -> AccountDocument:
@@ -84,7 +84,14 @@ def load_person(office: Office, caller: Caller, person_id: str) -> PersonDocumen
 
 
 def invite_person(
-    office: Office, caller: Caller, *, email: str, name: str, role: Role, account: str | None, once: Once | None
+    office: Office,
+    caller: Caller,
+    *,
+    email: str,
+    name: str,
+    role: Role,
+    account: str | None,
+    once: IdempotentRequest | None,
 ) -> InvitedPerson:
     """A new person, who chooses a password with the invitation."""
     email = people.check_email(email)
@@ -117,7 +124,7 @@ def invite_person(
     return office.create(caller, Permission.PEOPLE, work, kind=InvitedPerson, once=once)
 
 
-def invite_again(office: Office, caller: Caller, person_id: str, *, once: Once | None) -> InvitedPerson:
+def invite_again(office: Office, caller: Caller, person_id: str, *, once: IdempotentRequest | None) -> InvitedPerson:
     """A new invitation: for who lost the first one, the password or the authenticator. The password counts no more."""
     secret = people.new_secret("invitation", office.random_bytes(people.SECRET_BYTES))
 
@@ -222,7 +229,7 @@ def create_token(
     days: int,
     is_read_only: bool,
     devices: Sequence[str],
-    once: Once | None,
+    once: IdempotentRequest | None,
 ) -> NewToken:
     """A new token. A courier's names the field servers, all of them within the caller's scope, and ends within a month."""
     check_gives(caller, role, account)
@@ -248,7 +255,7 @@ def create_token(
             ]
             if missing:
                 raise not_found(f"field servers of account {account}", missing[0])
-        token = Token(
+        token = ApiToken(
             token_id=token_id,
             digest=people.digest_of(secret),
             name=name,
@@ -283,7 +290,7 @@ def revoke_token(office: Office, caller: Caller, token_id: str) -> TokenDocument
     return office.change(caller, Permission.PEOPLE, work)
 
 
-def _token(transaction: SqlTransaction, caller: Caller, token_id: str) -> Token:
+def _token(transaction: SqlTransaction, caller: Caller, token_id: str) -> ApiToken:
     token = transaction.people.load_token(caller.scope, token_id)
     if token is None:
         raise not_found("a token that is known here", token_id)

@@ -13,10 +13,10 @@ from typing import Annotated, Any, Final, Generic, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from tallystick.activation.core import entitlements
-from tallystick.activation.core.people import Person, Token
+from tallystick.activation.core.people import ApiToken, Person
 from tallystick.activation.core.permissions import Role
 from tallystick.activation.core.ports import EventKind, FieldServer, Holding, IncidentKind, Status
-from tallystick.activation.storage import Delivery, PlacedEvent, Webhook
+from tallystick.activation.storage import PlacedEvent, Webhook, WebhookDelivery
 from tallystick.activation.storage.events import DeliveryState
 from tallystick.domain.catalog import Catalog, Product
 from tallystick.domain.entitlement import Line
@@ -414,17 +414,17 @@ def _person_values(person: Person) -> dict[str, Any]:
     }
 
 
-def token_document(token: Token) -> TokenDocument:
+def token_document(token: ApiToken) -> TokenDocument:
     """A token without its key."""
     return TokenDocument(**_token_values(token))
 
 
-def new_token(token: Token, secret: str) -> NewToken:
+def new_token(token: ApiToken, secret: str) -> NewToken:
     """A token with its key."""
     return NewToken(**_token_values(token), token=secret)
 
 
-def _token_values(token: Token) -> dict[str, Any]:
+def _token_values(token: ApiToken) -> dict[str, Any]:
     return {
         "token_id": token.token_id,
         "name": token.name,
@@ -495,7 +495,7 @@ def _webhook_values(webhook: Webhook) -> dict[str, Any]:
     }
 
 
-def delivery_document(delivery: Delivery, event: PlacedEvent) -> DeliveryDocument:
+def delivery_document(delivery: WebhookDelivery, event: PlacedEvent) -> DeliveryDocument:
     """A delivery."""
     return DeliveryDocument(
         webhook_id=delivery.webhook_id,

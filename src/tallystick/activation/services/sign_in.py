@@ -20,7 +20,7 @@ _TOUCH_SECONDS: Final = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SignedIn:
+class NewSession:
     """A session that began: ``secret`` is for the browser. ``needs_code``: the second factor is still to come."""
 
     secret: str
@@ -55,7 +55,7 @@ def is_set_up(office: Office) -> bool:
     return office.store.read(lambda transaction: transaction.people.is_set_up())
 
 
-def set_up(office: Office, *, code: str, email: str, name: str, password: str, address: str) -> SignedIn:
+def set_up(office: Office, *, code: str, email: str, name: str, password: str, address: str) -> NewSession:
     """The first person, a vendor administrator, signed in. The code works once."""
     email = people.check_email(email)
     people.check_password(password, email=email)
@@ -85,10 +85,10 @@ def set_up(office: Office, *, code: str, email: str, name: str, password: str, a
     if not office.store.transact(work):
         _count(office, [f"setup:{address}"], now)
         raise OfficeError("setup-code-wrong", expected="the set-up code that `serve` printed last", seen="another one")
-    return SignedIn(secret=secret, needs_code=False)
+    return NewSession(secret=secret, needs_code=False)
 
 
-def sign_in(office: Office, *, email: str, password: str, address: str) -> SignedIn:
+def sign_in(office: Office, *, email: str, password: str, address: str) -> NewSession:
     """A session, when the password fits. Raises ``OfficeError`` (``sign-in-wrong``, ``too-many-tries``)."""
     email = email.strip().lower()[: people.EMAIL_LENGTH_MAX]
     now = office.clock()
@@ -111,10 +111,10 @@ def sign_in(office: Office, *, email: str, password: str, address: str) -> Signe
             record(transaction, person.caller, "sign-in", person.person_id, account=person.account, now=now)
 
     office.store.transact(work)
-    return SignedIn(secret=secret, needs_code=needs_code)
+    return NewSession(secret=secret, needs_code=needs_code)
 
 
-def enter_code(office: Office, secret: str, code: str) -> SignedIn:
+def enter_code(office: Office, secret: str, code: str) -> NewSession:
     """The second factor: a new, whole session for the half one."""
     now = office.clock()
     found = office.store.read(lambda transaction: transaction.people.load_session(people.digest_of(secret)))
@@ -145,7 +145,7 @@ def enter_code(office: Office, secret: str, code: str) -> SignedIn:
         raise OfficeError(
             "code-wrong", expected="the six digits that the authenticator shows now", seen="others, or used ones"
         )
-    return SignedIn(secret=whole, needs_code=False)
+    return NewSession(secret=whole, needs_code=False)
 
 
 def visitor_of(office: Office, secret: str | None) -> Visitor | None:
@@ -189,7 +189,7 @@ def invited_person(office: Office, invitation: str) -> Person:
     return person
 
 
-def accept_invitation(office: Office, *, invitation: str, password: str) -> SignedIn:
+def accept_invitation(office: Office, *, invitation: str, password: str) -> NewSession:
     """Choose a password with an invitation, and be signed in. It works once."""
     person = invited_person(office, invitation)
     people.check_password(password, email=person.email)
@@ -212,7 +212,7 @@ def accept_invitation(office: Office, *, invitation: str, password: str) -> Sign
 
     if not office.store.transact(work):
         raise OfficeError("invitation-wrong", expected="an invitation that was not used yet", seen="a used one")
-    return SignedIn(secret=secret, needs_code=False)
+    return NewSession(secret=secret, needs_code=False)
 
 
 def change_password(office: Office, visitor: Visitor, *, old: str, new: str) -> None:

@@ -14,7 +14,7 @@ from tallystick.activation.core.permissions import Caller, Permission
 from tallystick.activation.core.ports import EventKind
 from tallystick.activation.outbound import safe_post, webhooks
 from tallystick.activation.services import schemas
-from tallystick.activation.services.base import Office, Once, check_version, not_found, record
+from tallystick.activation.services.base import IdempotentRequest, Office, check_version, not_found, record
 from tallystick.activation.services.schemas import DeliveryDocument, NewWebhook, WebhookDocument
 from tallystick.activation.storage import SqlTransaction, Webhook
 from tallystick.activation.storage.events import DeliveryState, kinds_text
@@ -54,7 +54,7 @@ def create_webhook(
     account: str | None,
     kinds: Sequence[EventKind],
     after: int | None,
-    once: Once | None,
+    once: IdempotentRequest | None,
 ) -> NewWebhook:
     """A new webhook. It gets what happens from now on, or what is behind the place ``after``."""
     owner = caller.scope.account
@@ -126,7 +126,7 @@ def remove_webhook(office: Office, caller: Caller, webhook_id: str) -> WebhookDo
     return office.change(caller, Permission.WEBHOOKS, work)
 
 
-def rotate_secret(office: Office, caller: Caller, webhook_id: str, *, once: Once | None) -> NewWebhook:
+def rotate_secret(office: Office, caller: Caller, webhook_id: str, *, once: IdempotentRequest | None) -> NewWebhook:
     """Another secret. For a day the one before signs as well, so that the receiver can change in peace."""
 
     def work(transaction: SqlTransaction, now: int) -> NewWebhook:

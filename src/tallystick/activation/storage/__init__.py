@@ -2,24 +2,24 @@
 
 from tallystick.activation.storage.copying import copy_database
 from tallystick.activation.storage.dialects import DatabaseError
-from tallystick.activation.storage.events import Delivery, EventTables, PlacedEvent, Webhook
+from tallystick.activation.storage.events import EventTables, PlacedEvent, Webhook, WebhookDelivery
 from tallystick.activation.storage.pruning import Pruned, prune
 from tallystick.activation.storage.schema import migrate
-from tallystick.activation.storage.scoped import HistoryPlace, NumberedIncident
+from tallystick.activation.storage.scoped import HistoryCursor, NumberedIncident
 from tallystick.activation.storage.store import SqlStore, migrate_database, open_store
 from tallystick.activation.storage.transaction import SqlTransaction
 
 __all__ = [
     "DatabaseError",
-    "Delivery",
     "EventTables",
-    "HistoryPlace",
+    "HistoryCursor",
     "NumberedIncident",
     "PlacedEvent",
     "Pruned",
     "SqlStore",
     "SqlTransaction",
     "Webhook",
+    "WebhookDelivery",
     "copy_database",
     "migrate",
     "migrate_database",

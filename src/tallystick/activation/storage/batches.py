@@ -30,7 +30,7 @@ FEW_ROWS: Final = 28  # up to so many go to PostgreSQL one by one; measured: fou
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class BatchKeys:
     """What a batch asks for: keys, in order. ``lines`` beside those on which the field servers hold something."""
 
     field_servers: Sequence[str]
@@ -41,7 +41,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Past:
+class BatchPast:
     """Rows about what happened before.
 
     What was answered, which sequences were used (the first message that did, before others), which grants there are.
@@ -53,11 +53,11 @@ class Past:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class BatchRows:
     """The rows that a batch asked for. Field servers and lines are locked in id order where that is asked for."""
 
     field_servers: Sequence[Row]
-    past: Past
+    past: BatchPast
     lines: Sequence[Row]
 
 
@@ -73,8 +73,8 @@ class Batches(Protocol):
     def owners(self, connection: Connection, host_ids: Sequence[str]) -> Iterable[Row]:
         """Field servers in service by host id, in id order."""
 
-    def asked(self, connection: Connection, asked: Asked, *, locks: bool) -> Found:
-        """What a batch asks for, in the order of ``Found``; each sees what the locks before it have waited for."""
+    def asked(self, connection: Connection, asked: BatchKeys, *, locks: bool) -> BatchRows:
+        """What a batch asks for, in the order of ``BatchRows``; each sees what the locks before it have waited for."""
 
     def write(self, connection: Connection, sets: RowSets, *, commits: bool = False) -> None:
         """Write every row of every set, in an order that foreign keys take. ``commits``: it may commit as well."""
@@ -203,7 +203,7 @@ class SqliteBatches:
         statement = f"{_OWNERS} WHERE host_id IN {self._KEYS} AND {_IN_SERVICE} ORDER BY device_id"
         return self._ask(connection, statement, _json(host_ids))
 
-    def asked(self, connection: Connection, asked: Asked, *, locks: bool) -> Found:
+    def asked(self, connection: Connection, asked: BatchKeys, *, locks: bool) -> BatchRows:
         """See ``Batches``. (``IN`` over two columns would read a whole table.)"""
         used = (
             f"SELECT found.device_id, found.sequence AS number, found.digest FROM {self._PAIRS} AS wanted "  # noqa: S608 - constants
@@ -219,9 +219,9 @@ class SqliteBatches:
             f"UNION SELECT line_id FROM holdings WHERE device_id IN {self._KEYS}) ORDER BY line_id"
         )
         answers = f"{_ANSWER} WHERE digest IN {self._KEYS}"
-        return Found(
+        return BatchRows(
             field_servers=self.field_servers(connection, asked.field_servers, locks=locks),
-            past=Past(
+            past=BatchPast(
                 answers=self._ask(connection, answers, _json(asked.digests)),
                 sequences=self._ask(connection, used, _json(asked.sequences)),
                 grants=self._ask(connection, issued, _json(asked.grants)) if asked.grants else (),
@@ -288,7 +288,7 @@ class PostgresBatches:
         b"JOIN grants AS found ON found.device_id = wanted.device_id AND found.number = wanted.number"
     )
 
-    def asked(self, connection: Connection, asked: Asked, *, locks: bool) -> Found:
+    def asked(self, connection: Connection, asked: BatchKeys, *, locks: bool) -> BatchRows:
         """See ``Batches``. Whoever could add to the past waits for the field servers that are locked before it."""
         ids = _array("text", asked.field_servers)
         statements = [
@@ -301,7 +301,9 @@ class PostgresBatches:
         for row in past:
             found[row.kind].append(row)
         answers, sequences, grants = found
-        return Found(field_servers=servers, past=Past(answers=answers, sequences=sequences, grants=grants), lines=lines)
+        return BatchRows(
+            field_servers=servers, past=BatchPast(answers=answers, sequences=sequences, grants=grants), lines=lines
+        )
 
     def field_servers(self, connection: Connection, ids: Sequence[str], *, locks: bool) -> Iterable[Row]:
         """See ``Batches``."""

@@ -77,7 +77,7 @@ class Webhook:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
+class WebhookDelivery:
     """One event on its way to one endpoint, and what came of it."""
 
     webhook_id: str
@@ -284,7 +284,7 @@ class EventTables:
         )
         return self._connection.execute(statement.limit(1)).first() is not None
 
-    def claim(self, *, now: int, until: int, limit: int) -> list[tuple[Delivery, PlacedEvent]]:
+    def claim(self, *, now: int, until: int, limit: int) -> list[tuple[WebhookDelivery, PlacedEvent]]:
         """Deliveries that are due, taken until a moment: nobody else takes them before it."""
         self.lock("deliveries")
         statement = (
@@ -304,7 +304,7 @@ class EventTables:
             self._connection.execute(update(DELIVERIES).where(or_(*taken)).values(next_at=until))
         return found
 
-    def keep_delivery(self, delivery: Delivery) -> None:
+    def keep_delivery(self, delivery: WebhookDelivery) -> None:
         """What came of an attempt."""
         key = (DELIVERIES.c.webhook_id == delivery.webhook_id, DELIVERIES.c.position == delivery.position)
         self._connection.execute(
@@ -322,7 +322,7 @@ class EventTables:
 
     def deliveries(
         self, *, webhook_id: str | None = None, state: str | None = None, before: int | None = None, limit: int = 100
-    ) -> list[tuple[Delivery, PlacedEvent]]:
+    ) -> list[tuple[WebhookDelivery, PlacedEvent]]:
         """Newest first."""
         statement = select(
             DELIVERIES, EVENTS.c.event_id, EVENTS.c.account, EVENTS.c.kind, EVENTS.c.at, EVENTS.c.data
@@ -336,7 +336,7 @@ class EventTables:
         statement = statement.order_by(DELIVERIES.c.position.desc(), DELIVERIES.c.webhook_id).limit(limit)
         return [(_delivery(row), _event(row)) for row in self._connection.execute(statement)]
 
-    def delivery(self, webhook_id: str, position: int) -> tuple[Delivery, PlacedEvent] | None:
+    def delivery(self, webhook_id: str, position: int) -> tuple[WebhookDelivery, PlacedEvent] | None:
         """One delivery."""
         found = self.deliveries(webhook_id=webhook_id, before=position + 1, limit=1)
         return found[0] if found and found[0][0].position == position else None
@@ -383,11 +383,11 @@ def kinds_text(kinds: Iterable[str]) -> str:
 
 
 def outbox_values(events: Sequence[Event]) -> dict[str, Any]:
-    """The one row of a unit of work; ``_Told`` reads it again."""
+    """The one row of a unit of work; ``_EventRow`` reads it again."""
     return {"events": msgspec.json.encode(events).decode()}
 
 
-class _Told(msgspec.Struct, frozen=True):
+class _EventRow(msgspec.Struct, frozen=True):
     """An event in the outbox; its data is never looked at."""
 
     kind: str
@@ -396,8 +396,8 @@ class _Told(msgspec.Struct, frozen=True):
     data: msgspec.Raw
 
 
-_TOLD: Final = msgspec.json.Decoder(list[_Told])
-know(_Told)
+_TOLD: Final = msgspec.json.Decoder(list[_EventRow])
+know(_EventRow)
 
 
 def _event(row: Any) -> PlacedEvent:
@@ -429,8 +429,8 @@ def _webhook(row: Any) -> Webhook:
     )
 
 
-def _delivery(row: Any) -> Delivery:
-    return Delivery(
+def _delivery(row: Any) -> WebhookDelivery:
+    return WebhookDelivery(
         webhook_id=row.webhook_id,
         position=row.position,
         state=row.state,

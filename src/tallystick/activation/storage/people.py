@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
-from tallystick.activation.core.people import Person, Record, Session, Token, Tries
+from tallystick.activation.core.people import ApiToken, Person, Record, Session, Tries
 from tallystick.activation.core.permissions import Role, Scope
 from tallystick.activation.storage.dialects import Dialect
 from tallystick.activation.storage.rows import Row, Values
@@ -147,12 +147,12 @@ class PeopleTables:
 
     # Tokens
 
-    def find_token(self, digest: str) -> Token | None:
+    def find_token(self, digest: str) -> ApiToken | None:
         """The token that this is the digest of."""
         row = self._connection.execute(select(TOKENS).where(TOKENS.c.digest == digest)).first()
         return None if row is None else _token_of(row)
 
-    def load_token(self, scope: Scope, token_id: str) -> Token | None:
+    def load_token(self, scope: Scope, token_id: str) -> ApiToken | None:
         """A token of the scope."""
         statement = select(TOKENS).where(TOKENS.c.token_id == token_id)
         if scope.account is not None:
@@ -160,14 +160,14 @@ class PeopleTables:
         row = self._connection.execute(statement.with_for_update() if self._locks else statement).first()
         return None if row is None else _token_of(row)
 
-    def find_tokens(self, scope: Scope, *, after: str = "", limit: int = 100) -> list[Token]:
+    def find_tokens(self, scope: Scope, *, after: str = "", limit: int = 100) -> list[ApiToken]:
         """Tokens of the scope in the order of their ids."""
         statement = select(TOKENS).where(TOKENS.c.token_id > after)
         if scope.account is not None:
             statement = statement.where(TOKENS.c.account == scope.account)
         return [_token_of(row) for row in self._connection.execute(statement.order_by(TOKENS.c.token_id).limit(limit))]
 
-    def save_token(self, token: Token) -> None:
+    def save_token(self, token: ApiToken) -> None:
         """A new token."""
         values = {name: getattr(token, name) for name in TOKENS.c.keys()}  # noqa: SIM118 - a collection of columns
         values |= {"role": token.role.value, "devices": msgspec.json.encode(sorted(token.devices)).decode()}
@@ -252,6 +252,6 @@ def _person_values(person: Person) -> Values:
     return {**values, "role": person.role.value}
 
 
-def _token_of(row: Row) -> Token:
+def _token_of(row: Row) -> ApiToken:
     devices = tuple(msgspec.json.decode(row.devices))
-    return Token(**{**dict(row._mapping), "role": Role(row.role), "devices": devices})  # noqa: SLF001 - SQLAlchemy's public name
+    return ApiToken(**{**dict(row._mapping), "role": Role(row.role), "devices": devices})  # noqa: SLF001 - SQLAlchemy's public name

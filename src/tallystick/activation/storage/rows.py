@@ -14,7 +14,7 @@ from tallystick.activation.core.ports import (
     IncidentKind,
     IssuedGrant,
     LostDeclaration,
-    Outcome,
+    MessageOutcome,
     Status,
     TakenMessage,
 )
@@ -225,7 +225,7 @@ def answer_of(row: Row) -> Answer:
     """A stored answer, verbatim."""
     return Answer(
         digest=row.digest,
-        outcome=Outcome(row.outcome),
+        outcome=MessageOutcome(row.outcome),
         reply=tuple(row.reply.split("\n")) if row.reply else (),
         code=row.code,
         detail=row.detail,

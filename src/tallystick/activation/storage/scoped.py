@@ -64,7 +64,7 @@ class NumberedIncident:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class HistoryPlace:
+class HistoryCursor:
     """Where something stands in the history of a field server. ``source``: of one second, messages are the newest."""
 
     at: int
@@ -73,7 +73,7 @@ class HistoryPlace:
     digest: str = ""
 
 
-Told = TakenMessage | IssuedGrant | NumberedIncident | LostDeclaration
+HistoryItem = TakenMessage | IssuedGrant | NumberedIncident | LostDeclaration
 
 
 class ScopedTables:
@@ -236,12 +236,14 @@ class ScopedTables:
 
     # History
 
-    def history(self, device_id: str, *, before: HistoryPlace | None, limit: int) -> list[tuple[HistoryPlace, Told]]:
+    def history(
+        self, device_id: str, *, before: HistoryCursor | None, limit: int
+    ) -> list[tuple[HistoryCursor, HistoryItem]]:
         """Messages, grants that were started here, incidents and declarations of a field server, newest first."""
         started = select(GRANTS).where(GRANTS.c.envelope.is_not(None))
         sources = [(0, DECLARATIONS, select(DECLARATIONS)), (1, INCIDENTS, select(INCIDENTS))]
         sources += [(2, GRANTS, started), (3, MESSAGES, select(MESSAGES))]
-        found: list[tuple[HistoryPlace, Told]] = []
+        found: list[tuple[HistoryCursor, HistoryItem]] = []
         for source, table, statement in sources:
             key = [table.c[name] for name in _HISTORY_KEYS[source]]
             within = self._within(statement, table.c.account).where(table.c.device_id == device_id)
@@ -348,20 +350,20 @@ def _contains(text: str) -> str:
     return f"%{plain}%"
 
 
-def _told_declaration(row: rows.Row) -> tuple[HistoryPlace, Told]:
-    return HistoryPlace(at=row.at, source=0), rows.declaration_of(row)
+def _told_declaration(row: rows.Row) -> tuple[HistoryCursor, HistoryItem]:
+    return HistoryCursor(at=row.at, source=0), rows.declaration_of(row)
 
 
-def _told_incident(row: rows.Row) -> tuple[HistoryPlace, Told]:
-    return HistoryPlace(at=row.at, source=1, number=row.id), _numbered_incident(row)
+def _told_incident(row: rows.Row) -> tuple[HistoryCursor, HistoryItem]:
+    return HistoryCursor(at=row.at, source=1, number=row.id), _numbered_incident(row)
 
 
-def _told_grant(row: rows.Row) -> tuple[HistoryPlace, Told]:
-    return HistoryPlace(at=row.issued_at, source=2, number=row.number), rows.grant_of(row)
+def _told_grant(row: rows.Row) -> tuple[HistoryCursor, HistoryItem]:
+    return HistoryCursor(at=row.issued_at, source=2, number=row.number), rows.grant_of(row)
 
 
-def _told_message(row: rows.Row) -> tuple[HistoryPlace, Told]:
-    return HistoryPlace(at=row.taken_at, source=3, number=row.sequence, digest=row.digest), rows.message_of(row)
+def _told_message(row: rows.Row) -> tuple[HistoryCursor, HistoryItem]:
+    return HistoryCursor(at=row.taken_at, source=3, number=row.sequence, digest=row.digest), rows.message_of(row)
 
 
 _TOLD_OF: Final = (_told_declaration, _told_incident, _told_grant, _told_message)  # by source

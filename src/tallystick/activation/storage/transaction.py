@@ -24,7 +24,7 @@ from tallystick.activation.core.ports import (
     Status,
 )
 from tallystick.activation.storage import rows, schema, statements
-from tallystick.activation.storage.batches import Asked
+from tallystick.activation.storage.batches import BatchKeys
 from tallystick.activation.storage.dialects import KEYS_MAX, Dialect
 from tallystick.activation.storage.events import EventTables, outbox_values
 from tallystick.activation.storage.frames import FrameTable
@@ -122,7 +122,7 @@ class SqlTransaction:
         lines: Collection[LineId],
     ) -> Loaded:
         """See ``activation.ports.Transaction``."""
-        asked = Asked(
+        asked = BatchKeys(
             field_servers=sorted(devices),
             digests=sorted(digests),
             sequences=sorted(sequences),

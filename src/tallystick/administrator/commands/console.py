@@ -20,19 +20,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from tallystick.administrator.app import ROUTE_VARIABLE
-from tallystick.administrator.core.dry_run import Effect, Foreseen
-from tallystick.administrator.core.goals import Report, Result
+from tallystick.administrator.core.dry_run import PredictedEffect, Prediction
+from tallystick.administrator.core.goals import GoalResult, Report
 from tallystick.administrator.core.next_steps import NextStep
 from tallystick.administrator.core.workflows import Silent
 from tallystick.administrator.memory.inventory import FieldServerRecord
 from tallystick.administrator.ports import Progress as Told
-from tallystick.administrator.ports import Route, Stage, next_step_of
+from tallystick.administrator.ports import RouteKind, Stage, next_step_of
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Forced = Annotated[
-    Route | None,
+    RouteKind | None,
     typer.Option("--route", envvar=ROUTE_VARIABLE, help="Do not look for the route: take this one."),
 ]
 Server = Annotated[str, typer.Argument(help="Name, device id (or its beginning) or address.", metavar="SERVER")]
@@ -56,14 +56,14 @@ BARS_MAX: Final = 20
 ROWS_MAX: Final = 50
 _STAGES: Final = list(Stage)
 _STYLES: Final = {
-    Result.DONE: "green",
-    Result.ALREADY: "green",
-    Result.CARRY: "yellow",
-    Result.REFUSED: "red",
-    Result.UNREACHABLE: "red",
-    Result.FAILED: "red",
-    Result.INTERRUPTED: "yellow",
-    Result.LEFT: "yellow",
+    GoalResult.DONE: "green",
+    GoalResult.ALREADY: "green",
+    GoalResult.CARRY: "yellow",
+    GoalResult.REFUSED: "red",
+    GoalResult.UNREACHABLE: "red",
+    GoalResult.FAILED: "red",
+    GoalResult.INTERRUPTED: "yellow",
+    GoalResult.LEFT: "yellow",
 }
 
 
@@ -92,7 +92,7 @@ def tell(value: Mapping[str, Any], text: str, *, as_json: bool) -> None:
         show_text(text)
 
 
-def show_foreseen(rows: Sequence[Foreseen]) -> None:
+def show_foreseen(rows: Sequence[Prediction]) -> None:
     """A dry run; what would be refused is on standard error, with its reason and what to do."""
     cells_ = [
         [
@@ -110,7 +110,7 @@ def show_foreseen(rows: Sequence[Foreseen]) -> None:
         if row.why:
             code = f" ({row.code})" if row.code else ""
             out.print(escape(f"{row.name}{' ' + row.line_id if row.line_id else ''}: {row.effect}{code}: {row.why}"))
-        if row.effect is Effect.REFUSED and row.next_step:
+        if row.effect is PredictedEffect.REFUSED and row.next_step:
             out.print(f"  Next: {escape(row.next_step)}")
 
 

@@ -13,7 +13,7 @@ from tallystick.administrator.commands import console
 from tallystick.administrator.commands.console import AsJson, Forced, count_text
 from tallystick.administrator.core import dry_run as dry_run_service
 from tallystick.administrator.core import schemas
-from tallystick.administrator.core.goals import Goal, Report, Result
+from tallystick.administrator.core.goals import Goal, GoalResult, Report
 from tallystick.administrator.core.next_steps import age_text
 from tallystick.administrator.core.operations import Operation
 from tallystick.administrator.report.site import moment_text
@@ -174,7 +174,7 @@ def _foresee(administrator: Administrator, goals: Mapping[DeviceId, Goal], *, as
         console.show_json([schemas.show_foreseen(row) for row in rows])
     else:
         console.show_foreseen(rows)
-    if any(row.effect is dry_run_service.Effect.REFUSED for row in rows):
+    if any(row.effect is dry_run_service.PredictedEffect.REFUSED for row in rows):
         raise typer.Exit(REFUSED)
 
 
@@ -187,10 +187,10 @@ def name_failures(reports: Sequence[Report]) -> None:
 
 def _exit_code(reports: Sequence[Report]) -> int:
     results = {report.result for report in reports}
-    if results <= {Result.DONE, Result.ALREADY}:
+    if results <= {GoalResult.DONE, GoalResult.ALREADY}:
         return DONE
-    if results == {Result.UNREACHABLE}:
+    if results == {GoalResult.UNREACHABLE}:
         return UNREACHABLE
-    if results <= {Result.REFUSED, Result.FAILED}:
+    if results <= {GoalResult.REFUSED, GoalResult.FAILED}:
         return REFUSED
     return IN_PART

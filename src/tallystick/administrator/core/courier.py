@@ -25,7 +25,7 @@ from tallystick.administrator.ports import (
     Network,
     PortError,
     Probe,
-    Route,
+    RouteKind,
     RouteReport,
     next_step_of,
 )
@@ -60,7 +60,7 @@ class Carried:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Desk:
+class _ReachedActivation:
     """An activation server that answered in this run."""
 
     url: str
@@ -71,12 +71,12 @@ class _Desk:
 class Courier:
     """One run's carrying. Safe for many threads; what it found out about a route holds for the whole run."""
 
-    def __init__(self, network: Network, inventory: Inventory, *, forced: Route | None = None) -> None:
+    def __init__(self, network: Network, inventory: Inventory, *, forced: RouteKind | None = None) -> None:
         self._network = network
         self._inventory = inventory
         self._forced = forced
         self._lock = threading.Lock()
-        self._found: dict[str, _Desk | PortError] = {}
+        self._found: dict[str, _ReachedActivation | PortError] = {}
 
     # Carrying
 
@@ -120,7 +120,7 @@ class Courier:
         desk = self._desk_at(url)
         return desk.port.lookup(entitlement_id)
 
-    def _desk_of(self, issuer: str) -> _Desk:
+    def _desk_of(self, issuer: str) -> _ReachedActivation:
         urls = self._inventory.activation_urls(issuer)
         if not urls:
             raise PortError(
@@ -143,7 +143,7 @@ class Courier:
             "unreachable", expected=f"the activation server {issuer}", seen=f"another one at {', '.join(urls)}"
         )
 
-    def _desk_at(self, url: str) -> _Desk:
+    def _desk_at(self, url: str) -> _ReachedActivation:
         """The activation server at an address: asked once per run, and every thread gets what the first one found."""
         with self._lock:
             if url not in self._found:
@@ -153,8 +153,8 @@ class Courier:
             raise found
         return found
 
-    def _knock(self, url: str) -> _Desk | PortError:
-        if self._forced is Route.OFFLINE:
+    def _knock(self, url: str) -> _ReachedActivation | PortError:
+        if self._forced is RouteKind.OFFLINE:
             return PortError(
                 "unreachable",
                 expected=f"a route to the activation server at {url}",
@@ -163,7 +163,7 @@ class Courier:
             )
         try:
             port = self._network.activation(url)
-            return _Desk(url=url, port=port, issuer=self._learn(url, port))
+            return _ReachedActivation(url=url, port=port, issuer=self._learn(url, port))
         except PortError as error:
             return error
         except Error as error:
@@ -225,15 +225,18 @@ def at_once(work: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> list[Re
 
 
 def _decide_route(
-    activation: Sequence[Probe], asked: Sequence[tuple[Probe, Identity | None]], *, forced: Route | None
-) -> tuple[Route, str]:
+    activation: Sequence[Probe], asked: Sequence[tuple[Probe, Identity | None]], *, forced: RouteKind | None
+) -> tuple[RouteKind, str]:
     if forced is not None:
         return forced, f"The route was set to {forced}; what would be found without that is not looked at."
     if not activation:
-        return Route.OFFLINE, "No address of an activation server is known here, so files are carried."
+        return RouteKind.OFFLINE, "No address of an activation server is known here, so files are carried."
     if not any(probe.reachable for probe in activation):
         failed = "; ".join(f"{probe.address}: {probe.why}" for probe in activation)
-        return Route.OFFLINE, f"This computer does not reach the activation server ({failed}), so files are carried."
+        return (
+            RouteKind.OFFLINE,
+            f"This computer does not reach the activation server ({failed}), so files are carried.",
+        )
     there = "This computer reaches the activation server at " + ", ".join(
         probe.address for probe in activation if probe.reachable
     )
@@ -241,16 +244,16 @@ def _decide_route(
     alone = [(probe, identity) for probe, identity in asked if identity is not None and not _has_own_route(identity)]
     also = f" Not reached from here: {silent}." if silent else ""
     if not asked:
-        return Route.ONLINE, f"{there}; no field server is in the list yet."
+        return RouteKind.ONLINE, f"{there}; no field server is in the list yet."
     if all(identity is None for _, identity in asked):
-        return Route.SEMI_ONLINE, f"{there}, but no field server.{also}"
+        return RouteKind.SEMI_ONLINE, f"{there}, but no field server.{also}"
     if alone:
         failed = _by_reason(alone)
         return (
-            Route.SEMI_ONLINE,
+            RouteKind.SEMI_ONLINE,
             f"{there}; field servers do not by themselves ({failed}), so it carries for them.{also}",
         )
-    return Route.ONLINE, f"{there}, and so do the field servers themselves.{also}"
+    return RouteKind.ONLINE, f"{there}, and so do the field servers themselves.{also}"
 
 
 def _has_own_route(identity: Identity) -> bool:

@@ -22,7 +22,7 @@ from tallystick.domain.ledger import Balances
 from tallystick.domain.rules import Denied, Want, decide_activation, decide_return
 
 
-class Effect(StrEnum):
+class PredictedEffect(StrEnum):
     """What would become of one line on one field server."""
 
     GRANTED = "granted"
@@ -33,12 +33,12 @@ class Effect(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Foreseen:
+class Prediction:
     """One line on one field server, before and after. ``line_id`` None: the field server as a whole."""
 
     device_id: DeviceId
     name: str
-    effect: Effect
+    effect: PredictedEffect
     line_id: LineId | None = None
     product: str = ""
     before: int = 0
@@ -54,14 +54,14 @@ def foresee(
     *,
     lines: Mapping[LineId, KnownLine],
     now: int,
-) -> list[Foreseen]:
+) -> list[Prediction]:
     """For every goal, in its order. Several field servers that want the last license of a line do not all get it."""
     by_id = {record.device_id: record for record in records}
     held: dict[LineId, int] = {}
     for record in records:
         for line_id, quantity in record.held.items():
             held[line_id] = held.get(line_id, 0) + quantity
-    found: list[Foreseen] = []
+    found: list[Prediction] = []
     for device_id, goal in goals.items():
         if device_id in by_id:
             found += _foresee_one(by_id[device_id], goal, lines=lines, held=held, now=now)
@@ -75,12 +75,14 @@ def _foresee_one(
     lines: Mapping[LineId, KnownLine],
     held: dict[LineId, int],
     now: int,
-) -> list[Foreseen]:
+) -> list[Prediction]:
     trouble = record.trouble
     if trouble is not None:
-        return [_whole(record, Effect.REFUSED, code=trouble.code, why=trouble.seen, next_step=trouble.next_step)]
+        return [
+            _whole(record, PredictedEffect.REFUSED, code=trouble.code, why=trouble.seen, next_step=trouble.next_step)
+        ]
     if record.report is None:
-        return [_whole(record, Effect.ASKED, why="It was not looked at yet; what it holds is not known.")]
+        return [_whole(record, PredictedEffect.ASKED, why="It was not looked at yet; what it holds is not known.")]
     waiting = len(record.report.outbox)
     also = f" {waiting} of its messages wait already and go first." if waiting else ""
     match goal:
@@ -93,9 +95,13 @@ def _foresee_one(
         case ReturnOneCarry():
             return _one_carry(record, lines=lines)
         case Refresh():
-            return [_whole(record, Effect.ASKED, why=f"It asks what it should hold now; nothing is given back.{also}")]
+            return [
+                _whole(
+                    record, PredictedEffect.ASKED, why=f"It asks what it should hold now; nothing is given back.{also}"
+                )
+            ]
         case Sync():
-            return [_whole(record, Effect.ASKED, why=f"What waits is carried, in both directions.{also}")]
+            return [_whole(record, PredictedEffect.ASKED, why=f"What waits is carried, in both directions.{also}")]
         case _:
             assert_never(goal)
 
@@ -107,7 +113,7 @@ def _activation(
     lines: Mapping[LineId, KnownLine],
     held: dict[LineId, int],
     now: int,
-) -> list[Foreseen]:
+) -> list[Prediction]:
     domain = {line_id: _domain_line(lines[line_id], held.get(line_id, 0)) for line_id in ends if line_id in lines}
     wants = [Want(line_id=line_id, quantity=quantity, is_proven=True) for line_id, quantity in ends.items()]
     known = [want for want in wants if want.line_id in domain]
@@ -119,18 +125,18 @@ def _activation(
         before = record.held.get(line_id, 0)
         held[line_id] = held.get(line_id, 0) + quantity - before
         why = "" if line_id in domain else "Its entitlement is not known here; the activation server decides."
-        effect = Effect.UNCHANGED if quantity == before else Effect.GRANTED
+        effect = PredictedEffect.UNCHANGED if quantity == before else PredictedEffect.GRANTED
         if quantity < before:
-            effect = Effect.RETURNED
+            effect = PredictedEffect.RETURNED
         rows.append(_row(record, line_id, effect, before, quantity, lines=lines, why=why))
     return rows
 
 
 def _return(
     record: FieldServerRecord, ends: Mapping[LineId, int], *, lines: Mapping[LineId, KnownLine], is_all: bool
-) -> list[Foreseen]:
+) -> list[Prediction]:
     if not ends or (is_all and not record.held):
-        return [_whole(record, Effect.UNCHANGED, why="It holds nothing.")]
+        return [_whole(record, PredictedEffect.UNCHANGED, why="It holds nothing.")]
     domain = {line_id: _domain_line(lines[line_id], 0) for line_id in ends if line_id in lines}
     wants = [Want(line_id=line_id, quantity=quantity) for line_id, quantity in ends.items()]
     decision = decide_return(wants, lines=domain, held=record.held)
@@ -140,7 +146,7 @@ def _return(
         _row(
             record,
             line_id,
-            Effect.UNCHANGED if record.held.get(line_id, 0) == quantity else Effect.RETURNED,
+            PredictedEffect.UNCHANGED if record.held.get(line_id, 0) == quantity else PredictedEffect.RETURNED,
             record.held.get(line_id, 0),
             quantity,
             lines=lines,
@@ -149,21 +155,21 @@ def _return(
     ]
 
 
-def _one_carry(record: FieldServerRecord, *, lines: Mapping[LineId, KnownLine]) -> list[Foreseen]:
+def _one_carry(record: FieldServerRecord, *, lines: Mapping[LineId, KnownLine]) -> list[Prediction]:
     if record.report is None or not record.report.licenses:
-        return [_whole(record, Effect.UNCHANGED, why="It holds nothing.")]
+        return [_whole(record, PredictedEffect.UNCHANGED, why="It holds nothing.")]
     barred = [license_ for license_ in record.report.licenses if not license_.one_carry]
     if barred:
         names = ", ".join(f"{license_.product} ({license_.line})" for license_ in barred)
         code = "one-carry-not-allowed"
         why = f"Its vendor does not allow that for {names}."
-        return [_whole(record, Effect.REFUSED, code=code, why=why, next_step=next_step_of(code))]
+        return [_whole(record, PredictedEffect.REFUSED, code=code, why=why, next_step=next_step_of(code))]
     return _return(record, dict.fromkeys(record.held, 0), lines=lines, is_all=True)
 
 
 def _denied(
     record: FieldServerRecord, decision: Denied, ends: Mapping[LineId, int], *, lines: Mapping[LineId, KnownLine]
-) -> list[Foreseen]:
+) -> list[Prediction]:
     """A message is granted whole or not at all, so lines without a fault of their own are refused with the others."""
     reasons = {reason.line_id: reason for reason in reversed(decision.reasons)}
     rows = []
@@ -176,13 +182,13 @@ def _denied(
             if reason
             else "Nothing is wrong with this line, but a request is granted as a whole or not at all."
         )
-        row = _row(record, line_id, Effect.REFUSED, before, before, lines=lines, why=why)
+        row = _row(record, line_id, PredictedEffect.REFUSED, before, before, lines=lines, why=why)
         rows.append(_with_code(row, code))
     return rows
 
 
-def _with_code(row: Foreseen, code: str | None) -> Foreseen:
-    return Foreseen(
+def _with_code(row: Prediction, code: str | None) -> Prediction:
+    return Prediction(
         device_id=row.device_id,
         name=row.name,
         effect=row.effect,
@@ -199,17 +205,17 @@ def _with_code(row: Foreseen, code: str | None) -> Foreseen:
 def _row(
     record: FieldServerRecord,
     line_id: LineId,
-    effect: Effect,
+    effect: PredictedEffect,
     before: int,
     after: int,
     *,
     lines: Mapping[LineId, KnownLine],
     why: str = "",
-) -> Foreseen:
+) -> Prediction:
     report = record.report
     products = {} if report is None else {license_.line: license_.product for license_ in report.licenses}
     product = lines[line_id].terms.product if line_id in lines else products.get(line_id, "")
-    return Foreseen(
+    return Prediction(
         device_id=record.device_id,
         name=record.name,
         effect=effect,
@@ -222,9 +228,9 @@ def _row(
 
 
 def _whole(
-    record: FieldServerRecord, effect: Effect, *, why: str, code: str | None = None, next_step: str = ""
-) -> Foreseen:
-    return Foreseen(
+    record: FieldServerRecord, effect: PredictedEffect, *, why: str, code: str | None = None, next_step: str = ""
+) -> Prediction:
+    return Prediction(
         device_id=record.device_id, name=record.name, effect=effect, code=code, why=why, next_step=next_step
     )
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tallystick.administrator.core.courier import at_once
-from tallystick.administrator.core.pinning import Enrolled, add_field_server
+from tallystick.administrator.core.pinning import PinnedFieldServer, add_field_server
 from tallystick.administrator.core.planning import normal_address
 from tallystick.administrator.memory.inventory import Inventory
 from tallystick.administrator.ports import Network, PortError, ShownCertificate, next_step_of
@@ -36,7 +36,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Met:
+class FirstContact:
     """What an address shows, or why it shows nothing that could be pinned."""
 
     candidate: Candidate
@@ -51,11 +51,11 @@ class Met:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class PinResult:
     """What came of a candidate."""
 
     candidate: Candidate
-    enrolled: Enrolled | None = None
+    enrolled: PinnedFieldServer | None = None
     error: Error | None = None
     warning: str = ""
 
@@ -124,34 +124,34 @@ def _candidate(cells: dict[str, str], number: int) -> Candidate:
     )
 
 
-def meet(network: Network, inventory: Inventory, candidates: Sequence[Candidate]) -> list[Met]:
+def meet(network: Network, inventory: Inventory, candidates: Sequence[Candidate]) -> list[FirstContact]:
     """What each of them shows. Nothing is sent."""
     pinned = {record.address: record.contact.fingerprint for record in inventory.field_servers()}
 
-    def one(candidate: Candidate) -> Met:
+    def one(candidate: Candidate) -> FirstContact:
         try:
             shown = network.certificate(candidate.address)
         except PortError as error:
-            return Met(candidate=candidate, error=error)
+            return FirstContact(candidate=candidate, error=error)
         known = (pinned.get(candidate.address), candidate.fingerprint.rstrip("="))
         wanted = next((one for one in known if one and one != shown.fingerprint), None)
         if wanted is not None:
             changed = PortError(
                 "certificate-changed", expected=wanted, seen=f"{shown.fingerprint}; nothing was sent to it"
             )
-            return Met(candidate=candidate, error=changed)
-        return Met(candidate=candidate, shown=shown, is_known=candidate.address in pinned)
+            return FirstContact(candidate=candidate, error=changed)
+        return FirstContact(candidate=candidate, shown=shown, is_known=candidate.address in pinned)
 
     return at_once(one, candidates)
 
 
-def pin(network: Network, inventory: Inventory, met: Sequence[Met], *, now: int) -> list[Result]:
+def pin(network: Network, inventory: Inventory, met: Sequence[FirstContact], *, now: int) -> list[PinResult]:
     """Pin what was shown, send the password there, and keep what they say."""
 
-    def one(meeting: Met) -> Result:
+    def one(meeting: FirstContact) -> PinResult:
         candidate = meeting.candidate
         if meeting.shown is None:
-            return Result(candidate=candidate, error=meeting.error)
+            return PinResult(candidate=candidate, error=meeting.error)
         try:
             enrolled = add_field_server(
                 network,
@@ -162,12 +162,12 @@ def pin(network: Network, inventory: Inventory, met: Sequence[Met], *, now: int)
                 now=now,
             )
         except Error as error:
-            return Result(candidate=candidate, error=error)
+            return PinResult(candidate=candidate, error=error)
         if candidate.site:
             inventory.set_site([enrolled.identity.device_id], candidate.site)
         warning = ""
         if candidate.name and candidate.name != enrolled.identity.name:
             warning = f"The file calls it {candidate.name}; it calls itself {enrolled.identity.name}."
-        return Result(candidate=candidate, enrolled=enrolled, warning=warning)
+        return PinResult(candidate=candidate, enrolled=enrolled, warning=warning)
 
     return at_once(one, met)

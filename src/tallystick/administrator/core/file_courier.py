@@ -35,7 +35,7 @@ _BINARY: Final[int] = getattr(os, "O_BINARY", 0)
 _HAS_DIRECTORIES: Final = os.open in os.supports_dir_fd and hasattr(os, "O_DIRECTORY")  # which can be opened
 
 
-class FileError(Error):
+class TallyFileError(Error):
     """A file could not be read or written."""
 
 
@@ -51,7 +51,7 @@ class BadImport:
 
 
 @dataclass(slots=True, kw_only=True)
-class Imported:
+class ImportSummary:
     """What files brought. Counts are of lines that were good; ``fresh`` of those that were not known before."""
 
     keysets: int = 0
@@ -97,7 +97,7 @@ def write_durably(path: Path, data: bytes, *, device: int | None = None) -> None
                 os.close(directory)
     except OSError as error:
         code = "disk-full" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "disk-failed"
-        raise FileError(code, expected=f"to write {path}", seen=error.strerror or str(error)) from None
+        raise TallyFileError(code, expected=f"to write {path}", seen=error.strerror or str(error)) from None
 
 
 def _write(path: Path, data: bytes, directory: int | None) -> None:
@@ -146,7 +146,7 @@ class Import:
         self._courier = courier
         self._now = now
         self._names = inventory.names()
-        self.result = Imported()
+        self.result = ImportSummary()
         self.bad_lines: list[BadImport] = []
         self.device_ids: set[DeviceId] = set()
         self.certificates: set[EntitlementId] = set()
@@ -155,7 +155,7 @@ class Import:
         """One file. One that cannot be read is handed back as its line 0, so that the others are taken all the same."""
         try:
             self._read(path)
-        except FileError as error:
+        except TallyFileError as error:
             self._hand_back(path, 0, error)
 
     def _read(self, path: Path) -> None:
@@ -249,9 +249,9 @@ def _chunks(path: Path) -> Iterator[bytes]:
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk
     except FileNotFoundError:
-        raise FileError("not-found", expected="a file to import", seen=f"no {path}") from None
+        raise TallyFileError("not-found", expected="a file to import", seen=f"no {path}") from None
     except OSError as error:
-        raise FileError("disk-failed", expected=f"to read {path}", seen=error.strerror or str(error)) from None
+        raise TallyFileError("disk-failed", expected=f"to read {path}", seen=error.strerror or str(error)) from None
 
 
 def _next_step(code: str) -> str:

@@ -52,7 +52,7 @@ class Sync:
 Goal = Activate | Return | ReturnOneCarry | Refresh | Sync
 
 
-class Result(StrEnum):
+class GoalResult(StrEnum):
     """How an operation on one field server ended."""
 
     DONE = "done"
@@ -71,7 +71,7 @@ class Report:
 
     device_id: DeviceId
     name: str
-    result: Result
+    result: GoalResult
     detail: str = ""
     code: str | None = None
     next_step: str = ""
@@ -80,7 +80,7 @@ class Report:
     @property
     def is_finished(self) -> bool:
         """Whether the goal is reached and proven, so that nothing hangs."""
-        return self.result in {Result.DONE, Result.ALREADY}
+        return self.result in {GoalResult.DONE, GoalResult.ALREADY}
 
 
 def wish_of(goal: Goal) -> Wish:

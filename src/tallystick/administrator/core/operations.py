@@ -16,7 +16,16 @@ from typing import Any, Final
 
 import msgspec
 
-from tallystick.administrator.core.goals import Activate, Goal, Refresh, Report, Result, Return, ReturnOneCarry, Sync
+from tallystick.administrator.core.goals import (
+    Activate,
+    Goal,
+    GoalResult,
+    Refresh,
+    Report,
+    Return,
+    ReturnOneCarry,
+    Sync,
+)
 from tallystick.administrator.memory.database import Database
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import InvariantError
@@ -27,7 +36,7 @@ _NAMES: Final = {kind: name for name, kind in _GOALS.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Visit:
+class OperationPart:
     """One field server's part. ``report`` is None while there is none."""
 
     device_id: DeviceId
@@ -38,7 +47,7 @@ class Visit:
     @property
     def is_open(self) -> bool:
         """Whether going on would try it."""
-        return self.report is None or self.report.result is Result.INTERRUPTED
+        return self.report is None or self.report.result is GoalResult.INTERRUPTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +58,7 @@ class Operation:
     kind: str
     begun_at: int
     ended_at: int | None
-    visits: tuple[Visit, ...]
+    visits: tuple[OperationPart, ...]
 
     @property
     def open_goals(self) -> dict[DeviceId, Goal]:
@@ -239,11 +248,11 @@ def _end(sql: sqlite3.Connection, number: int, *, now: int) -> None:
 
 
 def _is_open(row: sqlite3.Row) -> bool:
-    return row["report"] is None or msgspec.json.decode(row["report"], type=Report).result is Result.INTERRUPTED
+    return row["report"] is None or msgspec.json.decode(row["report"], type=Report).result is GoalResult.INTERRUPTED
 
 
 def _set_given_up(sql: sqlite3.Connection, row: sqlite3.Row, why: str) -> None:
-    report = Report(device_id=DeviceId(row["device_id"]), name=row["name"], result=Result.LEFT, detail=why)
+    report = Report(device_id=DeviceId(row["device_id"]), name=row["name"], result=GoalResult.LEFT, detail=why)
     sql.execute(
         "UPDATE visits SET report = ? WHERE operation = ? AND device_id = ?",
         (msgspec.json.encode(report), row["operation"], row["device_id"]),
@@ -261,7 +270,7 @@ def _operation(row: sqlite3.Row, visits: Sequence[sqlite3.Row]) -> Operation:
         begun_at=row["begun_at"],
         ended_at=row["ended_at"],
         visits=tuple(
-            Visit(
+            OperationPart(
                 device_id=DeviceId(visit["device_id"]),
                 name=visit["name"],
                 goal=_decode(visit["goal"]),

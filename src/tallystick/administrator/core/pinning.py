@@ -23,7 +23,7 @@ _SCHEMES: Final = ("https://", "http://")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Enrolled:
+class PinnedFieldServer:
     """A field server that is in the list now. ``is_new``: it was not before."""
 
     identity: Identity
@@ -34,7 +34,7 @@ class Enrolled:
 
 def add_field_server(
     network: Network, inventory: Inventory, *, address: str, password: str, fingerprint: str | None, now: int
-) -> Enrolled:
+) -> PinnedFieldServer:
     """Pin the certificate that ``address`` shows and add the field server, or renew its address and password.
 
     Raises ``PortError``: ``certificate-changed`` where ``fingerprint``, or what was pinned for this address, is another.
@@ -59,7 +59,7 @@ def add_field_server(
     inventory.keep_report(report, now=now)
     if identity.activation is not None:
         inventory.add_activation(identity.activation.url)
-    return Enrolled(identity=identity, address=address, fingerprint=shown.fingerprint, is_new=is_new)
+    return PinnedFieldServer(identity=identity, address=address, fingerprint=shown.fingerprint, is_new=is_new)
 
 
 def learn_entitlement(

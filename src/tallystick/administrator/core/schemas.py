@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from tallystick.administrator.core.dry_run import Foreseen
-from tallystick.administrator.core.file_courier import BadImport, Imported
+from tallystick.administrator.core.dry_run import Prediction
+from tallystick.administrator.core.file_courier import BadImport, ImportSummary
 from tallystick.administrator.core.goals import Report
 from tallystick.administrator.memory.inventory import Assignment, FieldServerRecord, Inventory, KnownEntitlement
 from tallystick.administrator.memory.messages import Mailbag, Receipt
@@ -35,7 +35,7 @@ def show_report(report: Report, record: FieldServerRecord | None) -> View:
     }
 
 
-def show_foreseen(row: Foreseen) -> View:
+def show_foreseen(row: Prediction) -> View:
     """A row of a dry run."""
     return {
         "name": row.name,
@@ -150,7 +150,7 @@ def show_route(found: RouteReport) -> View:
     }
 
 
-def show_import(result: Imported, bad_lines: Sequence[BadImport]) -> View:
+def show_import(result: ImportSummary, bad_lines: Sequence[BadImport]) -> View:
     """What files brought."""
     return {
         "replies": result.replies,

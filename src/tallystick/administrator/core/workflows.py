@@ -26,9 +26,9 @@ from tallystick.administrator.core.courier import Courier, Unread, at_once
 from tallystick.administrator.core.goals import (
     Activate,
     Goal,
+    GoalResult,
     Refresh,
     Report,
-    Result,
     Return,
     ReturnOneCarry,
     Sync,
@@ -201,7 +201,7 @@ class Workflows:
     def _look_at(self, record: FieldServerRecord) -> bool:
         try:
             with self.network.field_server(record.contact) as port:
-                return _Visit(self, record, lambda _stage: None, threading.Event()).look(port)
+                return _FieldServerRun(self, record, lambda _stage: None, threading.Event()).look(port)
         except PortError as error:
             self.keep_trouble(record.device_id, error)
             return error.code in _ANSWERS
@@ -229,7 +229,7 @@ class Workflows:
     def _visit(self, record: FieldServerRecord, goal: Goal, progress: Progress, stop: threading.Event) -> Report:
         """One visit, with everything that can go wrong turned into a report."""
         try:
-            report = _Visit(self, record, lambda stage: progress.step(record.device_id, stage), stop).run(goal)
+            report = _FieldServerRun(self, record, lambda stage: progress.step(record.device_id, stage), stop).run(goal)
         except _Stopped:
             report = _interrupted(record)
         except InvariantError:
@@ -238,7 +238,7 @@ class Workflows:
             report = Report(
                 device_id=record.device_id,
                 name=record.name,
-                result=Result.FAILED,
+                result=GoalResult.FAILED,
                 code=error.code,
                 detail=str(error),
                 next_step=next_step_of(error.code),
@@ -260,7 +260,7 @@ def _interrupted(record: FieldServerRecord) -> Report:
     return Report(
         device_id=record.device_id,
         name=record.name,
-        result=Result.INTERRUPTED,
+        result=GoalResult.INTERRUPTED,
         detail="stopped before it was finished; nothing is lost",
         next_step="tallystick admin go-on goes on where this stopped",
     )
@@ -276,7 +276,7 @@ class _Log:
     is_delivered: bool = False
 
 
-class _Visit:
+class _FieldServerRun:
     """One field server, one goal, one thread."""
 
     def __init__(
@@ -464,7 +464,7 @@ class _Visit:
         if self._is_reached(goal, report, asked):
             return self._finished(goal, report, asked)
         return self._report(
-            Result.FAILED,
+            GoalResult.FAILED,
             code="superseded",
             detail=f"asked {ATTEMPTS_MAX} times, and it holds something else: {_held_text(report)}",
             next_step="Look whether somebody else works on this field server, then try again.",
@@ -527,30 +527,30 @@ class _Visit:
             text = step.text or error.next_step
             if self.has_own_route:
                 text = f"The field server has a route of its own and carries it by itself: look again soon. Or {text}"
-            return self._report(Result.CARRY, code=error.code, detail=why, next_step=text)
+            return self._report(GoalResult.CARRY, code=error.code, detail=why, next_step=text)
         if self.log.unread:
             unread = self.log.unread[0]
-            return self._report(Result.REFUSED, code=unread.code, detail=unread.detail, next_step=unread.next_step)
+            return self._report(GoalResult.REFUSED, code=unread.code, detail=unread.detail, next_step=unread.next_step)
         if refused and (asked is not None or isinstance(goal, Sync)):
             outcome = next((note for note in report.outcomes if note.digest in refused), None)
             return self._refused(outcome or refused.popitem()[1])
         unusable = [reply for reply in self.office.mailbag.inbound(self.device_id) if reply.code]
         if unusable:
             code = unusable[0].code
-            return self._report(Result.FAILED, code=code, detail=unusable[0].detail, next_step=next_step_of(code))
+            return self._report(GoalResult.FAILED, code=code, detail=unusable[0].detail, next_step=next_step_of(code))
         if waits:
             return self._report(
-                Result.FAILED,
+                GoalResult.FAILED,
                 code="unreachable",
                 detail=f"{len(report.outbox)} messages still wait after {ROUNDS_MAX} rounds",
                 next_step=self.office.next_step(self.device_id).text,
             )
         is_changed = asked is not None or self.log.is_delivered
-        return self._report(Result.DONE if is_changed else Result.ALREADY, detail=_held_text(report))
+        return self._report(GoalResult.DONE if is_changed else GoalResult.ALREADY, detail=_held_text(report))
 
     def _refused(self, outcome: OutcomeNote | Delivered) -> Report:
         return self._report(
-            Result.REFUSED,
+            GoalResult.REFUSED,
             code=outcome.code,
             detail=outcome.detail,
             next_step=next_step_of(outcome.code),
@@ -562,7 +562,7 @@ class _Visit:
         waiting = self.office.mailbag.outbound(self.device_id)
         if waiting and isinstance(goal, Sync):
             self._carry_up(waiting)
-        result = Result.UNREACHABLE if error.code == "unreachable" else Result.REFUSED
+        result = GoalResult.UNREACHABLE if error.code == "unreachable" else GoalResult.REFUSED
         step = self.office.next_step(self.device_id, has_route=None if self.log.no_route is None else False)
         text = error.next_step
         if step.phase in {Phase.DELIVER, Phase.PROVE, Phase.ASK, Phase.RECEIPT}:
@@ -571,7 +571,7 @@ class _Visit:
 
     def _report(
         self,
-        result: Result,
+        result: GoalResult,
         *,
         detail: str,
         code: str | None = None,

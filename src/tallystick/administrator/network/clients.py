@@ -32,9 +32,9 @@ from tallystick.administrator.ports import (
     ActivateWish,
     Answered,
     Contact,
-    Delivery,
     FieldServerPort,
     Identity,
+    InboxResult,
     LicenseReport,
     LineReason,
     PortError,
@@ -174,10 +174,10 @@ class HttpsFieldServer:
         """Its waiting messages."""
         return self._ask("GET", "/v1/outbox")
 
-    def inbox(self, tally: bytes) -> Delivery:
+    def inbox(self, tally: bytes) -> InboxResult:
         """Deliver a tally file."""
         answer = self._ask("POST", "/v1/inbox", tally, {"Content-Type": tallyfile.MEDIA_TYPE})
-        return self._read(answer, Delivery)
+        return self._read(answer, InboxResult)
 
     def _ask(
         self,

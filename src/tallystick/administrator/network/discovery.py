@@ -16,7 +16,7 @@ _ANSWER_MILLISECONDS: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class AnnouncedFieldServer:
     """What one says of itself, and where."""
 
     name: str
@@ -26,7 +26,7 @@ class Found:
     fingerprint: str
 
 
-def find_field_servers(*, seconds: float, interfaces: Sequence[str] | None = None) -> list[Found]:
+def find_field_servers(*, seconds: float, interfaces: Sequence[str] | None = None) -> list[AnnouncedFieldServer]:
     """Listen for a while. ``interfaces`` None: all of this computer. Raises ``OSError`` where there is no network."""
     from zeroconf import InterfaceChoice, ServiceBrowser, Zeroconf  # noqa: PLC0415 - slow to load, and rarely needed
 
@@ -57,14 +57,14 @@ def find_field_servers(*, seconds: float, interfaces: Sequence[str] | None = Non
     return sorted(found, key=lambda one: (one.name.casefold(), one.address))
 
 
-def _found(info: Any) -> Found:
+def _found(info: Any) -> AnnouncedFieldServer:
     said = {
         key.decode("ascii", "replace"): (value or b"").decode("utf-8", "replace")[:200]
         for key, value in info.properties.items()
     }
     address = info.parsed_addresses()[0]
     host = f"[{address}]" if ":" in address else address
-    return Found(
+    return AnnouncedFieldServer(
         name=said.get("name", ""),
         kind=said.get("kind", ""),
         device_id=said.get("id", ""),

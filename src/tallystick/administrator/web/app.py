@@ -19,9 +19,9 @@ from starlette.routing import Route
 
 from tallystick.administrator.memory.database import Database
 from tallystick.administrator.memory.passwords import Sealer
-from tallystick.administrator.ports import Route as CarryRoute
+from tallystick.administrator.ports import RouteKind as CarryRoute
 from tallystick.administrator.web import add, carry, field_servers, operations, plan, qr_codes, report, route
-from tallystick.administrator.web.base import Ask, Desk, Handler, in_pages, problem_of
+from tallystick.administrator.web.base import Handler, PageRequest, WebContext, in_pages, problem_of
 from tallystick.administrator.web.gate import ENTER_PATH, Gate, csrf_of
 from tallystick.errors import Error
 from tallystick.pages import PAGE_HEADERS, STATIC_HEADERS, STATICS, make_environment
@@ -85,7 +85,7 @@ _FORMS: Final[tuple[tuple[str, Handler], ...]] = (
 class Pages:
     """The application. ``on_entered`` is called when a link was used up."""
 
-    def __init__(self, desk: Desk, gate: Gate, *, on_entered: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, desk: WebContext, gate: Gate, *, on_entered: Callable[[], None] = lambda: None) -> None:
         self.desk = desk
         self.gate = gate
         self._on_entered = on_entered
@@ -144,7 +144,9 @@ class Pages:
 
     def _answer(self, handler: Handler, request: Request, session: str, form: FormData) -> Response:
         with self.desk.opened() as administrator:
-            ask = Ask(desk=self.desk, request=request, administrator=administrator, csrf=csrf_of(session), form=form)
+            ask = PageRequest(
+                desk=self.desk, request=request, administrator=administrator, csrf=csrf_of(session), form=form
+            )
             try:
                 if request.method == "POST":
                     given = form.get("csrf")
@@ -178,11 +180,11 @@ _NO_SESSION: Final = Error(
 )
 
 
-def make_desk(database: Database, sealer: Sealer, *, forced: CarryRoute | None = None) -> Desk:
+def make_context(database: Database, sealer: Sealer, *, forced: CarryRoute | None = None) -> WebContext:
     """The pages' own state on a database."""
     environment = make_environment("tallystick.administrator.web", static_prefix="/static")
     environment.filters["in_pages"] = in_pages
-    return Desk(database=database, sealer=sealer, environment=environment, forced=forced)
+    return WebContext(database=database, sealer=sealer, environment=environment, forced=forced)
 
 
 def make_gate(port: int) -> Gate:
@@ -204,7 +206,7 @@ def serve(
         except OSError as error:
             raise Error("address-taken", expected=f"port {port} of this computer to be free", seen=str(error)) from None
         base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        gate, desk = make_gate(listener.getsockname()[1]), make_desk(database, sealer, forced=forced)
+        gate, desk = make_gate(listener.getsockname()[1]), make_context(database, sealer, forced=forced)
         pages = Pages(desk, gate, on_entered=lambda: on_link(base + gate.make_link(), False))
         config = uvicorn.Config(
             pages.make_app(), log_level="warning", access_log=False, server_header=False, lifespan="off",

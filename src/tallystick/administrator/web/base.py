@@ -18,7 +18,7 @@ from tallystick.administrator.app import Administrator, administrator_on
 from tallystick.administrator.memory.database import Database
 from tallystick.administrator.memory.inventory import FieldServerRecord
 from tallystick.administrator.memory.passwords import Sealer
-from tallystick.administrator.ports import PortError, Route, next_step_of
+from tallystick.administrator.ports import PortError, RouteKind, next_step_of
 from tallystick.administrator.web.jobs import Jobs
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
@@ -44,7 +44,7 @@ _IN_PAGES: Final = (
 _ACTIVATE: Final = re.compile(r"tallystick admin activate \S+")
 
 
-class Kept:
+class PageMemory:
     """Things of a page that the next request asks for, by a number; the oldest are forgotten."""
 
     def __init__(self) -> None:
@@ -74,15 +74,15 @@ class Kept:
 
 
 @dataclass(slots=True, kw_only=True)
-class Desk:
+class WebContext:
     """The pages' own state, for as long as the program runs."""
 
     database: Database
     sealer: Sealer
     environment: Environment
     jobs: Jobs = field(init=False)
-    kept: Kept = field(default_factory=Kept)
-    forced: Route | None = None
+    kept: PageMemory = field(default_factory=PageMemory)
+    forced: RouteKind | None = None
 
     def __post_init__(self) -> None:
         self.jobs = Jobs(self.opened)
@@ -93,10 +93,10 @@ class Desk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class PageRequest:
     """One request, with its form read."""
 
-    desk: Desk
+    desk: WebContext
     request: Request
     administrator: Administrator
     csrf: str
@@ -156,7 +156,7 @@ class Ask:
         return RedirectResponse(path, status_code=303, headers=dict(PAGE_HEADERS))
 
 
-Handler = Callable[[Ask], Response]
+Handler = Callable[[PageRequest], Response]
 
 
 def problem_of(error: Error) -> Mapping[str, str]:

@@ -9,12 +9,12 @@ from typing import Final
 
 from starlette.responses import Response
 
-from tallystick.administrator.core.file_courier import BadImport, Import, Imported, export_bytes, write_durably
+from tallystick.administrator.core.file_courier import BadImport, Import, ImportSummary, export_bytes, write_durably
 from tallystick.administrator.core.goals import Sync
 from tallystick.administrator.core.next_steps import PROOFS, Phase
 from tallystick.administrator.core.usb_sticks import Stick, find_sticks
 from tallystick.administrator.memory.messages import Outbound
-from tallystick.administrator.web.base import Ask
+from tallystick.administrator.web.base import PageRequest
 from tallystick.administrator.web.field_servers import rows_of
 from tallystick.administrator.web.operations import progress_of
 from tallystick.domain.ids import DeviceId
@@ -27,10 +27,10 @@ FILE_NAME: Final = "requests-to-carry.tally"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
+class TakenFiles:
     """What came back. ``operation``: the delivery of it, where there is something to deliver."""
 
-    result: Imported
+    result: ImportSummary
     bad: tuple[BadImport, ...]
     files: tuple[str, ...]
     operation: int | None
@@ -38,7 +38,7 @@ class Taken:
     devices: tuple[DeviceId, ...] = ()
 
 
-def carry_page(ask: Ask) -> Response:
+def carry_page(ask: PageRequest) -> Response:
     """Everything about carrying."""
     mailbag, names = ask.administrator.mailbag, ask.administrator.inventory.names()
     up, down = mailbag.outbound(), mailbag.inbound()
@@ -53,7 +53,7 @@ def carry_page(ask: Ask) -> Response:
     )  # fmt: skip
 
 
-def download(ask: Ask) -> Response:
+def download(ask: PageRequest) -> Response:
     """One file with all that waits."""
     up = _waiting(ask)
     data = export_bytes(up, names=ask.administrator.inventory.names())
@@ -62,7 +62,7 @@ def download(ask: Ask) -> Response:
     return Response(data, media_type=MEDIA_TYPE, headers=headers)
 
 
-def to_stick(ask: Ask) -> Response:
+def to_stick(ask: PageRequest) -> Response:
     """The same onto a stick that is there now."""
     stick, up = _stick(ask), _waiting(ask)
     data = export_bytes(up, names=ask.administrator.inventory.names())
@@ -72,12 +72,12 @@ def to_stick(ask: Ask) -> Response:
     return ask.go(f"/carry/taken/{ask.desk.kept.keep(_told(result))}")
 
 
-def from_stick(ask: Ask) -> Response:
+def from_stick(ask: PageRequest) -> Response:
     """All files on a stick that are not our own."""
     return _take(ask, _on_stick(_stick(ask)).paths)
 
 
-def take(ask: Ask) -> Response:
+def take(ask: PageRequest) -> Response:
     """Whatever was put into the box, and its delivery to field servers that can be reached."""
     files = ask.files("files")
     if not files:
@@ -95,7 +95,7 @@ def take(ask: Ask) -> Response:
         return _take(ask, paths)
 
 
-def take_content(ask: Ask, name: str, content: bytes) -> Response:
+def take_content(ask: PageRequest, name: str, content: bytes) -> Response:
     """A tally file that came another way than through the box."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / name
@@ -103,9 +103,9 @@ def take_content(ask: Ask, name: str, content: bytes) -> Response:
         return _take(ask, [path])
 
 
-def taken_page(ask: Ask) -> Response:
+def taken_page(ask: PageRequest) -> Response:
     """What came back, how its delivery goes, and what to carry next."""
-    taken: Taken = ask.desk.kept.find(Taken, ask.number())
+    taken: TakenFiles = ask.desk.kept.find(TakenFiles, ask.number())
     mailbag = ask.administrator.mailbag
     up = mailbag.outbound()
     progress = None if taken.operation is None else progress_of(ask, taken.operation)
@@ -115,7 +115,7 @@ def taken_page(ask: Ask) -> Response:
     )  # fmt: skip
 
 
-def carry_now(ask: Ask) -> Response:
+def carry_now(ask: PageRequest) -> Response:
     """Carry what waits by the route that there is, in both directions."""
     every = ask.administrator.inventory.field_servers()
     if not every:
@@ -123,7 +123,7 @@ def carry_now(ask: Ask) -> Response:
     return ask.go(f"/operations/{ask.desk.jobs.begin({record.device_id: Sync() for record in every})}")
 
 
-def _take(ask: Ask, paths: list[Path]) -> Response:
+def _take(ask: PageRequest, paths: list[Path]) -> Response:
     administrator = ask.administrator
     reading = Import(
         inventory=administrator.inventory, mailbag=administrator.mailbag, courier=administrator.courier, now=ask.now
@@ -138,25 +138,25 @@ def _take(ask: Ask, paths: list[Path]) -> Response:
             operation = ask.desk.jobs.begin(goals)
         except Error as error:  # it is in the bag: deliver it when the other operation has ended
             note = f"Delivery waits: {error.seen}. Then press “Carry what waits”."
-    taken = Taken(
+    taken = TakenFiles(
         result=reading.result, bad=tuple(reading.bad_lines), files=tuple(path.name for path in paths),
         operation=operation, note=note, devices=tuple(goals) if len(goals) <= CODES_DEVICES_MAX else (),
     )  # fmt: skip
     return ask.go(f"/carry/taken/{ask.desk.kept.keep(taken)}")
 
 
-def _told(note: str) -> Taken:
-    return Taken(result=Imported(), bad=(), files=(), operation=None, note=note)
+def _told(note: str) -> TakenFiles:
+    return TakenFiles(result=ImportSummary(), bad=(), files=(), operation=None, note=note)
 
 
-def _waiting(ask: Ask) -> list[Outbound]:
+def _waiting(ask: PageRequest) -> list[Outbound]:
     up = ask.administrator.mailbag.outbound()
     if not up:
         raise Error("no-messages", expected="a message that waits", seen="none; “Carry what waits” gathers them")
     return up
 
 
-def _stick(ask: Ask) -> Stick:
+def _stick(ask: PageRequest) -> Stick:
     wanted = ask.text("stick")
     found = next((stick for stick in find_sticks() if str(stick.path) == wanted), None)
     if found is None:
@@ -167,16 +167,16 @@ def _stick(ask: Ask) -> Stick:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OnStick:
+class StickFile:
     """A stick and the files on it that may be for us."""
 
     stick: Stick
     paths: list[Path]
 
 
-def _on_stick(stick: Stick) -> OnStick:
+def _on_stick(stick: Stick) -> StickFile:
     try:
         paths = sorted(path for path in stick.path.glob("*.tally") if path.name != FILE_NAME and path.is_file())
     except OSError:
         paths = []
-    return OnStick(stick=stick, paths=paths)
+    return StickFile(stick=stick, paths=paths)

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from tallystick.administrator.core import pinning
 from tallystick.administrator.core.next_steps import NextStep, Phase
 from tallystick.administrator.memory.inventory import FieldServerRecord
-from tallystick.administrator.web.base import Ask, in_pages
+from tallystick.administrator.web.base import PageRequest, in_pages
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
 
@@ -46,7 +46,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class ListFilter:
     """What of the list is shown."""
 
     text: str = ""
@@ -82,15 +82,15 @@ class Wanted:
         return (first, record.name.casefold(), record.device_id)
 
 
-def wanted_of(ask: Ask) -> Wanted:
+def wanted_of(ask: PageRequest) -> ListFilter:
     """From the address or the form."""
-    return Wanted(
+    return ListFilter(
         text=ask.text("q", 100), site=ask.text("site", 100), kind=ask.text("kind", 100), show=ask.text("show", 20),
         sort=ask.text("sort", 20) or "site",
     )  # fmt: skip
 
 
-def rows_of(ask: Ask, records: Iterable[FieldServerRecord] | None = None) -> list[Row]:
+def rows_of(ask: PageRequest, records: Iterable[FieldServerRecord] | None = None) -> list[Row]:
     """Field servers with what is open on them."""
     seen = ask.desk.jobs.seen
     steps = ask.administrator.workflows.standings(has_route=None if seen is None else seen.has_route)
@@ -102,7 +102,7 @@ def rows_of(ask: Ask, records: Iterable[FieldServerRecord] | None = None) -> lis
     ]
 
 
-def chosen_of(ask: Ask) -> list[FieldServerRecord]:
+def chosen_of(ask: PageRequest) -> list[FieldServerRecord]:
     """The ticked field servers, or all that the list showed. Raises ``Error`` (``usage``)."""
     every = ask.administrator.inventory.field_servers()
     if ask.text("everyone"):
@@ -116,7 +116,7 @@ def chosen_of(ask: Ask) -> list[FieldServerRecord]:
     return chosen
 
 
-def list_page(ask: Ask) -> Response:
+def list_page(ask: PageRequest) -> Response:
     """All field servers."""
     every = rows_of(ask)
     wanted = wanted_of(ask)
@@ -147,7 +147,7 @@ def sites_of(records: Sequence[FieldServerRecord]) -> list[str]:
     return sorted({record.site for record in records if record.site}, key=str.casefold)
 
 
-def one_page(ask: Ask) -> Response:
+def one_page(ask: PageRequest) -> Response:
     """One field server."""
     record = ask.field_server()
     inventory, mailbag = ask.administrator.inventory, ask.administrator.mailbag
@@ -163,13 +163,13 @@ def one_page(ask: Ask) -> Response:
     )
 
 
-def look(ask: Ask) -> Response:
+def look(ask: PageRequest) -> Response:
     """Ask everyone anew."""
     ask.desk.jobs.look()
     return ask.go("/")
 
 
-def set_site(ask: Ask) -> Response:
+def set_site(ask: PageRequest) -> Response:
     """Put the ticked field servers into a site."""
     site = ask.text("new_site", _SITE_SYMBOLS_MAX)
     chosen = chosen_of(ask)
@@ -177,14 +177,14 @@ def set_site(ask: Ask) -> Response:
     return ask.go("/")
 
 
-def set_one_site(ask: Ask) -> Response:
+def set_one_site(ask: PageRequest) -> Response:
     """Put one field server into a site."""
     record = ask.field_server()
     ask.administrator.inventory.set_site([record.device_id], ask.text("new_site", _SITE_SYMBOLS_MAX))
     return ask.go(f"/servers/{record.device_id}")
 
 
-def renew(ask: Ask) -> Response:
+def renew(ask: PageRequest) -> Response:
     """Another password, or another address."""
     record = ask.field_server()
     pinning.add_field_server(
@@ -198,7 +198,7 @@ def renew(ask: Ask) -> Response:
     return ask.go(f"/servers/{record.device_id}")
 
 
-def remove(ask: Ask) -> Response:
+def remove(ask: PageRequest) -> Response:
     """Off the list; licenses are not touched."""
     record = ask.field_server()
     step = ask.administrator.workflows.next_step(record.device_id)

@@ -23,7 +23,7 @@ Opener = Callable[[], AbstractContextManager[Administrator]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Snapshot:
     """What looking around has found."""
 
     at: int
@@ -60,7 +60,7 @@ class Jobs:
         self._looking: threading.Thread | None = None
         self._threads: list[threading.Thread] = []
         self.problems: dict[int, str] = {}
-        self.seen: Seen | None = None
+        self.seen: Snapshot | None = None
 
     # Operations
 
@@ -146,7 +146,7 @@ class Jobs:
         with self._slot, self._opened() as administrator:
             reached = administrator.workflows.look()
             route = administrator.courier.find_route(administrator.inventory.field_servers())
-            self.seen = Seen(at=administrator.clock.now(), reached=reached, route=route)
+            self.seen = Snapshot(at=administrator.clock.now(), reached=reached, route=route)
 
     def _thread(self, work: Callable[[], None]) -> threading.Thread:
         thread = threading.Thread(target=work, daemon=True)

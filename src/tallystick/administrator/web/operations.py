@@ -9,12 +9,12 @@ from typing import Final
 from starlette.responses import Response
 
 from tallystick.administrator.core import planning
-from tallystick.administrator.core.dry_run import Effect, Foreseen, foresee
+from tallystick.administrator.core.dry_run import PredictedEffect, Prediction, foresee
 from tallystick.administrator.core.goals import Goal, Refresh, Report, Return, ReturnOneCarry, Sync
 from tallystick.administrator.core.operations import Operation
 from tallystick.administrator.memory.inventory import FieldServerRecord
 from tallystick.administrator.ports import Stage
-from tallystick.administrator.web.base import KINDS, Ask
+from tallystick.administrator.web.base import KINDS, PageRequest
 from tallystick.administrator.web.field_servers import chosen_of
 from tallystick.domain.ids import DeviceId, LineId
 from tallystick.errors import Error, InvariantError
@@ -43,7 +43,7 @@ class HeldLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Alike:
+class SameReports:
     """Field servers that ended in the same way."""
 
     report: Report
@@ -61,7 +61,7 @@ class Progress:
     stages: dict[DeviceId, Stage]
     problem: str = ""
     good: list[Report] = field(default_factory=list)
-    bad: list[Alike] = field(default_factory=list)
+    bad: list[SameReports] = field(default_factory=list)
 
     @property
     def title(self) -> str:
@@ -86,7 +86,7 @@ class Progress:
         return 0 if stage is None else _STAGES.index(stage) + 1
 
 
-def draft(ask: Ask) -> Response:
+def draft(ask: PageRequest) -> Response:
     """What a person asked for on the ticked field servers."""
     kind = ask.text("do")
     if kind not in KINDS:
@@ -97,7 +97,7 @@ def draft(ask: Ask) -> Response:
     return ask.go(f"/drafts/{ask.desk.kept.keep(made)}")
 
 
-def draft_page(ask: Ask) -> Response:
+def draft_page(ask: PageRequest) -> Response:
     """The dry run."""
     made: Draft = ask.desk.kept.find(Draft, ask.number())
     records = ask.administrator.inventory.field_servers()
@@ -107,11 +107,11 @@ def draft_page(ask: Ask) -> Response:
     return ask.page(
         "draft.html", draft=made, title=KINDS[made.kind], rows=rows, number=ask.number(),
         counts_by=_counts(rows), chosen=chosen, held=_held_lines(chosen, made.ends) if made.kind == "return" else [],
-        refused=len({row.device_id for row in rows if row.effect is Effect.REFUSED}),
+        refused=len({row.device_id for row in rows if row.effect is PredictedEffect.REFUSED}),
     )  # fmt: skip
 
 
-def change_draft(ask: Ask) -> Response:
+def change_draft(ask: PageRequest) -> Response:
     """A return of chosen lines, down to chosen quantities."""
     made: Draft = ask.desk.kept.find(Draft, ask.number())
     ends: dict[LineId, int] = {}
@@ -124,7 +124,7 @@ def change_draft(ask: Ask) -> Response:
     return ask.go(f"/drafts/{ask.desk.kept.keep(replace(made, ends=ends or None))}")
 
 
-def begin(ask: Ask) -> Response:
+def begin(ask: PageRequest) -> Response:
     """Do it."""
     made: Draft = ask.desk.kept.find(Draft, ask.number())
     wanted = set(made.device_ids)
@@ -134,7 +134,7 @@ def begin(ask: Ask) -> Response:
     return ask.go(f"/operations/{number}")
 
 
-def goals_of(ask: Ask, made: Draft, chosen: Sequence[FieldServerRecord]) -> dict[DeviceId, Goal]:
+def goals_of(ask: PageRequest, made: Draft, chosen: Sequence[FieldServerRecord]) -> dict[DeviceId, Goal]:
     """The goals of a draft. Raises ``Error``."""
     match made.kind:
         case "activate":
@@ -153,23 +153,23 @@ def goals_of(ask: Ask, made: Draft, chosen: Sequence[FieldServerRecord]) -> dict
             raise InvariantError("a kind of operation", kind)
 
 
-def operation_page(ask: Ask) -> Response:
+def operation_page(ask: PageRequest) -> Response:
     """Progress while it runs, the summary afterwards."""
     return ask.page("operation.html", progress=progress_of(ask, ask.number()), **_carry_counts(ask))
 
 
-def operations_page(ask: Ask) -> Response:
+def operations_page(ask: PageRequest) -> Response:
     """The newest operations."""
     return ask.page("operations.html", rows=ask.administrator.operations.newest())
 
 
-def cancel(ask: Ask) -> Response:
+def cancel(ask: PageRequest) -> Response:
     """Let every visit end its step."""
     ask.desk.jobs.cancel(ask.number())
     return ask.go(f"/operations/{ask.number()}")
 
 
-def go_on(ask: Ask) -> Response:
+def go_on(ask: PageRequest) -> Response:
     """Take it up where it was."""
     operation = _find(ask, ask.number())
     if operation.open_goals and not ask.administrator.operations.is_running(operation.number):
@@ -179,7 +179,7 @@ def go_on(ask: Ask) -> Response:
     return ask.go(f"/operations/{operation.number}")
 
 
-def leave(ask: Ask) -> Response:
+def leave(ask: PageRequest) -> Response:
     """Give up what is open of it."""
     operation = _find(ask, ask.number())
     if not ask.administrator.operations.is_running(operation.number):
@@ -187,7 +187,7 @@ def leave(ask: Ask) -> Response:
     return ask.go("/")
 
 
-def progress_of(ask: Ask, number: int) -> Progress:
+def progress_of(ask: PageRequest, number: int) -> Progress:
     """An operation as it is now."""
     running = ask.desk.jobs.running(number)  # first: what ends meanwhile is then shown once more as running
     operation = _find(ask, number)
@@ -215,18 +215,18 @@ def progress_of(ask: Ask, number: int) -> Progress:
             key = (report.result, report.code, report.detail, report.next_step, report.reasons)
             alike.setdefault(key, []).append(report)
     progress.bad = [
-        Alike(report=reports[0], names=tuple((one.name, one.device_id) for one in reports))
+        SameReports(report=reports[0], names=tuple((one.name, one.device_id) for one in reports))
         for reports in alike.values()
     ]
     return progress
 
 
-def _carry_counts(ask: Ask) -> dict[str, int]:
+def _carry_counts(ask: PageRequest) -> dict[str, int]:
     mailbag = ask.administrator.mailbag
     return {"up": len(mailbag.outbound()), "down": len(mailbag.inbound())}
 
 
-def _find(ask: Ask, number: int) -> Operation:
+def _find(ask: PageRequest, number: int) -> Operation:
     operation = ask.administrator.operations.operation(number)
     if operation is None:
         raise Error("not-found", expected="an operation", seen=f"none with number {number}")
@@ -255,5 +255,5 @@ def _held_lines(chosen: Sequence[FieldServerRecord], ends: dict[LineId, int] | N
     return list(found.values())
 
 
-def _counts(rows: Sequence[Foreseen]) -> dict[str, int]:
-    return {str(effect): sum(row.effect is effect for row in rows) for effect in Effect}
+def _counts(rows: Sequence[Prediction]) -> dict[str, int]:
+    return {str(effect): sum(row.effect is effect for row in rows) for effect in PredictedEffect}

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from tallystick.administrator.core import pinning, planning
 from tallystick.administrator.memory.inventory import FieldServerRecord, KnownLine
-from tallystick.administrator.web.base import Ask
+from tallystick.administrator.web.base import PageRequest
 from tallystick.administrator.web.field_servers import chosen_of, sites_of
 from tallystick.errors import Error
 
@@ -30,7 +30,7 @@ class LineRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class PlanCell:
     """A field server beside the chosen line. ``why_not`` is empty where the product applies."""
 
     record: FieldServerRecord
@@ -39,7 +39,7 @@ class Place:
     why_not: str = ""
 
 
-def plan_page(ask: Ask) -> Response:
+def plan_page(ask: PageRequest) -> Response:
     """The lines; beside the chosen one, the field servers."""
     inventory = ask.administrator.inventory
     records, plan = inventory.field_servers(), inventory.assignments()
@@ -57,7 +57,7 @@ def plan_page(ask: Ask) -> Response:
         line_id = chosen.line.line_id
         planned = {one.device_id: one.quantity for one in plan if one.line_id == line_id}
         places = [
-            Place(
+            PlanCell(
                 record=record,
                 planned=planned.get(record.device_id),
                 held=record.held.get(line_id, 0),
@@ -78,7 +78,7 @@ def plan_page(ask: Ask) -> Response:
     )  # fmt: skip
 
 
-def assign(ask: Ask) -> Response:
+def assign(ask: PageRequest) -> Response:
     """Plan a quantity of the line on each ticked field server, or take the line off the plan there."""
     inventory = ask.administrator.inventory
     chosen, line = chosen_of(ask), ask.text("line", 100)
@@ -91,7 +91,7 @@ def assign(ask: Ask) -> Response:
     return ask.go(f"/plan?line={line}")
 
 
-def add_entitlement(ask: Ask) -> Response:
+def add_entitlement(ask: PageRequest) -> Response:
     """By its ID, where there is a route, or by its certificate file."""
     administrator = ask.administrator
     url = ask.text("url", 300) or None

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from tallystick.administrator.memory.messages import Outbound
 from tallystick.administrator.memory.qr_frames import FrameBox
 from tallystick.administrator.ports import next_step_of
-from tallystick.administrator.web.base import Ask
+from tallystick.administrator.web.base import PageRequest
 from tallystick.administrator.web.carry import CODES_DEVICES_MAX, take_content
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
@@ -28,7 +28,7 @@ FILE_NAME: Final = "codes.tally"
 _TRANSFER_SYMBOLS: Final = 16
 
 
-def show_page(ask: Ask) -> Response:
+def show_page(ask: PageRequest) -> Response:
     """The messages of one field server, or of the few that were ticked, as codes; without a choice, all that wait."""
     bag, names = ask.administrator.mailbag, ask.administrator.inventory.names()
     chosen = [DeviceId(one[:60]) for one in ask.request.query_params.getlist("device")]
@@ -45,12 +45,12 @@ def show_page(ask: Ask) -> Response:
     )  # fmt: skip
 
 
-def read_page(ask: Ask) -> Response:
+def read_page(ask: PageRequest) -> Response:
     """Camera, photographs, text; what was read so far."""
     return _show(ask, ())
 
 
-def read(ask: Ask) -> Response:
+def read(ask: PageRequest) -> Response:
     """Codes came in: keep them. The first transfer that is whole now is taken in, and what came back is shown."""
     box = ask.administrator.frames
     if forgotten := ask.text("forget", _TRANSFER_SYMBOLS):
@@ -77,7 +77,7 @@ def read(ask: Ask) -> Response:
     return _show(ask, faults)
 
 
-def _show(ask: Ask, faults: list[Fault] | tuple[()]) -> Response:
+def _show(ask: PageRequest, faults: list[Fault] | tuple[()]) -> Response:
     rows = [row_of(one.gathering, read_at=one.read_at) for one in ask.administrator.frames.transfers()]
     next_steps = {fault.error.code: next_step_of(fault.error.code) for fault in faults}
     response = ask.page("read_codes.html", rows=rows, faults=faults, next_steps=next_steps)

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.convertors import StringConvertor, register_url_convertor
 
 from tallystick.activation.core.permissions import Caller
-from tallystick.activation.services import Office, OfficeError, Once
+from tallystick.activation.services import IdempotentRequest, Office, OfficeError
 from tallystick.activation.services.history import PLACE_PATTERN
 from tallystick.activation.services.schemas import ACCOUNT_PATTERN, DEVICE_PATTERN, ENTITLEMENT_PATTERN, LINE_PATTERN
 from tallystick.activation.services.sign_in import caller_of_token
@@ -25,7 +25,7 @@ _BEARER: Final = HTTPBearer(auto_error=False, scheme_name="token", description="
 ItemT = TypeVar("ItemT")
 
 
-class Reason(BaseModel):
+class ReasonDocument(BaseModel):
     """Why one line was refused."""
 
     code: str
@@ -45,7 +45,7 @@ class Problem(BaseModel):
     seen: str
     next_step: str
     detail: str
-    reasons: list[Reason] = []
+    reasons: list[ReasonDocument] = []
 
 
 PROBLEM_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
@@ -118,17 +118,17 @@ def office_of(request: Request) -> Office:
     return office
 
 
-Asks = Annotated[Caller, Depends(caller_of)]
-At = Annotated[Office, Depends(office_of)]
+CallerDependency = Annotated[Caller, Depends(caller_of)]
+OfficeDependency = Annotated[Office, Depends(office_of)]
 
 
-def once_for(key: str | None, what: str, *parts: BaseModel | str) -> Once | None:
+def once_for(key: str | None, what: str, *parts: BaseModel | str) -> IdempotentRequest | None:
     """The idempotency key with the fingerprint of the request."""
     if key is None:
         return None
     texts = [part if isinstance(part, str) else part.model_dump_json() for part in parts]
     fingerprint = hashlib.sha256("\x1f".join((what, *texts)).encode("utf-8", "surrogatepass")).hexdigest()
-    return Once(key=key, fingerprint=fingerprint)
+    return IdempotentRequest(key=key, fingerprint=fingerprint)
 
 
 def version_from(if_match: str | None) -> str:

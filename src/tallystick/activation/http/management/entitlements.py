@@ -11,14 +11,14 @@ from tallystick.activation.core.entitlements import LineChange
 from tallystick.activation.http.management.dependencies import (
     PROBLEM_RESPONSES,
     AccountAfter,
-    Asks,
-    At,
+    CallerDependency,
     DeviceAfter,
     EntitlementBefore,
     IdempotencyKey,
     IfMatch,
     Limit,
     LineAfter,
+    OfficeDependency,
     once_for,
     page,
     tag,
@@ -113,7 +113,7 @@ class ChangedLine(Document):
 
 
 @router.get("/catalog", tags=["catalog"], summary="Kinds of field servers and products")
-def load_catalog(office: At, caller: Asks, response: Response) -> CatalogDocument:
+def load_catalog(office: OfficeDependency, caller: CallerDependency, response: Response) -> CatalogDocument:
     found = entitlements.load_catalog(office, caller)
     tag(response, found.version)
     return found
@@ -121,7 +121,11 @@ def load_catalog(office: At, caller: Asks, response: Response) -> CatalogDocumen
 
 @router.put("/catalog", tags=["catalog"], summary="Load a catalog; products that it does not name stay")
 def save_catalog(
-    office: At, caller: Asks, response: Response, body: OfferedCatalog, if_match: IfMatch = None
+    office: OfficeDependency,
+    caller: CallerDependency,
+    response: Response,
+    body: OfferedCatalog,
+    if_match: IfMatch = None,
 ) -> CatalogDocument:
     kinds = dict.fromkeys(body.kinds)
     for product in body.products.values():
@@ -146,8 +150,8 @@ def save_catalog(
 
 @router.get("/entitlements", tags=["entitlements"], summary="Entitlements with their lines, newest first")
 def find_entitlements(
-    office: At,
-    caller: Asks,
+    office: OfficeDependency,
+    caller: CallerDependency,
     account: AccountAfter | None = None,
     before: EntitlementBefore | None = None,
     limit: Limit = 100,
@@ -163,7 +167,7 @@ def find_entitlements(
 
 @router.post("/entitlements", tags=["entitlements"], summary="Create an entitlement", status_code=201)
 def create_entitlement(
-    office: At, caller: Asks, body: NewEntitlement, key: IdempotencyKey = None
+    office: OfficeDependency, caller: CallerDependency, body: NewEntitlement, key: IdempotencyKey = None
 ) -> EntitlementDocument:
     return entitlements.create_entitlement(
         office,
@@ -179,7 +183,9 @@ def create_entitlement(
 @router.get(
     "/entitlements/{entitlement_id:entitlement}", tags=["entitlements"], summary="One entitlement with its lines"
 )
-def load_entitlement(office: At, caller: Asks, entitlement_id: EntitlementPath) -> EntitlementDocument:
+def load_entitlement(
+    office: OfficeDependency, caller: CallerDependency, entitlement_id: EntitlementPath
+) -> EntitlementDocument:
     return entitlements.load_entitlement(office, caller, entitlement_id)
 
 
@@ -190,14 +196,14 @@ def load_entitlement(office: At, caller: Asks, entitlement_id: EntitlementPath) 
     response_class=Response,
     responses={200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}}}}},
 )
-def certificate(office: At, caller: Asks, entitlement_id: EntitlementPath) -> Response:
+def certificate(office: OfficeDependency, caller: CallerDependency, entitlement_id: EntitlementPath) -> Response:
     return Response(entitlements.certificate(office, caller, entitlement_id), media_type=MEDIA_TYPE)
 
 
 @router.get("/lines", tags=["lines"], summary="Lines by id")
 def find_lines(
-    office: At,
-    caller: Asks,
+    office: OfficeDependency,
+    caller: CallerDependency,
     account: AccountAfter | None = None,
     product: Annotated[str | None, Query(pattern=SKU_PATTERN)] = None,
     expires_before: Annotated[int | None, Query(ge=0, le=MOMENT_MAX)] = None,
@@ -219,7 +225,9 @@ def find_lines(
 
 
 @router.get("/lines/{line_id}", tags=["lines"], summary="One line")
-def load_line(office: At, caller: Asks, response: Response, line_id: LinePath) -> LineDocument:
+def load_line(
+    office: OfficeDependency, caller: CallerDependency, response: Response, line_id: LinePath
+) -> LineDocument:
     found = entitlements.load_line(office, caller, line_id)
     tag(response, found.version)
     return found
@@ -227,7 +235,12 @@ def load_line(office: At, caller: Asks, response: Response, line_id: LinePath) -
 
 @router.patch("/lines/{line_id}", tags=["lines"], summary="Extend, raise, lower, suspend, turn engineering to bought")
 def change_line(
-    office: At, caller: Asks, response: Response, line_id: LinePath, body: ChangedLine, if_match: IfMatch = None
+    office: OfficeDependency,
+    caller: CallerDependency,
+    response: Response,
+    line_id: LinePath,
+    body: ChangedLine,
+    if_match: IfMatch = None,
 ) -> LineDocument:
     changed = entitlements.change_line(office, caller, line_id, body.change, version=version_from(if_match))
     tag(response, changed.version)
@@ -236,7 +249,11 @@ def change_line(
 
 @router.get("/lines/{line_id}/holders", tags=["lines"], summary="Who holds rights of a line")
 def find_holders(
-    office: At, caller: Asks, line_id: LinePath, after: DeviceAfter | None = None, limit: Limit = 100
+    office: OfficeDependency,
+    caller: CallerDependency,
+    line_id: LinePath,
+    after: DeviceAfter | None = None,
+    limit: Limit = 100,
 ) -> Page[HoldingDocument]:
     found = entitlements.find_holders(office, caller, line_id, after=after or "", limit=limit + 1)
     return Page[HoldingDocument].model_validate(page(found, limit, lambda item: item.device_id))

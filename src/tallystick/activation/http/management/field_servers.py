@@ -11,14 +11,14 @@ from tallystick.activation.core.ports import IncidentKind, Status
 from tallystick.activation.http.management.dependencies import (
     PROBLEM_RESPONSES,
     AccountAfter,
-    Asks,
-    At,
+    CallerDependency,
     DeviceAfter,
     EntryBefore,
     HistoryBefore,
     IdempotencyKey,
     Limit,
     NumberBefore,
+    OfficeDependency,
     ReturnAfter,
     once_for,
     page,
@@ -51,13 +51,13 @@ LineQuery = Annotated[str | None, Query(pattern=LINE_PATTERN)]
 MomentQuery = Annotated[int | None, Query(ge=0, le=MOMENT_MAX, description="Unix seconds, UTC.")]
 
 
-class Because(Document):
+class ReasonBody(Document):
     """Why, for the audit trail."""
 
     reason: Text
 
 
-class LostBecause(Document):
+class LostReasonBody(Document):
     """Why. ``override``: beyond the yearly limit, with the permission for it."""
 
     reason: Text
@@ -71,13 +71,13 @@ class EndState(Document):
     quantity: Quantity
 
 
-class AskedChange(Document):
+class ChangeBody(Document):
     """End states; lines that are not named stay as they are. None: what was started is answered again."""
 
     lines: Annotated[list[EndState], Field(max_length=50)]
 
 
-class Replacement(Document):
+class ReplacementBody(Document):
     """Which field server takes over, and why."""
 
     by: DeviceText
@@ -86,8 +86,8 @@ class Replacement(Document):
 
 @router.get("/field-servers", tags=["field servers"], summary="Search field servers, and what they hold")
 def find_field_servers(
-    office: At,
-    caller: Asks,
+    office: OfficeDependency,
+    caller: CallerDependency,
     text: Annotated[
         str,
         Query(pattern="^[^\\x00]*$", max_length=128, description="Part of a name or host id, or how the id begins."),
@@ -112,13 +112,17 @@ def find_field_servers(
 
 
 @router.get("/field-servers/{device_id}", tags=["field servers"], summary="One field server, and what it holds")
-def load_field_server(office: At, caller: Asks, device_id: DevicePath) -> FieldServerDocument:
+def load_field_server(office: OfficeDependency, caller: CallerDependency, device_id: DevicePath) -> FieldServerDocument:
     return field_servers.load_field_server(office, caller, device_id)
 
 
 @router.get("/field-servers/{device_id}/history", tags=["field servers"], summary="Its history, newest first")
 def history(
-    office: At, caller: Asks, device_id: DevicePath, before: HistoryBefore | None = None, limit: Limit = 100
+    office: OfficeDependency,
+    caller: CallerDependency,
+    device_id: DevicePath,
+    before: HistoryBefore | None = None,
+    limit: Limit = 100,
 ) -> Page[EventDocument]:
     found, following = history_service.find_history(office, caller, device_id, before=before, limit=limit)
     return Page[EventDocument](items=found, next=following)
@@ -127,35 +131,45 @@ def history(
 @router.post(
     "/field-servers/{device_id}/return", tags=["returns"], summary="Start a return of everything", status_code=201
 )
-def start_return(office: At, caller: Asks, device_id: DevicePath, key: IdempotencyKey = None) -> StartedDocument:
+def start_return(
+    office: OfficeDependency, caller: CallerDependency, device_id: DevicePath, key: IdempotencyKey = None
+) -> StartedDocument:
     return field_servers.start_return(office, caller, device_id, once=once_for(key, "return", device_id))
 
 
 @router.post("/field-servers/{device_id}/change", tags=["returns"], summary="Set end states from here", status_code=201)
 def start_change(
-    office: At, caller: Asks, device_id: DevicePath, body: AskedChange, key: IdempotencyKey = None
+    office: OfficeDependency,
+    caller: CallerDependency,
+    device_id: DevicePath,
+    body: ChangeBody,
+    key: IdempotencyKey = None,
 ) -> StartedDocument:
     wants = [(want.line, want.quantity) for want in body.lines]
     return field_servers.start_change(office, caller, device_id, wants, once=once_for(key, "change", device_id, body))
 
 
 @router.post("/field-servers/{device_id}/lost", tags=["field servers"], summary="Declare a dead one lost")
-def declare_lost(office: At, caller: Asks, device_id: DevicePath, body: LostBecause) -> FieldServerDocument:
+def declare_lost(
+    office: OfficeDependency, caller: CallerDependency, device_id: DevicePath, body: LostReasonBody
+) -> FieldServerDocument:
     return field_servers.declare_lost(office, caller, device_id, reason=body.reason, override=body.override)
 
 
 @router.post("/field-servers/{device_id}/hold", tags=["field servers"], summary="Put it on hold")
-def hold(office: At, caller: Asks, device_id: DevicePath, body: Because) -> FieldServerDocument:
+def hold(
+    office: OfficeDependency, caller: CallerDependency, device_id: DevicePath, body: ReasonBody
+) -> FieldServerDocument:
     return field_servers.hold(office, caller, device_id, reason=body.reason)
 
 
 @router.post("/field-servers/{device_id}/release", tags=["field servers"], summary="End a hold")
-def release(office: At, caller: Asks, device_id: DevicePath) -> FieldServerDocument:
+def release(office: OfficeDependency, caller: CallerDependency, device_id: DevicePath) -> FieldServerDocument:
     return field_servers.release(office, caller, device_id)
 
 
 @router.post("/field-servers/{device_id}/retire", tags=["field servers"], summary="Take one that holds nothing out")
-def retire(office: At, caller: Asks, device_id: DevicePath) -> FieldServerDocument:
+def retire(office: OfficeDependency, caller: CallerDependency, device_id: DevicePath) -> FieldServerDocument:
     return field_servers.retire(office, caller, device_id)
 
 
@@ -166,7 +180,11 @@ def retire(office: At, caller: Asks, device_id: DevicePath) -> FieldServerDocume
     status_code=201,
 )
 def replace(
-    office: At, caller: Asks, device_id: DevicePath, body: Replacement, key: IdempotencyKey = None
+    office: OfficeDependency,
+    caller: CallerDependency,
+    device_id: DevicePath,
+    body: ReplacementBody,
+    key: IdempotencyKey = None,
 ) -> StartedDocument:
     return field_servers.replace_field_server(
         office,
@@ -180,7 +198,7 @@ def replace(
 
 @router.get("/returns", tags=["returns"], summary="Open returns, oldest first: where each stands, the next step")
 def find_returns(
-    office: At, caller: Asks, after: ReturnAfter | None = None, limit: Limit = 100
+    office: OfficeDependency, caller: CallerDependency, after: ReturnAfter | None = None, limit: Limit = 100
 ) -> Page[ReturnDocument]:
     place = None
     if after is not None:
@@ -193,8 +211,8 @@ def find_returns(
 
 @router.get("/incidents", tags=["incidents"], summary="What was noticed, newest first, and what a person can do")
 def find_incidents(
-    office: At,
-    caller: Asks,
+    office: OfficeDependency,
+    caller: CallerDependency,
     kind: IncidentKind | None = None,
     device_id: DeviceQuery = None,
     before: NumberBefore | None = None,
@@ -207,8 +225,8 @@ def find_incidents(
 @router.get("/ledger", tags=["ledger"], summary="Rights that moved, newest first")
 def find_entries(
     *,
-    office: At,
-    caller: Asks,
+    office: OfficeDependency,
+    caller: CallerDependency,
     line: LineQuery = None,
     device_id: DeviceQuery = None,
     account: AccountAfter | None = None,
@@ -237,5 +255,7 @@ def find_entries(
 
 
 @router.get("/messages/{digest}", tags=["messages"], summary="The stored answer to a message, as often as one likes")
-def load_reply(office: At, caller: Asks, digest: Annotated[str, Path(pattern="^[A-Za-z0-9_-]{43}$")]) -> ReplyDocument:
+def load_reply(
+    office: OfficeDependency, caller: CallerDependency, digest: Annotated[str, Path(pattern="^[A-Za-z0-9_-]{43}$")]
+) -> ReplyDocument:
     return messages.load_reply(office, caller, digest)

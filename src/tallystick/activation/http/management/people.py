@@ -12,12 +12,12 @@ from tallystick.activation.core.permissions import Role
 from tallystick.activation.http.management.dependencies import (
     PROBLEM_RESPONSES,
     AccountAfter,
-    Asks,
-    At,
+    CallerDependency,
     IdempotencyKey,
     IfMatch,
     Limit,
     NumberBefore,
+    OfficeDependency,
     PersonAfter,
     TokenAfter,
     once_for,
@@ -84,32 +84,40 @@ class AskedToken(Document):
 
 @router.get("/accounts", tags=["accounts"], summary="Accounts by name")
 def find_accounts(
-    office: At, caller: Asks, after: AccountAfter | None = None, limit: Limit = 100
+    office: OfficeDependency, caller: CallerDependency, after: AccountAfter | None = None, limit: Limit = 100
 ) -> Page[AccountDocument]:
     found = people.find_accounts(office, caller, after=after or "", limit=limit + 1)
     return Page[AccountDocument].model_validate(page(found, limit, lambda item: item.account))
 
 
 @router.post("/accounts", tags=["accounts"], summary="Create an account", status_code=201)
-def create_account(office: At, caller: Asks, body: NewAccount, key: IdempotencyKey = None) -> AccountDocument:
+def create_account(
+    office: OfficeDependency, caller: CallerDependency, body: NewAccount, key: IdempotencyKey = None
+) -> AccountDocument:
     return people.create_account(office, caller, body.account, once=once_for(key, "account", body))
 
 
 @router.get("/accounts/{account}", tags=["accounts"], summary="One account")
 def load_account(
-    office: At, caller: Asks, account: Annotated[str, Path(pattern=ACCOUNT_PATTERN, max_length=128)]
+    office: OfficeDependency,
+    caller: CallerDependency,
+    account: Annotated[str, Path(pattern=ACCOUNT_PATTERN, max_length=128)],
 ) -> AccountDocument:
     return people.load_account(office, caller, account)
 
 
 @router.get("/people", tags=["people"], summary="People")
-def find_people(office: At, caller: Asks, after: PersonAfter | None = None, limit: Limit = 100) -> Page[PersonDocument]:
+def find_people(
+    office: OfficeDependency, caller: CallerDependency, after: PersonAfter | None = None, limit: Limit = 100
+) -> Page[PersonDocument]:
     found = people.find_people(office, caller, after=after or "", limit=limit + 1)
     return Page[PersonDocument].model_validate(page(found, limit, lambda item: item.person_id))
 
 
 @router.post("/people", tags=["people"], summary="Invite a person", status_code=201)
-def invite_person(office: At, caller: Asks, body: NewPerson, key: IdempotencyKey = None) -> InvitedPerson:
+def invite_person(
+    office: OfficeDependency, caller: CallerDependency, body: NewPerson, key: IdempotencyKey = None
+) -> InvitedPerson:
     return people.invite_person(
         office,
         caller,
@@ -122,7 +130,9 @@ def invite_person(office: At, caller: Asks, body: NewPerson, key: IdempotencyKey
 
 
 @router.get("/people/{person_id}", tags=["people"], summary="One person")
-def load_person(office: At, caller: Asks, response: Response, person_id: PersonId) -> PersonDocument:
+def load_person(
+    office: OfficeDependency, caller: CallerDependency, response: Response, person_id: PersonId
+) -> PersonDocument:
     found = people.load_person(office, caller, person_id)
     tag(response, found.version)
     return found
@@ -130,7 +140,12 @@ def load_person(office: At, caller: Asks, response: Response, person_id: PersonI
 
 @router.patch("/people/{person_id}", tags=["people"], summary="Change a person's name, role or right to sign in")
 def change_person(
-    office: At, caller: Asks, response: Response, person_id: PersonId, body: ChangedPerson, if_match: IfMatch = None
+    office: OfficeDependency,
+    caller: CallerDependency,
+    response: Response,
+    person_id: PersonId,
+    body: ChangedPerson,
+    if_match: IfMatch = None,
 ) -> PersonDocument:
     change = PersonChange(name=body.name, role=body.role, is_active=body.is_active)
     changed = people.change_person(office, caller, person_id, change, version=version_from(if_match))
@@ -139,18 +154,24 @@ def change_person(
 
 
 @router.post("/people/{person_id}/invitation", tags=["people"], summary="Invite a person again", status_code=201)
-def invite_again(office: At, caller: Asks, person_id: PersonId, key: IdempotencyKey = None) -> InvitedPerson:
+def invite_again(
+    office: OfficeDependency, caller: CallerDependency, person_id: PersonId, key: IdempotencyKey = None
+) -> InvitedPerson:
     return people.invite_again(office, caller, person_id, once=once_for(key, "invitation", person_id))
 
 
 @router.get("/tokens", tags=["tokens"], summary="Tokens, without their keys")
-def find_tokens(office: At, caller: Asks, after: TokenAfter | None = None, limit: Limit = 100) -> Page[TokenDocument]:
+def find_tokens(
+    office: OfficeDependency, caller: CallerDependency, after: TokenAfter | None = None, limit: Limit = 100
+) -> Page[TokenDocument]:
     found = people.find_tokens(office, caller, after=after or "", limit=limit + 1)
     return Page[TokenDocument].model_validate(page(found, limit, lambda item: item.token_id))
 
 
 @router.post("/tokens", tags=["tokens"], summary="Create a token; its key is shown once", status_code=201)
-def create_token(office: At, caller: Asks, body: AskedToken, key: IdempotencyKey = None) -> NewToken:
+def create_token(
+    office: OfficeDependency, caller: CallerDependency, body: AskedToken, key: IdempotencyKey = None
+) -> NewToken:
     return people.create_token(
         office,
         caller,
@@ -165,18 +186,18 @@ def create_token(office: At, caller: Asks, body: AskedToken, key: IdempotencyKey
 
 
 @router.get("/tokens/{token_id}", tags=["tokens"], summary="One token, without its key")
-def load_token(office: At, caller: Asks, token_id: TokenId) -> TokenDocument:
+def load_token(office: OfficeDependency, caller: CallerDependency, token_id: TokenId) -> TokenDocument:
     return people.load_token(office, caller, token_id)
 
 
 @router.delete("/tokens/{token_id}", tags=["tokens"], summary="Revoke a token")
-def revoke_token(office: At, caller: Asks, token_id: TokenId) -> TokenDocument:
+def revoke_token(office: OfficeDependency, caller: CallerDependency, token_id: TokenId) -> TokenDocument:
     return people.revoke_token(office, caller, token_id)
 
 
 @router.get("/trail", tags=["trail"], summary="Who did what, newest first")
 def find_records(
-    office: At, caller: Asks, before: NumberBefore | None = None, limit: Limit = 100
+    office: OfficeDependency, caller: CallerDependency, before: NumberBefore | None = None, limit: Limit = 100
 ) -> Page[RecordDocument]:
     found = people.find_records(office, caller, before=before, limit=limit + 1)
     return Page[RecordDocument].model_validate(page(found, limit, lambda item: str(item.number)))

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from tallystick.activation.http.management import entitlements, field_servers, people, webhooks
-from tallystick.activation.http.management.dependencies import Problem, Reason
+from tallystick.activation.http.management.dependencies import Problem, ReasonDocument
 from tallystick.activation.services import Office
 
 ROUTERS: Final = (people.router, entitlements.router, field_servers.router, webhooks.router)
@@ -24,7 +24,7 @@ def add_management(api: FastAPI, office: Office) -> None:
         if api.openapi_schema is None:
             document = get_openapi(title=api.title, version=api.version, description=api.description, routes=api.routes)
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            for model in (Reason, Problem):
+            for model in (ReasonDocument, Problem):
                 schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 schema.pop("$defs", None)
                 schemas[model.__name__] = schema

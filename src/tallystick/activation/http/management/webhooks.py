@@ -10,12 +10,12 @@ from pydantic import Field
 from tallystick.activation.core.ports import EventKind
 from tallystick.activation.http.management.dependencies import (
     PROBLEM_RESPONSES,
-    Asks,
-    At,
+    CallerDependency,
     IdempotencyKey,
     IfMatch,
     Limit,
     NumberBefore,
+    OfficeDependency,
     once_for,
     page,
     tag,
@@ -38,7 +38,7 @@ router = APIRouter(prefix="/v1", responses=PROBLEM_RESPONSES, tags=["webhooks"])
 WEBHOOK_PATTERN = "^WH-[A-Z2-7]{16}$"
 WebhookId = Annotated[str, Path(pattern=WEBHOOK_PATTERN)]
 WebhookAfter = Annotated[str, Query(pattern=WEBHOOK_PATTERN, description="`next` of the page before.")]
-Place = Annotated[int, Field(ge=0, le=10**15), WHOLE]
+Position = Annotated[int, Field(ge=0, le=10**15), WHOLE]
 Url = Annotated[
     str, Field(pattern="^https?://[!-~]{1,1900}$", max_length=1908, examples=["https://hooks.example.com/tally"])
 ]
@@ -51,7 +51,7 @@ class AskedWebhook(Document):
     url: Url
     account: AccountName | None = None
     kinds: Kinds = Field(default=[])
-    after: Place | None = None
+    after: Position | None = None
 
 
 class ChangedWebhook(Document):
@@ -62,10 +62,10 @@ class ChangedWebhook(Document):
     is_enabled: bool | None = Field(default=None, strict=True)
 
 
-class BehindPlace(Document):
+class BehindPosition(Document):
     """A place in the stream of events."""
 
-    after: Place
+    after: Position
 
 
 class Retried(Document):
@@ -76,7 +76,7 @@ class Retried(Document):
 
 @router.get("/webhooks", summary="Webhooks, without their secrets")
 def find_webhooks(
-    office: At, caller: Asks, after: WebhookAfter | None = None, limit: Limit = 100
+    office: OfficeDependency, caller: CallerDependency, after: WebhookAfter | None = None, limit: Limit = 100
 ) -> Page[WebhookDocument]:
     found = webhooks.find_webhooks(office, caller, after=after or "", limit=limit + 1)
     return Page[WebhookDocument].model_validate(page(found, limit, lambda item: item.webhook_id))
@@ -84,7 +84,11 @@ def find_webhooks(
 
 @router.post("/webhooks", summary="Create a webhook; its secret is shown once", status_code=201)
 def create_webhook(
-    office: At, caller: Asks, response: Response, body: AskedWebhook, key: IdempotencyKey = None
+    office: OfficeDependency,
+    caller: CallerDependency,
+    response: Response,
+    body: AskedWebhook,
+    key: IdempotencyKey = None,
 ) -> NewWebhook:
     made = webhooks.create_webhook(
         office,
@@ -100,7 +104,9 @@ def create_webhook(
 
 
 @router.get("/webhooks/{webhook_id}", summary="One webhook, without its secret")
-def load_webhook(office: At, caller: Asks, response: Response, webhook_id: WebhookId) -> WebhookDocument:
+def load_webhook(
+    office: OfficeDependency, caller: CallerDependency, response: Response, webhook_id: WebhookId
+) -> WebhookDocument:
     found = webhooks.load_webhook(office, caller, webhook_id)
     tag(response, found.version)
     return found
@@ -108,7 +114,12 @@ def load_webhook(office: At, caller: Asks, response: Response, webhook_id: Webho
 
 @router.patch("/webhooks/{webhook_id}", summary="Change the URL or the kinds of events, pause it, let it go on")
 def change_webhook(
-    office: At, caller: Asks, response: Response, webhook_id: WebhookId, body: ChangedWebhook, if_match: IfMatch = None
+    office: OfficeDependency,
+    caller: CallerDependency,
+    response: Response,
+    webhook_id: WebhookId,
+    body: ChangedWebhook,
+    if_match: IfMatch = None,
 ) -> WebhookDocument:
     change = WebhookChange(url=body.url, kinds=body.kinds, is_enabled=body.is_enabled)
     changed = webhooks.change_webhook(office, caller, webhook_id, change, version=version_from(if_match))
@@ -117,7 +128,7 @@ def change_webhook(
 
 
 @router.delete("/webhooks/{webhook_id}", summary="Remove a webhook and forget its deliveries")
-def remove_webhook(office: At, caller: Asks, webhook_id: WebhookId) -> WebhookDocument:
+def remove_webhook(office: OfficeDependency, caller: CallerDependency, webhook_id: WebhookId) -> WebhookDocument:
     return webhooks.remove_webhook(office, caller, webhook_id)
 
 
@@ -126,15 +137,17 @@ def remove_webhook(office: At, caller: Asks, webhook_id: WebhookId) -> WebhookDo
     summary="Another secret, shown once; for a day the one before signs as well",
     status_code=201,
 )
-def rotate_secret(office: At, caller: Asks, webhook_id: WebhookId, key: IdempotencyKey = None) -> NewWebhook:
+def rotate_secret(
+    office: OfficeDependency, caller: CallerDependency, webhook_id: WebhookId, key: IdempotencyKey = None
+) -> NewWebhook:
     return webhooks.rotate_secret(office, caller, webhook_id, once=once_for(key, "webhook-secret", webhook_id))
 
 
 @router.get("/webhooks/{webhook_id}/deliveries", summary="What was sent and what came of it, newest event first")
 def find_deliveries(
     *,
-    office: At,
-    caller: Asks,
+    office: OfficeDependency,
+    caller: CallerDependency,
     webhook_id: WebhookId,
     state: DeliveryState | None = None,
     before: NumberBefore | None = None,
@@ -146,16 +159,21 @@ def find_deliveries(
 
 @router.post("/webhooks/{webhook_id}/deliveries/{position}/retry", summary="Send one delivery again, at once")
 def retry_delivery(
-    office: At, caller: Asks, webhook_id: WebhookId, position: Annotated[int, Path(ge=1, le=10**15)]
+    office: OfficeDependency,
+    caller: CallerDependency,
+    webhook_id: WebhookId,
+    position: Annotated[int, Path(ge=1, le=10**15)],
 ) -> DeliveryDocument:
     return webhooks.retry_delivery(office, caller, webhook_id, position)
 
 
 @router.post("/webhooks/{webhook_id}/retry", summary="Try what waits or was given up at once")
-def retry_all(office: At, caller: Asks, webhook_id: WebhookId) -> Retried:
+def retry_all(office: OfficeDependency, caller: CallerDependency, webhook_id: WebhookId) -> Retried:
     return Retried(retried=webhooks.retry_all(office, caller, webhook_id))
 
 
 @router.post("/webhooks/{webhook_id}/replay", summary="Send everything behind a place of the stream again")
-def replay(office: At, caller: Asks, webhook_id: WebhookId, body: BehindPlace) -> WebhookDocument:
+def replay(
+    office: OfficeDependency, caller: CallerDependency, webhook_id: WebhookId, body: BehindPosition
+) -> WebhookDocument:
     return webhooks.replay(office, caller, webhook_id, after=body.after)

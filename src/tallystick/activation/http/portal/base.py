@@ -42,7 +42,7 @@ ROLE_NAMES: Final = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
+class PortalContext:
     """What pages are made with."""
 
     office: Office
@@ -53,21 +53,21 @@ class SignInNeeded(Exception):
     """The page is for people who are signed in."""
 
 
-def make_desk(office: Office) -> Desk:
+def make_context(office: Office) -> PortalContext:
     """The desk of an office."""
     environment = make_environment(
         "tallystick.activation.http.portal",
         static_prefix="/static",
         extra={"role_names": ROLE_NAMES, "Permission": Permission, "issuer": office.signer.keyset.issuer},
     )
-    return Desk(office=office, environment=environment)
+    return PortalContext(office=office, environment=environment)
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class PageRequest:
     """One request to a page: ``visitor`` is None only on pages for everybody."""
 
-    desk: Desk
+    desk: PortalContext
     request: Request
     visitor: Visitor | None
 
@@ -179,16 +179,18 @@ async def read_form(request: Request) -> FormData:
     return await request.form(max_fields=2000)
 
 
-Handler = Callable[[Page], Awaitable[Response]]
+Handler = Callable[[PageRequest], Awaitable[Response]]
 
 
-def page_for(desk: Desk, handler: Handler, *, is_open: bool = False) -> Callable[[Request], Awaitable[Response]]:
+def page_for(
+    desk: PortalContext, handler: Handler, *, is_open: bool = False
+) -> Callable[[Request], Awaitable[Response]]:
     """The endpoint of a handler. ``is_open``: for people who are not signed in, too."""
 
     async def endpoint(request: Request) -> Response:
         secret = request.cookies.get(SESSION_COOKIE)
         visitor = await run_in_threadpool(sign_in.visitor_of, desk.office, secret)
-        page = Page(desk, request, visitor)
+        page = PageRequest(desk, request, visitor)
         try:
             if visitor is None and not is_open:
                 raise SignInNeeded
@@ -205,7 +207,7 @@ def page_for(desk: Desk, handler: Handler, *, is_open: bool = False) -> Callable
     return endpoint
 
 
-async def show_problem(page: Page, error: Error) -> Response:
+async def show_problem(page: PageRequest, error: Error) -> Response:
     """A problem as a page, with what to do next."""
     document = problem_document(error)
     reasons = getattr(error, "reasons", ())
@@ -221,7 +223,7 @@ async def show_problem(page: Page, error: Error) -> Response:
     return response
 
 
-async def _to_sign_in(page: Page) -> Response:
+async def _to_sign_in(page: PageRequest) -> Response:
     if not await run_in_threadpool(sign_in.is_set_up, page.office):
         return redirect("/set-up")
     if page.request.method == "GET" and page.request.url.path != "/":

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from tallystick.activation.core.permissions import Permission
 from tallystick.activation.core.ports import IncidentKind, Status
-from tallystick.activation.http.portal.base import Form, Page, redirect
+from tallystick.activation.http.portal.base import Form, PageRequest, redirect
 from tallystick.activation.http.portal.forms import check_device, check_named
 from tallystick.activation.services import (
     OfficeError,
@@ -36,7 +36,7 @@ _SHOWN: Final = 20
 _PAGE: Final = 50
 
 
-async def home(page: Page) -> Response:
+async def home(page: PageRequest) -> Response:
     """What needs attention."""
     caller, office = page.who.caller, page.office
     if not caller.may(Permission.READ):
@@ -61,7 +61,7 @@ async def home(page: Page) -> Response:
 # The upload box
 
 
-async def deliver(page: Page) -> Response:
+async def deliver(page: PageRequest) -> Response:
     """Any tally files, any mixture: what each message wanted and what became of it."""
     page.who.caller.check(Permission.DELIVER)
     if page.request.method == "GET":
@@ -78,7 +78,7 @@ async def deliver(page: Page) -> Response:
     return await page.show("deliver.html", made=made)
 
 
-async def check_length(page: Page) -> None:
+async def check_length(page: PageRequest) -> None:
     """Raises ``OfficeError`` for too long an upload, after reading it away: a browser shows no answer that comes before."""
     length = page.request.headers.get("content-length", "")
     if length.isdigit() and int(length) <= UPLOAD_BYTES_MAX:
@@ -103,7 +103,7 @@ def _pieces(file: UploadFile) -> Iterator[bytes]:
         yield piece
 
 
-async def replies(page: Page) -> Response:
+async def replies(page: PageRequest) -> Response:
     """The replies to some messages, as one file to download."""
     length = page.request.headers.get("content-length", "")
     if not length.isdigit() or int(length) > UPLOAD_BYTES_MAX:
@@ -123,7 +123,7 @@ def _download(file: bytes, name: str) -> Response:
 # Field servers
 
 
-async def field_servers(page: Page) -> Response:
+async def field_servers(page: PageRequest) -> Response:
     """Search."""
     status = page.asked("status")
     after = page.asked("after")
@@ -147,7 +147,7 @@ async def field_servers(page: Page) -> Response:
     )
 
 
-async def field_server(page: Page) -> Response:
+async def field_server(page: PageRequest) -> Response:
     """What it holds, its history, and what can be done."""
     caller, office = page.who.caller, page.office
     device_id = page.request.path_params["device_id"]
@@ -167,7 +167,7 @@ async def field_server(page: Page) -> Response:
     )
 
 
-async def act(page: Page) -> Response:
+async def act(page: PageRequest) -> Response:
     """Start a return, declare lost, hold, release, retire, replace."""
     caller, office = page.who.caller, page.office
     device_id = page.request.path_params["device_id"]
@@ -211,7 +211,7 @@ async def act(page: Page) -> Response:
     return redirect(f"/field-servers/{device_id}?said=done")
 
 
-async def returns(page: Page) -> Response:
+async def returns(page: PageRequest) -> Response:
     """Open returns, oldest first."""
     after = page.asked("after").split(".")
     place = (
@@ -228,7 +228,7 @@ async def returns(page: Page) -> Response:
     )
 
 
-async def incidents(page: Page) -> Response:
+async def incidents(page: PageRequest) -> Response:
     """Incidents, newest first."""
     kind, before = page.asked("kind"), page.asked("before")
     found = await page.do(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from starlette.responses import Response
 
 from tallystick.activation.core.permissions import Permission
-from tallystick.activation.http.portal.base import Form, Page, redirect
+from tallystick.activation.http.portal.base import Form, PageRequest, redirect
 from tallystick.activation.http.portal.daily import check_length
 from tallystick.activation.services import OfficeError, messages, qr_codes
 from tallystick.errors import Error
@@ -17,7 +17,7 @@ from tallystick.pages.photos import PHOTO_BYTES_MAX
 from tallystick.protocol.problems import problem_for
 
 
-async def read(page: Page) -> Response:
+async def read(page: PageRequest) -> Response:
     """Camera, photographs, text; what was read so far. A whole transfer is delivered at once."""
     page.who.caller.check(Permission.DELIVER)
     if page.request.method == "GET":
@@ -52,7 +52,7 @@ async def read(page: Page) -> Response:
     return await _show(page, faults)
 
 
-async def transfer(page: Page) -> Response:
+async def transfer(page: PageRequest) -> Response:
     """What became of the messages of a transfer, and the replies as codes."""
     caller, office = page.who.caller, page.office
     name = page.request.path_params["transfer"]
@@ -77,7 +77,7 @@ async def transfer(page: Page) -> Response:
     )
 
 
-async def _deliver(page: Page, name: str, faults: list[Fault]) -> Response:
+async def _deliver(page: PageRequest, name: str, faults: list[Fault]) -> Response:
     try:
         file = await page.do(qr_codes.content, page.office, page.who.caller, name)
     except Error as error:
@@ -95,7 +95,7 @@ def _error(code: str, detail: str) -> OfficeError:
     return OfficeError(code, expected=problem_for(code).expected, seen=detail)
 
 
-async def _show(page: Page, faults: Sequence[Fault]) -> Response:
+async def _show(page: PageRequest, faults: Sequence[Fault]) -> Response:
     kept = await page.do(qr_codes.transfers, page.office, page.who.caller)
     response = await page.show(
         "codes_read.html",

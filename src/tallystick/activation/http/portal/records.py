@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from tallystick.activation.core import catalog_file
 from tallystick.activation.core.entitlements import LineChange
 from tallystick.activation.core.permissions import GIVES, Permission, Role
-from tallystick.activation.http.portal.base import ROLE_NAMES, Form, Page, redirect
+from tallystick.activation.http.portal.base import ROLE_NAMES, Form, PageRequest, redirect
 from tallystick.activation.http.portal.forms import (
     check_account,
     check_device,
@@ -53,7 +53,7 @@ def _place(text: str, parts: int) -> list[str] | None:
 # Entitlements and lines
 
 
-async def entitlements(page: Page) -> Response:
+async def entitlements(page: PageRequest) -> Response:
     """Entitlements with their lines, newest first."""
     place = _place(page.asked("before"), 2)
     account = page.asked("account", 128)
@@ -74,7 +74,7 @@ async def entitlements(page: Page) -> Response:
     )
 
 
-async def new_entitlement(page: Page) -> Response:
+async def new_entitlement(page: PageRequest) -> Response:
     """Create an entitlement."""
     caller, office = page.who.caller, page.office
     caller.check(Permission.SELL)
@@ -109,7 +109,7 @@ def _products(form: Form) -> list[tuple[str, int]]:
     ]
 
 
-async def _show_new_entitlement(page: Page, sent: dict[str, str], *, error: Error | None = None) -> Response:
+async def _show_new_entitlement(page: PageRequest, sent: dict[str, str], *, error: Error | None = None) -> Response:
     document = problem_document(error) if error else None
     accounts = await page.do(people_service.find_accounts, page.office, page.who.caller, after="", limit=200)
     return await page.show(
@@ -122,7 +122,7 @@ async def _show_new_entitlement(page: Page, sent: dict[str, str], *, error: Erro
     )
 
 
-async def entitlement(page: Page) -> Response:
+async def entitlement(page: PageRequest) -> Response:
     """One entitlement."""
     found = await page.do(
         entitlements_service.load_entitlement, page.office, page.who.caller, page.request.path_params["entitlement_id"]
@@ -130,7 +130,7 @@ async def entitlement(page: Page) -> Response:
     return await page.show("entitlement.html", entitlement=found)
 
 
-async def certificate(page: Page) -> Response:
+async def certificate(page: PageRequest) -> Response:
     """Its certificate, to download."""
     entitlement_id = page.request.path_params["entitlement_id"]
     file = await page.do(entitlements_service.certificate, page.office, page.who.caller, entitlement_id)
@@ -138,7 +138,7 @@ async def certificate(page: Page) -> Response:
     return Response(file, media_type=MEDIA_TYPE, headers=headers)
 
 
-async def line(page: Page) -> Response:
+async def line(page: PageRequest) -> Response:
     """One line: where its rights are, who holds what, its history; and its terms."""
     line_id = page.request.path_params["line_id"]
     if page.request.method == "GET":
@@ -167,7 +167,7 @@ async def line(page: Page) -> Response:
     return redirect(f"/lines/{line_id}?said=saved")
 
 
-async def _expiry(page: Page, line_id: str, form: Form) -> int | None:
+async def _expiry(page: PageRequest, line_id: str, form: Form) -> int | None:
     """The moment that a day means; the same day as before leaves the moment as it was."""
     expires_at = parse_day(form.text("expires"))
     before = (await page.do(entitlements_service.load_line, page.office, page.who.caller, line_id)).expires_at
@@ -175,7 +175,7 @@ async def _expiry(page: Page, line_id: str, form: Form) -> int | None:
     return before if same else expires_at
 
 
-async def _show_line(page: Page, line_id: str, *, error: Error | None = None) -> Response:
+async def _show_line(page: PageRequest, line_id: str, *, error: Error | None = None) -> Response:
     caller, office = page.who.caller, page.office
     found = await page.do(entitlements_service.load_line, office, caller, line_id)
     document = problem_document(error) if error else None
@@ -192,7 +192,7 @@ async def _show_line(page: Page, line_id: str, *, error: Error | None = None) ->
     )
 
 
-async def catalog(page: Page) -> Response:
+async def catalog(page: PageRequest) -> Response:
     """Kinds and products; an administrator loads a catalog as in the file."""
     caller, office = page.who.caller, page.office
     document = None
@@ -220,7 +220,7 @@ async def catalog(page: Page) -> Response:
 # The ledger
 
 
-def _filters(page: Page) -> dict[str, object]:
+def _filters(page: PageRequest) -> dict[str, object]:
     asked_line, asked_device = page.asked("line"), page.asked("device")
     until_at = parse_day(page.asked("until"))
     return {
@@ -231,7 +231,7 @@ def _filters(page: Page) -> dict[str, object]:
     }
 
 
-async def ledger(page: Page) -> Response:
+async def ledger(page: PageRequest) -> Response:
     """Rights that moved, newest first."""
     page.who.caller.check(Permission.READ)
     document, found = None, []
@@ -254,7 +254,7 @@ async def ledger(page: Page) -> Response:
     )
 
 
-async def ledger_csv(page: Page) -> Response:
+async def ledger_csv(page: PageRequest) -> Response:
     """The same as CSV, all of it."""
     caller, office = page.who.caller, page.office
     caller.check(Permission.READ)
@@ -290,7 +290,7 @@ def _csv_row(values: list[object]) -> str:
 # People, tokens, the trail
 
 
-async def people(page: Page) -> Response:
+async def people(page: PageRequest) -> Response:
     """People and tokens: who there is, and new ones."""
     page.who.caller.check(Permission.PEOPLE)
     if page.request.method == "GET":
@@ -337,7 +337,12 @@ def _days(form: Form) -> int:
 
 
 async def _show_people(
-    page: Page, *, error: Error | None = None, invitation: str | None = None, token: str | None = None, who: str = ""
+    page: PageRequest,
+    *,
+    error: Error | None = None,
+    invitation: str | None = None,
+    token: str | None = None,
+    who: str = "",
 ) -> Response:
     caller, office = page.who.caller, page.office
     document = problem_document(error) if error else None
@@ -362,7 +367,7 @@ async def _show_people(
     )
 
 
-async def person(page: Page) -> Response:
+async def person(page: PageRequest) -> Response:
     """One person: name, role, may sign in or not, a new invitation."""
     caller, office = page.who.caller, page.office
     person_id = page.request.path_params["person_id"]
@@ -399,14 +404,14 @@ async def person(page: Page) -> Response:
     )
 
 
-async def revoke(page: Page) -> Response:
+async def revoke(page: PageRequest) -> Response:
     """End a token."""
     await page.form()
     await page.do(people_service.revoke_token, page.office, page.who.caller, page.request.path_params["token_id"])
     return redirect("/people?said=saved")
 
 
-async def trail(page: Page) -> Response:
+async def trail(page: PageRequest) -> Response:
     """Who did what."""
     before = page.asked("before")
     number = int(before) if before.isascii() and before.isdigit() and len(before) < 16 else None

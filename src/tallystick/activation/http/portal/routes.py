@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tallystick.activation.http.portal import daily, qr_codes, records, sign_in, webhooks
-from tallystick.activation.http.portal.base import Handler, Page, make_desk, page_for
+from tallystick.activation.http.portal.base import Handler, PageRequest, make_context, page_for
 from tallystick.activation.services import Office, OfficeError
 from tallystick.pages import PAGE_HEADERS, STATIC_HEADERS, STATICS
 
@@ -72,7 +72,7 @@ register_url_convertor("page", _PageConvertor())
 
 def add_portal(site: FastAPI, office: Office) -> None:
     """Add every page to the application."""
-    desk = make_desk(office)
+    desk = make_context(office)
 
     async def static(request: Request) -> Response:
         file = STATICS.files().get(request.path_params["name"])
@@ -80,7 +80,7 @@ def add_portal(site: FastAPI, office: Office) -> None:
             return Response("Not found.\n", status_code=404, media_type="text/plain", headers=dict(PAGE_HEADERS))
         return Response(file.content, media_type=file.media_type, headers=dict(STATIC_HEADERS))
 
-    async def nowhere(page: Page) -> Response:
+    async def nowhere(page: PageRequest) -> Response:
         raise OfficeError("not-found", expected="a page that there is", seen=page.request.url.path[:200])
 
     site.add_route("/static/{name:path}", static, methods=_GET, include_in_schema=False)

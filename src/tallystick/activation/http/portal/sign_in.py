@@ -15,7 +15,7 @@ from tallystick.activation.http.portal.base import (
     FORM_COOKIE,
     SESSION_COOKIE,
     Form,
-    Page,
+    PageRequest,
     own_address,
     read_form,
     redirect,
@@ -24,12 +24,12 @@ from tallystick.activation.http.portal.base import (
 from tallystick.activation.http.portal.forms import check_named
 from tallystick.activation.services import OfficeError
 from tallystick.activation.services import sign_in as sign_in_service
-from tallystick.activation.services.sign_in import SignedIn
+from tallystick.activation.services.sign_in import NewSession
 from tallystick.errors import Error
 from tallystick.protocol.problems import problem_document
 
 
-async def show_form(page: Page, template: str, *, error: Error | None = None, **values: object) -> Response:
+async def show_form(page: PageRequest, template: str, *, error: Error | None = None, **values: object) -> Response:
     """A form for somebody who is not signed in: its token is in a cookie of its own."""
     token = page.request.cookies.get(FORM_COOKIE) or people.new_secret("form", page.office.random_bytes(24))
     document = problem_document(error) if error else None
@@ -41,7 +41,7 @@ async def show_form(page: Page, template: str, *, error: Error | None = None, **
     return response
 
 
-async def open_form(page: Page) -> Form:
+async def open_form(page: PageRequest) -> Form:
     """A form of somebody who is not signed in, checked against the cookie."""
     form = Form(await read_form(page.request))
     expected = page.request.cookies.get(FORM_COOKIE, "")
@@ -56,7 +56,7 @@ async def open_form(page: Page) -> Form:
     return form
 
 
-async def set_up(page: Page) -> Response:
+async def set_up(page: PageRequest) -> Response:
     """The first-run page, in place of a default password."""
     if await page.do(sign_in_service.is_set_up, page.office):
         return redirect("/sign-in")
@@ -80,7 +80,7 @@ async def set_up(page: Page) -> Response:
     return _enter(signed_in, "/")
 
 
-async def sign_in(page: Page) -> Response:
+async def sign_in(page: PageRequest) -> Response:
     """E-mail address and password."""
     if not await page.do(sign_in_service.is_set_up, page.office):
         return redirect("/set-up")
@@ -99,7 +99,7 @@ async def sign_in(page: Page) -> Response:
     return _enter(signed_in, to)
 
 
-async def sign_in_code(page: Page) -> Response:
+async def sign_in_code(page: PageRequest) -> Response:
     """The second factor."""
     to = own_address(page.asked("to"))
     if page.request.method == "GET":
@@ -114,7 +114,7 @@ async def sign_in_code(page: Page) -> Response:
     return _enter(signed_in, to)
 
 
-async def invitation(page: Page) -> Response:
+async def invitation(page: PageRequest) -> Response:
     """Choose a password with an invitation."""
     code = page.request.path_params["invitation"]
     person = await page.do(sign_in_service.invited_person, page.office, code)
@@ -130,7 +130,7 @@ async def invitation(page: Page) -> Response:
     return _enter(signed_in, "/me?said=welcome")
 
 
-async def sign_out(page: Page) -> Response:
+async def sign_out(page: PageRequest) -> Response:
     """End the session."""
     form = await page.form()
     await page.do(sign_in_service.sign_out, page.office, page.who, everywhere=form.text("everywhere") == "yes")
@@ -139,7 +139,7 @@ async def sign_out(page: Page) -> Response:
     return response
 
 
-async def me(page: Page) -> Response:
+async def me(page: PageRequest) -> Response:
     """One's own password and authenticator."""
     if page.request.method == "GET":
         return await _show_me(page)
@@ -171,7 +171,7 @@ async def me(page: Page) -> Response:
     return redirect("/me?said=saved")
 
 
-async def _show_me(page: Page, *, error: Error | None = None, secret: str = "") -> Response:
+async def _show_me(page: PageRequest, *, error: Error | None = None, secret: str = "") -> Response:
     person = page.who.person
     if len(secret) != 32 or not secret.isascii() or not secret.isalnum():
         secret = sign_in_service.new_totp_secret(page.office)
@@ -203,11 +203,11 @@ def _picture(address: str) -> Markup:
     return Markup(out.getvalue().decode())  # noqa: S704 - drawn by segno from its own numbers
 
 
-def _enter(signed_in: SignedIn, to: str) -> Response:
+def _enter(signed_in: NewSession, to: str) -> Response:
     if signed_in.needs_code:
         return set_session(redirect(f"/sign-in/code?to={quote(to, safe='')}"), signed_in.secret)
     return set_session(redirect(to), signed_in.secret)
 
 
-def _address(page: Page) -> str:
+def _address(page: PageRequest) -> str:
     return page.request.client.host if page.request.client else "unknown"

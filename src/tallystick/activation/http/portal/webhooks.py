@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from tallystick.activation.core.permissions import Permission
 from tallystick.activation.core.ports import EventKind
-from tallystick.activation.http.portal.base import Form, Page, redirect
+from tallystick.activation.http.portal.base import Form, PageRequest, redirect
 from tallystick.activation.http.portal.forms import check_account
 from tallystick.activation.services import OfficeError, webhooks
 from tallystick.activation.services.schemas import NewWebhook
@@ -20,7 +20,7 @@ from tallystick.protocol.problems import problem_document
 _PAGE: Final = 50
 
 
-async def hooks(page: Page) -> Response:
+async def hooks(page: PageRequest) -> Response:
     """All of them, and a new one."""
     page.who.caller.check(Permission.WEBHOOKS)
     if page.request.method == "GET":
@@ -43,7 +43,7 @@ async def hooks(page: Page) -> Response:
 
 
 async def _show_all(
-    page: Page, *, sent: Form | None = None, error: Error | None = None, made: NewWebhook | None = None
+    page: PageRequest, *, sent: Form | None = None, error: Error | None = None, made: NewWebhook | None = None
 ) -> Response:
     found = await page.do(
         webhooks.find_webhooks, page.office, page.who.caller, after=page.asked("after"), limit=_PAGE + 1
@@ -63,7 +63,7 @@ async def _show_all(
     )
 
 
-async def hook(page: Page) -> Response:
+async def hook(page: PageRequest) -> Response:
     """One: its deliveries, and what can be changed about it."""
     page.who.caller.check(Permission.WEBHOOKS)
     webhook_id = page.request.path_params["webhook_id"]
@@ -74,7 +74,7 @@ async def hook(page: Page) -> Response:
     return await _change(page, webhook_id, form, change)
 
 
-async def act(page: Page) -> Response:
+async def act(page: PageRequest) -> Response:
     """Pause, let it go on, send again, replay, another secret, remove."""
     caller, office = page.who.caller, page.office
     caller.check(Permission.WEBHOOKS)
@@ -105,7 +105,7 @@ async def act(page: Page) -> Response:
     return redirect(f"/webhooks/{webhook_id}?said={said}")
 
 
-async def _change(page: Page, webhook_id: str, form: Form, change: WebhookChange) -> Response:
+async def _change(page: PageRequest, webhook_id: str, form: Form, change: WebhookChange) -> Response:
     version = form.text("version") or "none"
     try:
         await page.do(webhooks.change_webhook, page.office, page.who.caller, webhook_id, change, version=version)
@@ -117,7 +117,7 @@ async def _change(page: Page, webhook_id: str, form: Form, change: WebhookChange
 
 
 async def _show_one(
-    page: Page, webhook_id: str, *, error: Error | None = None, made: NewWebhook | None = None
+    page: PageRequest, webhook_id: str, *, error: Error | None = None, made: NewWebhook | None = None
 ) -> Response:
     caller, office = page.who.caller, page.office
     state, before = page.asked("state"), page.asked("before")

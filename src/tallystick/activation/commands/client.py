@@ -88,7 +88,7 @@ class ApiClient:
     as_json: bool = False
     has_changed: bool = field(default=False, init=False)
 
-    def ask(
+    def request(
         self,
         method: str,
         path: str,
@@ -131,7 +131,7 @@ class ApiClient:
         items: list[Any] = []
         place: str | None = None
         while True:
-            found = self.ask("GET", path, query={**query, "limit": 200, cursor: place})
+            found = self.request("GET", path, query={**query, "limit": 200, cursor: place})
             items += found["items"]
             place = found["next"]
             if place is None:
@@ -142,7 +142,7 @@ class ApiClient:
         for tries in range(_TRIES_MAX):
             _, version = self.fetch("GET", path)
             try:
-                return self.ask(method, path, body, headers={"If-Match": version})
+                return self.request(method, path, body, headers={"If-Match": version})
             except Error as error:
                 if error.code != "changed-meanwhile" or tries == _TRIES_MAX - 1:
                     raise
@@ -233,9 +233,9 @@ def reached(
         from tallystick.activation.core.permissions import operator
         from tallystick.activation.server.in_process import InProcessClient
 
-        counter = ApiClient(InProcessClient(activation, operator(console.person(by))).send, as_json)
-        yield counter
-        if counter.has_changed:
+        client = ApiClient(InProcessClient(activation, operator(console.person(by))).send, as_json)
+        yield client
+        if client.has_changed:
             activation.settle()  # a waiting period of no days is over at once
 
 
@@ -260,8 +260,8 @@ def verb(function: Callable[Concatenate[ApiClient, P], None]) -> Callable[..., N
             by=chosen["by"],
             database=chosen["database"],
             as_json=chosen["as_json"],
-        ) as counter:
-            function(counter, **options)  # type: ignore[call-arg]  # by name, as typer gives them
+        ) as client:
+            function(client, **options)  # type: ignore[call-arg]  # by name, as typer gives them
 
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [

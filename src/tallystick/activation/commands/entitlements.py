@@ -25,7 +25,7 @@ AccountText = Annotated[str | None, typer.Option("--account", metavar="NAME", he
 @catalog_app.command("load", epilog="Example: tallystick activation catalog load examples/catalog.yaml --data DIR")
 @verb
 def load_catalog(
-    counter: ApiClient,
+    client: ApiClient,
     file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="A catalog as in examples/catalog.yaml.")],
 ) -> None:
     """Load kinds and products. Products that are there already take the new terms; none is removed."""
@@ -44,20 +44,20 @@ def load_catalog(
         }
         for sku, product in read.products.items()
     }
-    saved = counter.change("PUT", "/v1/catalog", {"kinds": list(read.kinds), "products": products})
+    saved = client.change("PUT", "/v1/catalog", {"kinds": list(read.kinds), "products": products})
     loaded = {product["sku"]: product for product in saved["products"]}
-    _show_catalog(counter, saved | {"products": [loaded[sku] for sku in read.products]})
+    _show_catalog(client, saved | {"products": [loaded[sku] for sku in read.products]})
 
 
 @catalog_app.command("show", epilog="Example: tallystick activation catalog show --data DIR")
 @verb
-def show_catalog(counter: ApiClient) -> None:
+def show_catalog(client: ApiClient) -> None:
     """Kinds of field servers and products, as they are sold now."""
-    _show_catalog(counter, counter.ask("GET", "/v1/catalog"))
+    _show_catalog(client, client.request("GET", "/v1/catalog"))
 
 
-def _show_catalog(counter: ApiClient, catalog: dict[str, Any]) -> None:
-    if counter.as_json:
+def _show_catalog(client: ApiClient, catalog: dict[str, Any]) -> None:
+    if client.as_json:
         console.print_json(catalog)
         return
     rows = [
@@ -77,7 +77,7 @@ def _show_catalog(counter: ApiClient, catalog: dict[str, Any]) -> None:
 )
 @verb
 def create(
-    counter: ApiClient,
+    client: ApiClient,
     account: Annotated[str, typer.Option("--account", metavar="NAME", help="Who bought it; made if it is new.")],
     product: Annotated[list[str], typer.Option("--product", metavar="SKU=QTY", help="What, and how many; repeatable.")],
     expires: Annotated[
@@ -99,12 +99,12 @@ def create(
         "expires_at": None if expires is None else console.parse_date(expires),
         "is_new_account": True,
     }
-    made = counter.ask("POST", "/v1/entitlements", body, key=key)
+    made = client.request("POST", "/v1/entitlements", body, key=key)
     if id_only:
         console.say(made["entitlement_id"])
     else:
-        _show_entitlement(counter, made)
-    if not id_only and not counter.as_json:
+        _show_entitlement(client, made)
+    if not id_only and not client.as_json:
         console.say(
             f"Next: give {made['account']} the entitlement ID, or its certificate: "
             f"tallystick activation entitlement certificate {made['entitlement_id']} -o FILE.tally"
@@ -113,10 +113,10 @@ def create(
 
 @entitlement_app.command("list", epilog="Example: tallystick activation entitlement list --data DIR")
 @verb
-def list_(counter: ApiClient, account: AccountText = None) -> None:
+def list_(client: ApiClient, account: AccountText = None) -> None:
     """Every entitlement, oldest first."""
-    found = counter.all("/v1/entitlements", cursor="before", account=account)[::-1]
-    if counter.as_json:
+    found = client.all("/v1/entitlements", cursor="before", account=account)[::-1]
+    if client.as_json:
         console.print_json([_entitlement_view(one) for one in found])
         return
     rows = [
@@ -134,20 +134,20 @@ def list_(counter: ApiClient, account: AccountText = None) -> None:
 
 @entitlement_app.command(epilog="Example: tallystick activation entitlement show EN-... --data DIR")
 @verb
-def show(counter: ApiClient, entitlement: EntitlementText) -> None:
+def show(client: ApiClient, entitlement: EntitlementText) -> None:
     """One entitlement, with its activation IDs and where its rights are."""
-    _show_entitlement(counter, counter.ask("GET", f"/v1/entitlements/{_entitlement_id(entitlement)}"))
+    _show_entitlement(client, client.request("GET", f"/v1/entitlements/{_entitlement_id(entitlement)}"))
 
 
 @entitlement_app.command(
     epilog="Example: tallystick activation entitlement certificate EN-... --data DIR -o bought.tally"
 )
 @verb
-def certificate(counter: ApiClient, entitlement: EntitlementText, output: Output) -> None:
+def certificate(client: ApiClient, entitlement: EntitlementText, output: Output) -> None:
     """Write the signed certificate by which Device Administrator learns an entitlement offline."""
     entitlement_id = _entitlement_id(entitlement)
-    content, _ = counter.fetch("GET", f"/v1/entitlements/{entitlement_id}/certificate")
-    counter.save(
+    content, _ = client.fetch("GET", f"/v1/entitlements/{entitlement_id}/certificate")
+    client.save(
         output,
         content,
         {"entitlement_id": entitlement_id},
@@ -159,7 +159,7 @@ def certificate(counter: ApiClient, entitlement: EntitlementText, output: Output
 
 @verb
 def lines(
-    counter: ApiClient,
+    client: ApiClient,
     account: AccountText = None,
     product: Annotated[str | None, typer.Option("--product", metavar="SKU", help="Only of this product.")] = None,
     expires_before: Annotated[
@@ -174,9 +174,9 @@ def lines(
         "expires_before": console.parse_date(expires_before) if expires_before else None,
         "used_up": "true" if used_up else None,
     }
-    found = counter.all("/v1/lines", **query)
+    found = client.all("/v1/lines", **query)
     found.sort(key=lambda line: (line["account"], line["entitlement_id"], line["product"]))
-    if counter.as_json:
+    if client.as_json:
         console.print_json([_line_view(line) for line in found])
         return
     names = ("bought", "available", "held", "returning", "quarantined", "retired")
@@ -187,18 +187,18 @@ def lines(
 
 @line_app.command("show", epilog="Example: tallystick activation line show 7K3M9Q2A --data DIR")
 @verb
-def show_line(counter: ApiClient, line: LineText) -> None:
+def show_line(client: ApiClient, line: LineText) -> None:
     """One line: its terms, and where its rights are."""
-    counter.show_one(_line_view(counter.ask("GET", f"/v1/lines/{_line_id(line)}")))
+    client.show_one(_line_view(client.request("GET", f"/v1/lines/{_line_id(line)}")))
 
 
 @line_app.command(epilog="Example: tallystick activation line holders 7K3M9Q2A --data DIR")
 @verb
-def holders(counter: ApiClient, line: LineText) -> None:
+def holders(client: ApiClient, line: LineText) -> None:
     """Who holds rights of a line."""
-    found = counter.all(f"/v1/lines/{_line_id(line)}/holders")
+    found = client.all(f"/v1/lines/{_line_id(line)}/holders")
     columns = [("Name", "device_name"), ("Field server", "device_id"), ("Held#", "held"), ("Returning#", "returning")]
-    counter.show(found, [*columns, ("Quarantined#", "quarantined"), ("Since", "since_at")], empty="Nobody.")
+    client.show(found, [*columns, ("Quarantined#", "quarantined"), ("Since", "since_at")], empty="Nobody.")
 
 
 @line_app.command(
@@ -206,7 +206,7 @@ def holders(counter: ApiClient, line: LineText) -> None:
 )
 @verb
 def change(
-    counter: ApiClient,
+    client: ApiClient,
     line: LineText,
     *,
     quantity: Annotated[
@@ -229,8 +229,8 @@ def change(
         body["is_bought"] = True
     if not body:
         raise Error("usage", expected="at least one of --quantity, --expires, --bought, --suspend", seen="none")
-    after = counter.change("PATCH", f"/v1/lines/{_line_id(line)}", body)
-    counter.tell(
+    after = client.change("PATCH", f"/v1/lines/{_line_id(line)}", body)
+    client.tell(
         _line_view(after),
         f"Line {after['line']}: {after['quantity']} {after['product']}, {after['available']} available, "
         f"{_terms(after)}.",
@@ -240,7 +240,7 @@ def change(
 
 @verb
 def ledger(
-    counter: ApiClient,
+    client: ApiClient,
     line: Annotated[str | None, typer.Argument(metavar="[LINE]", help="The entries of one line; else of all.")] = None,
     device: Annotated[
         str | None, typer.Option("--field-server", metavar="DEVICE", help="Only of this field server.")
@@ -256,17 +256,17 @@ def ledger(
     """The ledger, oldest first: which rights moved from where to where, when and why."""
     line_id = None if line is None else _line_id(line)
     if line_id is not None:
-        counter.ask("GET", f"/v1/lines/{line_id}")  # one that does not exist is no empty one
-    found = counter.all(
+        client.request("GET", f"/v1/lines/{line_id}")  # one that does not exist is no empty one
+    found = client.all(
         "/v1/ledger",
         cursor="before",
         line=line_id,
-        device_id=counter.device(device) if device else None,
+        device_id=client.device(device) if device else None,
         account=account,
         since=console.parse_date(since) if since else None,
         until=console.parse_date(until) if until else None,
     )[::-1]
-    if counter.as_json:
+    if client.as_json:
         console.print_json([{**entry, "at": entry["booked_at"]} for entry in found])
         return
     rows = [
@@ -334,8 +334,8 @@ def _entitlement_view(entitlement: dict[str, Any]) -> dict[str, Any]:
     return entitlement | {"lines": [_line_view(line) for line in entitlement["lines"]]}
 
 
-def _show_entitlement(counter: ApiClient, entitlement: dict[str, Any]) -> None:
-    if counter.as_json:
+def _show_entitlement(client: ApiClient, entitlement: dict[str, Any]) -> None:
+    if client.as_json:
         console.print_json(_entitlement_view(entitlement))
         return
     console.say(f"Entitlement {entitlement['entitlement_id']} of {entitlement['account']}")

@@ -19,20 +19,20 @@ Why = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the
 
 
 @verb
-def returns(counter: ApiClient) -> None:
+def returns(client: ApiClient) -> None:
     """Open returns, oldest first: since when, where each stands, what to carry where."""
-    found = counter.all("/v1/returns")
+    found = client.all("/v1/returns")
     rows = [
         {"device_id": row["device_id"], "name": row["device_name"], **row, "since": row["since_at"]} for row in found
     ]
     columns = [("Name", "name"), ("Field server", "device_id"), ("Line", "line"), ("Quantity#", "quantity")]
     columns += [("Open for", "age_seconds"), ("Stands", "stands"), ("Next", "next_step")]
-    counter.show(_shortened(counter, rows), columns, empty="No open returns.")
+    client.show(_shortened(client, rows), columns, empty="No open returns.")
 
 
 @verb
 def field_servers(
-    counter: ApiClient,
+    client: ApiClient,
     search: Annotated[
         str, typer.Option("--search", metavar="TEXT", help="Part of a name or host id, or how the device id begins.")
     ] = "",
@@ -43,9 +43,9 @@ def field_servers(
     account: Annotated[str | None, typer.Option("--account", metavar="NAME", help="Only of this account.")] = None,
 ) -> None:
     """Every field server, and what it should hold."""
-    found = counter.all("/v1/field-servers", text=search, status=status, kind=kind, account=account)
+    found = client.all("/v1/field-servers", text=search, status=status, kind=kind, account=account)
     found.sort(key=lambda server: (server["account"] or "", server["name"], server["device_id"]))
-    if counter.as_json:
+    if client.as_json:
         console.print_json([_view(server) for server in found])
         return
     rows = [
@@ -67,52 +67,52 @@ def field_servers(
 
 @field_server_app.command(epilog="Example: tallystick activation field-server show plant-room --data DIR")
 @verb
-def show(counter: ApiClient, device: DeviceText) -> None:
+def show(client: ApiClient, device: DeviceText) -> None:
     """One field server, and what it holds."""
-    server = _view(counter.ask("GET", f"/v1/field-servers/{counter.device(device)}"))
-    if counter.as_json:
+    server = _view(client.request("GET", f"/v1/field-servers/{client.device(device)}"))
+    if client.as_json:
         console.print_json(server)
         return
-    counter.show_one({name: value for name, value in server.items() if name != "licenses"})
+    client.show_one({name: value for name, value in server.items() if name != "licenses"})
     columns = [("Line", "line"), ("Product", "product"), ("Held#", "held"), ("Returning#", "returning")]
-    counter.show(server["licenses"], [*columns, ("Quarantined#", "quarantined")], empty="It holds nothing.")
+    client.show(server["licenses"], [*columns, ("Quarantined#", "quarantined")], empty="It holds nothing.")
 
 
 @field_server_app.command(epilog="Example: tallystick activation field-server history plant-room --data DIR")
 @verb
-def history(counter: ApiClient, device: DeviceText) -> None:
+def history(client: ApiClient, device: DeviceText) -> None:
     """What it said and what was done to it, newest first."""
-    found = counter.all(f"/v1/field-servers/{counter.device(device)}/history", cursor="before")
+    found = client.all(f"/v1/field-servers/{client.device(device)}/history", cursor="before")
     columns = [("At (UTC)", "at"), ("What", "title"), ("Detail", "detail"), ("Next", "next_step")]
-    counter.show(found, columns, empty="Nothing yet.")
+    client.show(found, columns, empty="Nothing yet.")
 
 
 @verb
 def incidents(
-    counter: ApiClient,
+    client: ApiClient,
     kind: Annotated[str | None, typer.Option("--kind", metavar="KIND", help="Only of this kind, like fork.")] = None,
     device: Annotated[
         str | None, typer.Option("--field-server", metavar="DEVICE", help="Only of this field server.")
     ] = None,
 ) -> None:
     """What was noticed, newest first, and what a person can do."""
-    device_id = counter.device(device) if device else None
-    found = counter.all("/v1/incidents", cursor="before", kind=kind, device_id=device_id)
+    device_id = client.device(device) if device else None
+    found = client.all("/v1/incidents", cursor="before", kind=kind, device_id=device_id)
     rows = [{"kind": row["kind"], "device_id": row["device_id"], "name": row["device_name"], **row} for row in found]
     columns = [("At (UTC)", "at"), ("Kind", "kind"), ("Field server", "device_id"), ("Detail", "detail")]
-    counter.show(_shortened(counter, rows), [*columns, ("Next", "next_step")], empty="No incidents.")
+    client.show(_shortened(client, rows), [*columns, ("Next", "next_step")], empty="No incidents.")
 
 
 @verb
-def start_return(counter: ApiClient, device: DeviceText, output: Output, key: Key = None) -> None:
+def start_return(client: ApiClient, device: DeviceText, output: Output, key: Key = None) -> None:
     """Start a return of everything that a field server holds. The file is carried there, and its proof back."""
-    path = f"/v1/field-servers/{counter.device(device)}/return"
-    _save_started(counter, output, counter.ask("POST", path, key=key))
+    path = f"/v1/field-servers/{client.device(device)}/return"
+    _save_started(client, output, client.request("POST", path, key=key))
 
 
 @verb
 def start_change(
-    counter: ApiClient,
+    client: ApiClient,
     device: DeviceText,
     output: Output,
     line: Annotated[
@@ -128,13 +128,13 @@ def start_change(
         if quantity > QUANTITY_MAX:
             raise Error("quantity-wrong", expected=f"a quantity from 0 to {QUANTITY_MAX}", seen=str(quantity))
     body = {"lines": [{"line": parse_line_id(line_id), "quantity": quantity} for line_id, quantity in ends]}
-    path = f"/v1/field-servers/{counter.device(device)}/change"
-    _save_started(counter, output, counter.ask("POST", path, body, key=key))
+    path = f"/v1/field-servers/{client.device(device)}/change"
+    _save_started(client, output, client.request("POST", path, body, key=key))
 
 
 @verb
 def replace(
-    counter: ApiClient,
+    client: ApiClient,
     device: DeviceText,
     with_: Annotated[str, typer.Option("--with", metavar="DEVICE", help="Which one takes over what it held.")],
     reason: Why,
@@ -142,28 +142,28 @@ def replace(
     key: Key = None,
 ) -> None:
     """Declare a dead field server lost and set another one to what it held, whole or not at all."""
-    body = {"by": counter.device(with_), "reason": _reason(reason)}
-    path = f"/v1/field-servers/{counter.device(device)}/replace"
-    _save_started(counter, output, counter.ask("POST", path, body, key=key))
+    body = {"by": client.device(with_), "reason": _reason(reason)}
+    path = f"/v1/field-servers/{client.device(device)}/replace"
+    _save_started(client, output, client.request("POST", path, body, key=key))
 
 
 @verb
 def declare_lost(
-    counter: ApiClient,
+    client: ApiClient,
     device: DeviceText,
     reason: Why,
     *,
     override: Annotated[bool, typer.Option("--override", help="Beyond the yearly limit, in your name.")] = False,
 ) -> None:
     """Declare a dead field server lost: its rights wait in quarantine, then become available."""
-    path = f"/v1/field-servers/{counter.device(device)}/lost"
-    after = counter.ask("POST", path, {"reason": _reason(reason), "override": override})
+    path = f"/v1/field-servers/{client.device(device)}/lost"
+    after = client.request("POST", path, {"reason": _reason(reason), "override": override})
     quantities = [
         {"line": license_["line"], "quantity": license_["quarantined"]}
         for license_ in after["licenses"]
         if license_["quarantined"]
     ]
-    counter.tell(
+    client.tell(
         _view(after) | {"quarantined": quantities},
         f"{after['name']} is declared lost. Its rights become available at {console.moment(after['lost_until'])}.",
         "If it speaks before that, the declaration is undone by itself, and it keeps what it held.",
@@ -171,35 +171,35 @@ def declare_lost(
 
 
 @verb
-def hold(counter: ApiClient, device: DeviceText, reason: Why) -> None:
+def hold(client: ApiClient, device: DeviceText, reason: Why) -> None:
     """Put a field server on hold: nothing that it asks for is granted until it is released."""
-    after = counter.ask("POST", f"/v1/field-servers/{counter.device(device)}/hold", {"reason": _reason(reason)})
-    counter.tell(_view(after), f"{after['name']} is on hold.")
+    after = client.request("POST", f"/v1/field-servers/{client.device(device)}/hold", {"reason": _reason(reason)})
+    client.tell(_view(after), f"{after['name']} is on hold.")
 
 
 @verb
-def release(counter: ApiClient, device: DeviceText) -> None:
+def release(client: ApiClient, device: DeviceText) -> None:
     """End a hold: after a fork, once the second copy was found and stopped."""
-    after = counter.ask("POST", f"/v1/field-servers/{counter.device(device)}/release")
-    counter.tell(_view(after), f"{after['name']} is released. Its next contact sets it to what it should hold.")
+    after = client.request("POST", f"/v1/field-servers/{client.device(device)}/release")
+    client.tell(_view(after), f"{after['name']} is released. Its next contact sets it to what it should hold.")
 
 
 @verb
-def retire(counter: ApiClient, device: DeviceText) -> None:
+def retire(client: ApiClient, device: DeviceText) -> None:
     """Take a field server that holds nothing out of service; its host id is free again."""
-    after = counter.ask("POST", f"/v1/field-servers/{counter.device(device)}/retire")
-    counter.tell(_view(after), f"{after['name']} is retired.")
+    after = client.request("POST", f"/v1/field-servers/{client.device(device)}/retire")
+    client.tell(_view(after), f"{after['name']} is retired.")
 
 
 @verb
 def reply(
-    counter: ApiClient,
+    client: ApiClient,
     digest: Annotated[str, typer.Argument(metavar="DIGEST", help="The 43 symbols that name a message.")],
 ) -> None:
     """The stored answer to a message, as often as one likes."""
     if len(digest) != len("Aw") + 41 or not digest.replace("-", "").replace("_", "").isalnum() or not digest.isascii():
         raise Error("not-found", expected="the digest of a message: 43 symbols", seen=repr(digest[:60]))
-    counter.show_one(counter.ask("GET", f"/v1/messages/{digest}"))
+    client.show_one(client.request("GET", f"/v1/messages/{digest}"))
 
 
 def enrol(
@@ -247,14 +247,14 @@ def _reason(text: str) -> str:
     return check_text(text, "a reason")
 
 
-def _shortened(counter: ApiClient, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _shortened(client: ApiClient, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """For people, the beginning of a device id is enough."""
-    return rows if counter.as_json else [row | {"device_id": row["device_id"][:12]} for row in rows]
+    return rows if client.as_json else [row | {"device_id": row["device_id"][:12]} for row in rows]
 
 
-def _save_started(counter: ApiClient, output: Path, started: dict[str, Any]) -> None:
+def _save_started(client: ApiClient, output: Path, started: dict[str, Any]) -> None:
     told = {name: value for name, value in started.items() if name != "file"}
-    counter.save(
+    client.save(
         output,
         started["file"].encode(),
         told,

@@ -47,8 +47,8 @@ def message(
     from tallystick.activation.files import save_file
 
     if data is None or url is not None:
-        with reached(data, url, token_file, as_json=as_json) as counter:
-            exit_code = _carry(counter, file, output)
+        with reached(data, url, token_file, as_json=as_json) as client:
+            exit_code = _carry(client, file, output)
         if exit_code:
             raise typer.Exit(exit_code)
         return
@@ -97,7 +97,7 @@ class Summary:
         return console.REFUSED if self.count("error") == self.total else console.IN_PART
 
 
-def _carry(counter: ApiClient, file: Path, output: Path) -> int:
+def _carry(client: ApiClient, file: Path, output: Path) -> int:
     """The same at a running server; the reply file holds the same envelopes. Returns the exit code."""
     from tallystick.activation.files import file_fault, save_file
     from tallystick.protocol.tallyfile import MEDIA_TYPE, format_file
@@ -107,12 +107,12 @@ def _carry(counter: ApiClient, file: Path, output: Path) -> int:
     except OSError as error:
         raise file_fault(file, error) from error
     headers = {"Content-Type": MEDIA_TYPE, "Accept": "application/json"}
-    rows = counter.ask("POST", "/v1/messages", content, headers=headers)
-    keyset = counter.fetch("GET", "/v1/keys")[0].decode().strip()
+    rows = client.request("POST", "/v1/messages", content, headers=headers)
+    keyset = client.fetch("GET", "/v1/keys")[0].decode().strip()
     replies = [envelope for row in rows for envelope in row["reply"].split("\n") if envelope]
     save_file(output, format_file([keyset, *replies], comment="Tallystick: replies. Carry them to where they belong."))
     columns = [("Line#", "line_number"), ("Field server", "device_id"), ("Wanted", "purpose"), ("Decided", "outcome")]
-    counter.show(rows, [*columns, ("Why not", "code"), ("Next", "next_step")], empty="No messages.")
+    client.show(rows, [*columns, ("Why not", "code"), ("Next", "next_step")], empty="No messages.")
     errors = sum(row["outcome"] == "error" for row in rows)
     if errors:
         typer.echo(f"{errors} of {len(rows)} lines were not taken. The others are done.", err=True)

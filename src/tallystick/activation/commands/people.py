@@ -30,25 +30,25 @@ _TOKEN = [("Token", "token_id"), ("Name", "name"), ("Role", "role"), ("Account",
 
 @account_app.command("create", epilog="Example: tallystick activation account create Harbour --data DIR")
 @verb
-def create_account(counter: ApiClient, account: AccountText, key: Key = None) -> None:
+def create_account(client: ApiClient, account: AccountText, key: Key = None) -> None:
     """Make an account."""
-    made = counter.ask("POST", "/v1/accounts", {"account": _text(account, "an account name")}, key=key)
-    counter.tell(made, f"Account {made['account']}.")
+    made = client.request("POST", "/v1/accounts", {"account": _text(account, "an account name")}, key=key)
+    client.tell(made, f"Account {made['account']}.")
 
 
 @account_app.command("list", epilog="Example: tallystick activation account list --data DIR")
 @verb
-def list_accounts(counter: ApiClient) -> None:
+def list_accounts(client: ApiClient) -> None:
     """Every account."""
     columns = [("Account", "account"), ("Since", "created_at")]
-    counter.show(counter.all("/v1/accounts"), columns, empty="No accounts yet.")
+    client.show(client.all("/v1/accounts"), columns, empty="No accounts yet.")
 
 
 @account_app.command("show", epilog="Example: tallystick activation account show Harbour --data DIR")
 @verb
-def show_account(counter: ApiClient, account: AccountText) -> None:
+def show_account(client: ApiClient, account: AccountText) -> None:
     """One account."""
-    counter.show_one(counter.ask("GET", f"/v1/accounts/{segment(account)}"))
+    client.show_one(client.request("GET", f"/v1/accounts/{segment(account)}"))
 
 
 @person_app.command(
@@ -57,7 +57,7 @@ def show_account(counter: ApiClient, account: AccountText) -> None:
 )
 @verb
 def invite_person(
-    counter: ApiClient,
+    client: ApiClient,
     email: Annotated[str, typer.Argument(metavar="E-MAIL", help="With what the person signs in.")],
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="How the person is called.")],
     role: RoleText,
@@ -66,30 +66,30 @@ def invite_person(
 ) -> None:
     """Invite a person, who chooses a password with the invitation. It is shown once."""
     body = {"email": email, "name": _text(name, "a name"), "role": _role(role), "account": account}
-    _tell_invited(counter, counter.ask("POST", "/v1/people", body, key=key))
+    _tell_invited(client, client.request("POST", "/v1/people", body, key=key))
 
 
 @person_app.command("invite-again", epilog="Example: tallystick activation person invite-again PE-... --data DIR")
 @verb
-def invite_again(counter: ApiClient, person: PersonText, key: Key = None) -> None:
+def invite_again(client: ApiClient, person: PersonText, key: Key = None) -> None:
     """A new invitation, for who lost the first one, the password or the authenticator."""
-    path = f"/v1/people/{_person_id(counter, person)}/invitation"
-    _tell_invited(counter, counter.ask("POST", path, key=key))
+    path = f"/v1/people/{_person_id(client, person)}/invitation"
+    _tell_invited(client, client.request("POST", path, key=key))
 
 
 @person_app.command("list", epilog="Example: tallystick activation person list --data DIR")
 @verb
-def list_people(counter: ApiClient) -> None:
+def list_people(client: ApiClient) -> None:
     """Everybody who may sign in."""
     columns = [*_PERSON, ("Active", "is_active"), ("Invited", "is_invited"), ("Second factor", "has_second_factor")]
-    counter.show(counter.all("/v1/people"), columns, empty="Nobody yet. Next: tallystick activation person invite.")
+    client.show(client.all("/v1/people"), columns, empty="Nobody yet. Next: tallystick activation person invite.")
 
 
 @person_app.command("show", epilog="Example: tallystick activation person show ada@example.com --data DIR")
 @verb
-def show_person(counter: ApiClient, person: PersonText) -> None:
+def show_person(client: ApiClient, person: PersonText) -> None:
     """One person."""
-    counter.show_one(counter.ask("GET", f"/v1/people/{_person_id(counter, person)}"))
+    client.show_one(client.request("GET", f"/v1/people/{_person_id(client, person)}"))
 
 
 @person_app.command(
@@ -97,7 +97,7 @@ def show_person(counter: ApiClient, person: PersonText) -> None:
 )
 @verb
 def change_person(
-    counter: ApiClient,
+    client: ApiClient,
     person: PersonText,
     *,
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Another name.")] = None,
@@ -114,9 +114,9 @@ def change_person(
         body["is_active"] = active
     if not body:
         raise Error("usage", expected="at least one of --name, --role, --activate, --deactivate", seen="none")
-    after = counter.change("PATCH", f"/v1/people/{_person_id(counter, person)}", body)
+    after = client.change("PATCH", f"/v1/people/{_person_id(client, person)}", body)
     state = "active" if after["is_active"] else "not active"
-    counter.tell(after, f"{after['name']} ({after['email']}) is {after['role']}, {state}.")
+    client.tell(after, f"{after['name']} ({after['email']}) is {after['role']}, {state}.")
 
 
 @token_app.command(
@@ -125,7 +125,7 @@ def change_person(
 )
 @verb
 def create_token(
-    counter: ApiClient,
+    client: ApiClient,
     name: Annotated[str, typer.Argument(metavar="NAME", help="What it is for.")],
     role: RoleText,
     days: Annotated[int, typer.Option("--days", metavar="N", min=1, max=366, help="How long it is good.")],
@@ -145,39 +145,39 @@ def create_token(
         "account": account,
         "days": days,
         "is_read_only": read_only,
-        "devices": [counter.device(text) for text in device or ()],
+        "devices": [client.device(text) for text in device or ()],
     }
-    made = counter.ask("POST", "/v1/tokens", body, key=key)
+    made = client.request("POST", "/v1/tokens", body, key=key)
     shown = made["token"] or "was shown when it was made"
-    counter.tell(made, f"Token {made['token_id']} of {made['name']}.", f"Its key, shown only now: {shown}")
+    client.tell(made, f"Token {made['token_id']} of {made['name']}.", f"Its key, shown only now: {shown}")
 
 
 @token_app.command("list", epilog="Example: tallystick activation token list --data DIR")
 @verb
-def list_tokens(counter: ApiClient) -> None:
+def list_tokens(client: ApiClient) -> None:
     """Every token, without its key."""
     columns = [*_TOKEN, ("Used", "last_used_at"), ("Revoked", "revoked_at")]
-    counter.show(counter.all("/v1/tokens"), columns, empty="No tokens.")
+    client.show(client.all("/v1/tokens"), columns, empty="No tokens.")
 
 
 @token_app.command("show", epilog="Example: tallystick activation token show TK-... --data DIR")
 @verb
-def show_token(counter: ApiClient, token: TokenText) -> None:
+def show_token(client: ApiClient, token: TokenText) -> None:
     """One token, without its key."""
-    counter.show_one(counter.ask("GET", f"/v1/tokens/{_token_id(token)}"))
+    client.show_one(client.request("GET", f"/v1/tokens/{_token_id(token)}"))
 
 
 @token_app.command("revoke", epilog="Example: tallystick activation token revoke TK-... --data DIR")
 @verb
-def revoke_token(counter: ApiClient, token: TokenText) -> None:
+def revoke_token(client: ApiClient, token: TokenText) -> None:
     """End a token. Done again, nothing changes."""
-    after = counter.ask("DELETE", f"/v1/tokens/{_token_id(token)}")
-    counter.tell(after, f"{after['token_id']} ({after['name']}) is revoked.")
+    after = client.request("DELETE", f"/v1/tokens/{_token_id(token)}")
+    client.tell(after, f"{after['token_id']} ({after['name']}) is revoked.")
 
 
 @verb
 def audit(
-    counter: ApiClient,
+    client: ApiClient,
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=200, help="How many, newest first.")] = 100,
     before: Annotated[
         int | None, typer.Option("--before", metavar="NUMBER", min=1, help="Only what is older than this entry.")
@@ -186,16 +186,16 @@ def audit(
 ) -> None:
     """The audit trail, newest first: who did what, by the API, a page or a local command."""
     if everything:
-        found = counter.all("/v1/trail", cursor="before")
+        found = client.all("/v1/trail", cursor="before")
     else:
-        found = counter.ask("GET", "/v1/trail", query={"limit": limit, "before": before})["items"]
+        found = client.request("GET", "/v1/trail", query={"limit": limit, "before": before})["items"]
     columns = [("Number#", "number"), ("At (UTC)", "at"), ("Who", "actor"), ("As", "role"), ("Did", "action")]
-    counter.show(found, [*columns, ("To", "target"), ("Detail", "detail")], empty="Nothing yet.")
+    client.show(found, [*columns, ("To", "target"), ("Detail", "detail")], empty="Nothing yet.")
 
 
-def _tell_invited(counter: ApiClient, made: dict[str, Any]) -> None:
+def _tell_invited(client: ApiClient, made: dict[str, Any]) -> None:
     shown = made["invitation"] or "was shown when it was made"
-    counter.tell(
+    client.tell(
         made,
         f"{made['name']} ({made['person_id']}) is invited as {made['role']}.",
         f"The invitation, shown only now: {shown}",
@@ -203,10 +203,10 @@ def _tell_invited(counter: ApiClient, made: dict[str, Any]) -> None:
     )
 
 
-def _person_id(counter: ApiClient, text: str) -> str:
+def _person_id(client: ApiClient, text: str) -> str:
     """By id or e-mail address."""
     if "@" in text:
-        for person in counter.all("/v1/people"):
+        for person in client.all("/v1/people"):
             if person["email"].lower() == text.strip().lower():
                 return str(person["person_id"])
     return _id(text, "PE-", "a person who is known there")

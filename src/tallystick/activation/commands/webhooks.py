@@ -29,7 +29,7 @@ PositionOption = Annotated[
 @webhooks_app.command(epilog="Example: tallystick activation webhooks add https://example.com/hook --data DIR")
 @verb
 def add(
-    counter: ApiClient,
+    client: ApiClient,
     address: Annotated[str, typer.Argument(metavar="URL", help="Where events are sent to, over HTTPS.")],
     account: Annotated[
         str | None, typer.Option("--account", metavar="NAME", help="Only events of this account; else of all.")
@@ -42,16 +42,16 @@ def add(
 ) -> None:
     """Have events sent to a URL. Its secret is shown once: the receiver checks signatures with it."""
     body = {"url": address, "account": account, "kinds": kind or [], "after": after}
-    made = counter.ask("POST", "/v1/webhooks", body, key=key)
-    _tell_secret(counter, made, f"{made['webhook_id']}: events go to {made['url']} (Standard Webhooks).")
+    made = client.request("POST", "/v1/webhooks", body, key=key)
+    _tell_secret(client, made, f"{made['webhook_id']}: events go to {made['url']} (Standard Webhooks).")
 
 
 @webhooks_app.command("list", epilog="Example: tallystick activation webhooks list --data DIR")
 @verb
-def list_(counter: ApiClient) -> None:
+def list_(client: ApiClient) -> None:
     """Every endpoint, and how far it is."""
-    found = counter.all("/v1/webhooks")
-    if counter.as_json:
+    found = client.all("/v1/webhooks")
+    if client.as_json:
         console.print_json(found)
         return
     rows = [
@@ -71,15 +71,15 @@ def list_(counter: ApiClient) -> None:
 
 @webhooks_app.command(epilog="Example: tallystick activation webhooks show WH-ABCDEF --data DIR")
 @verb
-def show(counter: ApiClient, webhook: WebhookText) -> None:
+def show(client: ApiClient, webhook: WebhookText) -> None:
     """One endpoint, without its secret."""
-    counter.show_one(counter.ask("GET", f"/v1/webhooks/{_webhook_id(counter, webhook)}"))
+    client.show_one(client.request("GET", f"/v1/webhooks/{_webhook_id(client, webhook)}"))
 
 
 @webhooks_app.command(epilog="Example: tallystick activation webhooks change WH-ABCDEF --pause --data DIR")
 @verb
 def change(
-    counter: ApiClient,
+    client: ApiClient,
     webhook: WebhookText,
     *,
     address: Annotated[str | None, typer.Option("--to", metavar="URL", help="Send events there from now on.")] = None,
@@ -94,32 +94,32 @@ def change(
         body["is_enabled"] = not pause
     if not body:
         raise Error("usage", expected="at least one of --to, --kind, --pause, --resume", seen="none")
-    after = counter.change("PATCH", f"/v1/webhooks/{_webhook_id(counter, webhook)}", body)
-    counter.tell(after, f"{after['webhook_id']}: {after['url']}, {_state(after)}.")
+    after = client.change("PATCH", f"/v1/webhooks/{_webhook_id(client, webhook)}", body)
+    client.tell(after, f"{after['webhook_id']}: {after['url']}, {_state(after)}.")
 
 
 @webhooks_app.command(
     "rotate-secret", epilog="Example: tallystick activation webhooks rotate-secret WH-ABCDEF --data DIR"
 )
 @verb
-def rotate_secret(counter: ApiClient, webhook: WebhookText, key: Key = None) -> None:
+def rotate_secret(client: ApiClient, webhook: WebhookText, key: Key = None) -> None:
     """Another secret, shown once. For a day the one before signs as well."""
-    made = counter.ask("POST", f"/v1/webhooks/{_webhook_id(counter, webhook)}/secret", key=key)
-    _tell_secret(counter, made, f"{made['webhook_id']} has another secret.")
+    made = client.request("POST", f"/v1/webhooks/{_webhook_id(client, webhook)}/secret", key=key)
+    _tell_secret(client, made, f"{made['webhook_id']} has another secret.")
 
 
 @webhooks_app.command(epilog="Example: tallystick activation webhooks remove WH-ABCDEF --data DIR")
 @verb
-def remove(counter: ApiClient, webhook: WebhookText) -> None:
+def remove(client: ApiClient, webhook: WebhookText) -> None:
     """Send nothing to it any more, and forget its deliveries."""
-    gone = counter.ask("DELETE", f"/v1/webhooks/{_webhook_id(counter, webhook)}")
-    counter.tell(gone | {"removed": True}, f"{gone['webhook_id']} is removed.")
+    gone = client.request("DELETE", f"/v1/webhooks/{_webhook_id(client, webhook)}")
+    client.tell(gone | {"removed": True}, f"{gone['webhook_id']} is removed.")
 
 
 @webhooks_app.command(epilog="Example: tallystick activation webhooks deliveries WH-ABCDEF --data DIR")
 @verb
 def deliveries(
-    counter: ApiClient,
+    client: ApiClient,
     webhook: Annotated[str | None, typer.Argument(metavar="WEBHOOK", help="Only of this one.")] = None,
     state: Annotated[
         str | None, typer.Option("--state", metavar="STATE", help="Only waiting, delivered or given-up.")
@@ -127,41 +127,41 @@ def deliveries(
     limit: Annotated[int, typer.Option("--limit", min=1, max=200, help="How many of each, newest first.")] = 100,
 ) -> None:
     """What was sent, and what came of it."""
-    chosen = [_webhook_id(counter, webhook)] if webhook else [one["webhook_id"] for one in counter.all("/v1/webhooks")]
+    chosen = [_webhook_id(client, webhook)] if webhook else [one["webhook_id"] for one in client.all("/v1/webhooks")]
     query = {"state": state, "limit": limit}
     found = [
         {**one, "type": one["kind"]}
         for webhook_id in chosen
-        for one in counter.ask("GET", f"/v1/webhooks/{webhook_id}/deliveries", query=query)["items"]
+        for one in client.request("GET", f"/v1/webhooks/{webhook_id}/deliveries", query=query)["items"]
     ]
     columns = [("Place#", "position"), ("Event", "kind"), ("Webhook", "webhook_id"), ("State", "state")]
     columns += [("Tries#", "attempts"), ("Answer#", "status"), ("Detail", "detail"), ("Next try", "next_at")]
-    counter.show(found, columns, empty="No deliveries.")
+    client.show(found, columns, empty="No deliveries.")
 
 
 @webhooks_app.command(epilog="Example: tallystick activation webhooks retry WH-ABCDEF --data DIR")
 @verb
 def retry(
-    counter: ApiClient,
+    client: ApiClient,
     webhook: WebhookText,
     place: Annotated[
         list[int] | None, typer.Option("--place", metavar="PLACE", min=1, help="Only this delivery; repeatable.")
     ] = None,
 ) -> None:
     """Try what waits or was given up now. Serving processes do it within seconds."""
-    path = f"/v1/webhooks/{_webhook_id(counter, webhook)}"
+    path = f"/v1/webhooks/{_webhook_id(client, webhook)}"
     for one in place or ():
-        counter.ask("POST", f"{path}/deliveries/{one}/retry")
-    count = len(place) if place else counter.ask("POST", f"{path}/retry")["retried"]
-    counter.tell({"retried": count}, f"{count} deliveries are tried again.")
+        client.request("POST", f"{path}/deliveries/{one}/retry")
+    count = len(place) if place else client.request("POST", f"{path}/retry")["retried"]
+    client.tell({"retried": count}, f"{count} deliveries are tried again.")
 
 
 @webhooks_app.command(epilog="Example: tallystick activation webhooks replay WH-ABCDEF --after 1200 --data DIR")
 @verb
-def replay(counter: ApiClient, webhook: WebhookText, after: PositionOption) -> None:
+def replay(client: ApiClient, webhook: WebhookText, after: PositionOption) -> None:
     """Send again what is behind a place of the stream, also what was delivered."""
-    counter.ask("POST", f"/v1/webhooks/{_webhook_id(counter, webhook)}/replay", {"after": after})
-    counter.tell({"after": after}, f"Everything behind place {after} is sent again.")
+    client.request("POST", f"/v1/webhooks/{_webhook_id(client, webhook)}/replay", {"after": after})
+    client.tell({"after": after}, f"Everything behind place {after} is sent again.")
 
 
 def events(
@@ -178,9 +178,9 @@ def events(
 ) -> None:
     """The stream of events: what happened, in the order in which it became true."""
     if data is None or url is not None:
-        with reached(data, url, token_file, as_json=as_json) as counter:
+        with reached(data, url, token_file, as_json=as_json) as client:
             query = {"after": after, "limit": limit, "kind": kind, "account": account}
-            _show_events(counter.ask("GET", "/v1/events", query=query)["events"], as_json=as_json)
+            _show_events(client.request("GET", "/v1/events", query=query)["events"], as_json=as_json)
         return
     from tallystick.activation.outbound import webhooks
 
@@ -209,9 +209,9 @@ def _show_events(found: list[dict[str, Any]], *, as_json: bool) -> None:
     console.print_table(("Place#", "At", "Event", "Account", "About"), rows, empty="No events.")
 
 
-def _tell_secret(counter: ApiClient, made: dict[str, Any], sentence: str) -> None:
+def _tell_secret(client: ApiClient, made: dict[str, Any], sentence: str) -> None:
     shown = made["secret"] or "was shown when it was made"
-    counter.tell(made, sentence, f"Its secret, shown only now: {shown}")
+    client.tell(made, sentence, f"Its secret, shown only now: {shown}")
 
 
 def _state(webhook: dict[str, Any]) -> str:
@@ -220,10 +220,10 @@ def _state(webhook: dict[str, Any]) -> str:
     return "in service" if webhook["is_enabled"] else "paused"
 
 
-def _webhook_id(counter: ApiClient, text: str) -> str:
+def _webhook_id(client: ApiClient, text: str) -> str:
     found = [
         one["webhook_id"]
-        for one in counter.all("/v1/webhooks")
+        for one in client.all("/v1/webhooks")
         if text in {one["webhook_id"], one["url"]}
         or (len(text) >= PREFIX_LENGTH_MIN and one["webhook_id"].startswith(text))
     ]

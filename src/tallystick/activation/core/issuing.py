@@ -71,11 +71,11 @@ def process(
     Messages of one field server are decided in the order of their sequence, wherever they stand in the batch: couriers
     reorder, and nobody should be refused for it needlessly.
     """
-    desk = _Batch(batch, transaction, signer=signer, policy=policy, now=now)
+    decided = _Batch(batch, transaction, signer=signer, policy=policy, now=now)
     for message in _in_sequence(batch):
-        desk.take(message)
-    desk.books.save()
-    return [desk.answers[message.digest] for message in batch]
+        decided.take(message)
+    decided.books.save()
+    return [decided.answers[message.digest] for message in batch]
 
 
 def _in_sequence(batch: Sequence[Message]) -> Iterator[Message]:
@@ -92,7 +92,7 @@ def _in_sequence(batch: Sequence[Message]) -> Iterator[Message]:
 
 
 class _Batch:
-    """One batch on the desk: what was loaded for it, and the decisions."""
+    """One batch what was loaded for it, and the decisions."""
 
     def __init__(
         self, batch: Sequence[Message], transaction: Transaction, *, signer: Signer, policy: Policy, now: int
@@ -150,9 +150,9 @@ class _Batch:
 class _Decision:
     """One message being decided: the field server as it changes, and what was credited on the way."""
 
-    def __init__(self, desk: _Batch, message: Message) -> None:
-        self.desk = desk
-        self.books = desk.books
+    def __init__(self, batch: _Batch, message: Message) -> None:
+        self.batch = batch
+        self.books = batch.books
         self.message = message
         self.request = message.request
         self.device_id = message.device_id
@@ -170,9 +170,9 @@ class _Decision:
             refused = self._enrol(known)
             if refused is not None:
                 return refused
-        self._keep(last_seen_at=self.desk.now)
+        self._keep(last_seen_at=self.batch.now)
         before = self.field_server
-        used_by = self.desk.used.get((self.device_id, request.sequence))
+        used_by = self.batch.used.get((self.device_id, request.sequence))
         late = request.sequence <= before.sequence and used_by is None
         if late and before.recovering is not None:
             return self._refuse_restored(before)
@@ -197,17 +197,17 @@ class _Decision:
 
     def _enrol(self, listed: FieldServer | None) -> Answer | None:
         request, facts = self.request, self.request.facts
-        owners = self.desk.host_id_owners.setdefault(facts.host_id, {})
+        owners = self.batch.host_id_owners.setdefault(facts.host_id, {})
         others = [other for other in owners if other != self.device_id]
         is_ours = self.message.repeated is not None
         if listed is None and not is_ours:
             if request.applied is not None:
                 return self._refuse_grant_unknown()
-            if self.desk.policy.enrolment is Enrolment.LISTED or not any(want.is_proven for want in self._wants()):
+            if self.batch.policy.enrolment is Enrolment.LISTED or not any(want.is_proven for want in self._wants()):
                 return self._refuse(
                     "not-enrolled",
                     "a field server that is enrolled here"
-                    + ("" if self.desk.policy.enrolment is Enrolment.LISTED else ", or a proof of an activation ID"),
+                    + ("" if self.batch.policy.enrolment is Enrolment.LISTED else ", or a proof of an activation ID"),
                     f"{facts.name} ({facts.kind}), first heard of",
                 )
         if others:
@@ -233,12 +233,12 @@ class _Decision:
             name=facts.name,
             software=facts.software,
             epoch=request.epoch,
-            first_seen_at=self.desk.now,
+            first_seen_at=self.batch.now,
         )
         if listed is not None:
             enrolled = enrolled.changed(number=listed.number, sequence=listed.sequence, recovering=listed.recovering)
         elif self._is_frozen():
-            enrolled = jump(enrolled.changed(sequence=request.sequence), now=self.desk.now)
+            enrolled = jump(enrolled.changed(sequence=request.sequence), now=self.batch.now)
         owners[self.device_id] = enrolled.account
         self.books.change(enrolled, cause=self.digest)
         return None
@@ -352,7 +352,7 @@ class _Decision:
     def _undo_declaration(self) -> None:
         declaration = self.books.transaction.load_last_declaration(self.device_id)
         if declaration is not None:
-            self.books.changes.declarations.append(replace(declaration, undone_at=self.desk.now))
+            self.books.changes.declarations.append(replace(declaration, undone_at=self.batch.now))
 
     # Steps 7 and 8
 
@@ -425,7 +425,9 @@ class _Decision:
 
     def _is_applied_unknown(self) -> bool:
         applied = self.request.applied
-        return applied is not None and (self.desk.grant_digests.get((self.device_id, applied.number)) != applied.digest)
+        return applied is not None and (
+            self.batch.grant_digests.get((self.device_id, applied.number)) != applied.digest
+        )
 
     def _adopt(self, grant: Grant) -> Mapping[LineId, int]:
         """A grant that we signed and forgot: what it says is what the field server holds (section 9). Returns that.
@@ -477,7 +479,7 @@ class _Decision:
                     lines=self.books.lines,
                     held=field_server.intended,
                     reserved=reserved,
-                    now=self.desk.now,
+                    now=self.batch.now,
                 )
                 decision = self._check_company(decision, reserved)
             case "return":
@@ -552,9 +554,9 @@ class _Decision:
         known = self.books.field_servers.get(self.device_id)
         detail = detail_text(code, expected=expected, seen=seen)
         claims = Refusal(
-            iss=self.desk.signer.keyset.issuer,
+            iss=self.batch.signer.keyset.issuer,
             sub=self.request.iss,
-            iat=self.desk.now,
+            iat=self.batch.now,
             request=self.digest,
             seen=known.sequence if known else 0,
             code=code,
@@ -568,7 +570,7 @@ class _Decision:
                 ]
             ),
         )
-        signed = self.desk.signer.sign(REFUSAL, messages.encode_claims(claims))
+        signed = self.batch.signer.sign(REFUSAL, messages.encode_claims(claims))
         return self._answer(MessageOutcome.REFUSED, signed, code=code, detail=detail)
 
     def _answer(
@@ -584,9 +586,9 @@ class _Decision:
         for entry in self.credited:
             totals[entry.line_id] = totals.get(entry.line_id, 0) + entry.quantity
         claims = Credit(
-            iss=self.desk.signer.keyset.issuer,
+            iss=self.batch.signer.keyset.issuer,
             sub=self.request.iss,
-            iat=self.desk.now,
+            iat=self.batch.now,
             request=self.digest,
             seen=self.field_server.sequence,
             credits=tuple(
@@ -604,4 +606,4 @@ class _Decision:
                 for entry in self.credited
             ),
         )
-        return self.desk.signer.sign(CREDIT, messages.encode_claims(claims))
+        return self.batch.signer.sign(CREDIT, messages.encode_claims(claims))

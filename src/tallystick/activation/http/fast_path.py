@@ -74,9 +74,9 @@ class _Exchange:
 class Shortcut(HttpToolsProtocol):
     """A connection that answers short exchanges itself."""
 
-    def __init__(self, desk: ProtocolContext, operations: MonitoringContext, heads: _Heads, **given: Any) -> None:
+    def __init__(self, context: ProtocolContext, operations: MonitoringContext, heads: _Heads, **given: Any) -> None:
         super().__init__(**given)
-        self._desk = desk
+        self._context = context
         self._operations = operations
         self._heads = heads
         self._exchange: _Exchange | None = None
@@ -86,12 +86,12 @@ class Shortcut(HttpToolsProtocol):
         self._default_lines = b""
 
     @classmethod
-    def on(cls, desk: ProtocolContext, operations: MonitoringContext) -> Callable[..., Shortcut]:
+    def on(cls, context: ProtocolContext, operations: MonitoringContext) -> Callable[..., Shortcut]:
         """For uvicorn, which makes a protocol for every connection."""
         heads = _Heads()
 
         def protocol(**given: Any) -> Shortcut:
-            return cls(desk, operations, heads, **given)
+            return cls(context, operations, heads, **given)
 
         return protocol
 
@@ -174,12 +174,14 @@ class Shortcut(HttpToolsProtocol):
             self._heads.keep(head, body)
 
     def _submit(self, exchange: _Exchange, chunk: Sequence[GoodLine | BadLine]) -> None:
-        lines = exchanges.read_lines(chunk, self._desk.signer.keyset)
+        lines = exchanges.read_lines(chunk, self._context.signer.keyset)
         batch = exchanges.messages_of(lines)
         if not batch:
             self.loop.call_soon(self._reply, exchange, lines, ())  # a next request may wait behind this one
             return
-        self._desk.batcher.submit_soon(batch).add_done_callback(lambda answers: self._answer(exchange, lines, answers))
+        self._context.batcher.submit_soon(batch).add_done_callback(
+            lambda answers: self._answer(exchange, lines, answers)
+        )
 
     def _answer(self, exchange: _Exchange, lines: Sequence[ReadLine], answers: asyncio.Future[list[Answer]]) -> None:
         error = answers.exception()
@@ -191,7 +193,7 @@ class Shortcut(HttpToolsProtocol):
 
     def _reply(self, exchange: _Exchange, lines: Sequence[ReadLine], answers: Sequence[Answer]) -> None:
         results = exchanges.results_of(lines, answers)
-        self._desk.count(results)
+        self._context.count(results)
         body = b"".join(exchanges.tally_lines(results))
         self._write(exchange, 200, [(b"content-length", b"%d" % len(body)), _TYPE], body)
 

@@ -80,7 +80,7 @@ class Lookup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     entitlement_id: str
 
 
-def create_api(desk: ProtocolContext) -> FastAPI:
+def create_api(context: ProtocolContext) -> FastAPI:
     """The application."""
     api = FastAPI(
         title="Tallystick activation server",
@@ -94,13 +94,13 @@ def create_api(desk: ProtocolContext) -> FastAPI:
 
     @api.get("/healthz", summary="Whether this process works")
     async def healthz() -> dict[str, str]:
-        if desk.batcher.broken is not None:
-            raise desk.batcher.broken
-        return {"status": "ok", "issuer": desk.signer.keyset.issuer, "version": __version__}
+        if context.batcher.broken is not None:
+            raise context.batcher.broken
+        return {"status": "ok", "issuer": context.signer.keyset.issuer, "version": __version__}
 
     @api.get("/v1/keys", summary="The keyset", response_class=Response, responses=_TALLY_RESPONSE)
     async def keys() -> Response:
-        return Response(desk.signer.keyset.compact + "\n", media_type=tallyfile.MEDIA_TYPE)
+        return Response(context.signer.keyset.compact + "\n", media_type=tallyfile.MEDIA_TYPE)
 
     @api.post(
         MESSAGES_PATH,
@@ -110,7 +110,7 @@ def create_api(desk: ProtocolContext) -> FastAPI:
         responses=_TALLY_RESPONSE,
     )
     async def take_messages(request: Request) -> Response:
-        return await _Exchange(desk, request).run()
+        return await _Exchange(context, request).run()
 
     @api.post(
         "/v1/entitlements/lookup",
@@ -133,11 +133,11 @@ def create_api(desk: ProtocolContext) -> FastAPI:
         typed = messages.convert_claims(body, Lookup).entitlement_id
         entitlement_id = parse_entitlement_id(typed[:200])
         entitlement = await run_in_threadpool(
-            desk.store.read, lambda transaction: transaction.load_entitlement(entitlement_id)
+            context.store.read, lambda transaction: transaction.load_entitlement(entitlement_id)
         )
         if entitlement is None:
             raise Error("not-found", expected="an entitlement with this ID", seen="none")
-        return _entitlement_response(desk, entitlement, as_tally=_accepts(request, tallyfile.MEDIA_TYPE))
+        return _entitlement_response(context, entitlement, as_tally=_accepts(request, tallyfile.MEDIA_TYPE))
 
     return api
 
@@ -153,8 +153,8 @@ class _Taken(NamedTuple):
 class _Exchange:
     """One ``POST /v1/messages``."""
 
-    def __init__(self, desk: ProtocolContext, request: Request) -> None:
-        self._desk = desk
+    def __init__(self, context: ProtocolContext, request: Request) -> None:
+        self._context = context
         self._request = request
         self._as_json = _accepts(request, "application/json") and not _accepts(request, tallyfile.MEDIA_TYPE)
         self._spool = tempfile.SpooledTemporaryFile(max_size=SPOOL_MEMORY_BYTES)  # noqa: SIM115 - closed with the response
@@ -213,7 +213,7 @@ class _Exchange:
             yield rest
 
     async def _read(self, chunk: Sequence[GoodLine | BadLine]) -> list[ReadLine]:
-        keyset = self._desk.signer.keyset
+        keyset = self._context.signer.keyset
         if len(chunk) <= _INLINE_LINES_MAX:
             return exchanges.read_lines(chunk, keyset)
         return await run_in_threadpool(exchanges.read_lines, chunk, keyset)
@@ -222,14 +222,14 @@ class _Exchange:
         loop, batch = asyncio.get_running_loop(), exchanges.messages_of(lines)
         decided: asyncio.Future[None] = loop.create_future()
         if batch:
-            return _Taken(lines, self._desk.batcher.submit_soon(batch, decided=decided), decided)
+            return _Taken(lines, self._context.batcher.submit_soon(batch, decided=decided), decided)
         answers: asyncio.Future[list[Answer]] = loop.create_future()
         answers.set_result([])
         return _Taken(lines, answers, decided)
 
     def _tell(self, lines: Sequence[ReadLine], answers: Sequence[Answer]) -> None:
         results = exchanges.results_of(lines, answers)
-        self._desk.count(results)
+        self._context.count(results)
         if self._as_json:
             for result in results:
                 self._write((b"," if self._results else b"[") + exchanges.json_row(result))
@@ -379,15 +379,15 @@ def _spooled_response(spool: IO[bytes], media_type: str) -> Response:
     return StreamingResponse(pieces(), media_type=media_type, headers={"Content-Length": str(length)})
 
 
-def _entitlement_response(desk: ProtocolContext, entitlement: Entitlement, *, as_tally: bool) -> Response:
-    now = desk.clock()
+def _entitlement_response(context: ProtocolContext, entitlement: Entitlement, *, as_tally: bool) -> Response:
+    now = context.clock()
     if as_tally:
-        lines = entitlements.certificate_file(entitlement, desk.signer, now=now)
+        lines = entitlements.certificate_file(entitlement, context.signer, now=now)
         return Response(b"".join(lines), media_type=tallyfile.MEDIA_TYPE)
     document = {
         "entitlement_id": entitlement.entitlement_id,
         "account": entitlement.account,
-        "certificate": entitlements.make_certificate(entitlement, desk.signer, now=now),
+        "certificate": entitlements.make_certificate(entitlement, context.signer, now=now),
         "lines": [_line_document(line) for line in entitlement.lines],
     }
     return JSONResponse(document)

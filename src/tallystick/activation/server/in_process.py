@@ -32,8 +32,10 @@ class InProcessClient:
             clock=activation.now,
             on_broken=lambda _: None,
         )
-        desk = ProtocolContext(store=activation.store, signer=activation.signer, batcher=batcher, clock=activation.now)
-        self._site = create_api(desk)
+        context = ProtocolContext(
+            store=activation.store, signer=activation.signer, batcher=batcher, clock=activation.now
+        )
+        self._site = create_api(context)
         add_management(self._site, make_office(activation, batcher))
 
         async def this_caller() -> Caller:

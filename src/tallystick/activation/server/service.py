@@ -61,10 +61,10 @@ def make_office(activation: Activation, batcher: Batcher) -> Office:
 def make_site(activation: Activation, batcher: Batcher, *, office: Office) -> FastAPI:
     """Everything that is served: the API of the protocol, the management API, the pages."""
     operations = _operations(activation, batcher, office)
-    return _site(_desk(activation, batcher, operations), operations, office)
+    return _site(_context(activation, batcher, operations), operations, office)
 
 
-def _desk(activation: Activation, batcher: Batcher, operations: MonitoringContext) -> ProtocolContext:
+def _context(activation: Activation, batcher: Batcher, operations: MonitoringContext) -> ProtocolContext:
     return ProtocolContext(
         store=activation.store,
         signer=activation.signer,
@@ -74,8 +74,8 @@ def _desk(activation: Activation, batcher: Batcher, operations: MonitoringContex
     )
 
 
-def _site(desk: ProtocolContext, operations: MonitoringContext, office: Office) -> FastAPI:
-    site = create_api(desk)
+def _site(context: ProtocolContext, operations: MonitoringContext, office: Office) -> FastAPI:
+    site = create_api(context)
     add_monitoring(site, operations)
     add_management(site, office)
     add_portal(site, office)
@@ -136,10 +136,10 @@ def _serve(
     batcher = _batcher(activation, on_broken)
     office = make_office(activation, batcher)
     operations = _operations(activation, batcher, office)
-    desk = _desk(activation, batcher, operations)
+    context = _context(activation, batcher, operations)
     config = uvicorn.Config(
-        _site(desk, operations, office),
-        http=Shortcut.on(desk, operations),  # type: ignore[arg-type]  # it makes a protocol
+        _site(context, operations, office),
+        http=Shortcut.on(context, operations),  # type: ignore[arg-type]  # it makes a protocol
         log_config=None,
         access_log=False,
         server_header=False,

@@ -82,10 +82,10 @@ class Courier:
 
     def exchange(self, issuer: str, outbound: Sequence[Outbound]) -> Carried:
         """Hand messages for ``issuer`` over and take the replies, verified. Raises ``PortError``: no route, and why."""
-        desk = self._desk_of(issuer)
-        answers = desk.port.exchange([message.compact for message in outbound])
+        reached = self._reached_of(issuer)
+        answers = reached.port.exchange([message.compact for message in outbound])
         if self._has_new_keys(answers):
-            self._learn(desk.url, desk.port)
+            self._learn(reached.url, reached.port)
         replies: list[KnownReply] = []
         unread: list[Unread] = []
         for message, answer in zip(outbound, answers, strict=False):
@@ -106,7 +106,7 @@ class Courier:
         """Ask every activation server that is known for its keys. Who has no route is left for another time."""
         for url in self._inventory.activation_urls():
             with suppress(PortError):
-                self._desk_at(url)
+                self._reached_at(url)
 
     def read_reply(self, compact: str) -> KnownReply:
         """A reply whose signature, issuer and time of signing are right. Raises ``WireError``."""
@@ -117,10 +117,10 @@ class Courier:
 
     def lookup(self, url: str, entitlement_id: EntitlementId) -> str:
         """The certificate of an entitlement, by its id. Raises ``PortError``."""
-        desk = self._desk_at(url)
-        return desk.port.lookup(entitlement_id)
+        reached = self._reached_at(url)
+        return reached.port.lookup(entitlement_id)
 
-    def _desk_of(self, issuer: str) -> _ReachedActivation:
+    def _reached_of(self, issuer: str) -> _ReachedActivation:
         urls = self._inventory.activation_urls(issuer)
         if not urls:
             raise PortError(
@@ -133,17 +133,17 @@ class Courier:
         failure: PortError | None = None
         for url in urls:
             try:
-                desk = self._desk_at(url)
+                reached = self._reached_at(url)
             except PortError as error:
                 failure = failure or error
                 continue
-            if desk.issuer == issuer:
-                return desk
+            if reached.issuer == issuer:
+                return reached
         raise failure or PortError(
             "unreachable", expected=f"the activation server {issuer}", seen=f"another one at {', '.join(urls)}"
         )
 
-    def _desk_at(self, url: str) -> _ReachedActivation:
+    def _reached_at(self, url: str) -> _ReachedActivation:
         """The activation server at an address: asked once per run, and every thread gets what the first one found."""
         with self._lock:
             if url not in self._found:
@@ -202,10 +202,10 @@ class Courier:
 
     def _probe_activation(self, url: str) -> Probe:
         try:
-            desk = self._desk_at(url)
+            reached = self._reached_at(url)
         except PortError as error:
             return Probe(name="", address=url, reachable=False, why=error.seen)
-        return Probe(name=desk.issuer, address=url, reachable=True)
+        return Probe(name=reached.issuer, address=url, reachable=True)
 
     def _probe_field_server(self, record: FieldServerRecord) -> tuple[Probe, Identity | None]:
         try:

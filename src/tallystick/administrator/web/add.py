@@ -32,83 +32,83 @@ class AddedPage:
 _LISTENED_SECONDS: Final = 3.0
 
 
-def add_page(ask: PageRequest) -> Response:
+def add_page(page: PageRequest) -> Response:
     """The forms."""
-    return ask.page("add.html", found=None)
+    return page.show("add.html", found=None)
 
 
-def find(ask: PageRequest) -> Response:
+def find(page: PageRequest) -> Response:
     """Those that announce themselves; those that are in the list already are left out. Raises ``Error``."""
     try:
         found = find_field_servers(seconds=_LISTENED_SECONDS)
     except OSError as error:
         raise Error("unreachable", expected="a network to listen on", seen=str(error)) from None
-    known = ask.administrator.inventory.names()
-    return ask.page("add.html", found=[one for one in found if one.device_id not in known])
+    known = page.administrator.inventory.names()
+    return page.show("add.html", found=[one for one in found if one.device_id not in known])
 
 
-def add_found(ask: PageRequest) -> Response:
+def add_found(page: PageRequest) -> Response:
     """Look at the certificates of the ticked ones; one password for all of them."""
     candidates = [
-        Candidate(address=normal_address(address), password=ask.text("password"), site=ask.text("site", 80))
-        for address in ask.texts("address")
+        Candidate(address=normal_address(address), password=page.text("password"), site=page.text("site", 80))
+        for address in page.texts("address")
     ]
     if not candidates:
         raise Error("usage", expected="at least one field server ticked", seen="none")
-    met = meet(ask.administrator.network, ask.administrator.inventory, candidates)
-    return ask.go(f"/add/{ask.desk.kept.keep(FirstContactPage(met=tuple(met)))}")
+    met = meet(page.administrator.network, page.administrator.inventory, candidates)
+    return page.go(f"/add/{page.context.kept.keep(FirstContactPage(met=tuple(met)))}")
 
 
-def add(ask: PageRequest) -> Response:
+def add(page: PageRequest) -> Response:
     """Look at the certificates first, or add all in one step."""
-    candidates = _candidates(ask)
-    met = meet(ask.administrator.network, ask.administrator.inventory, candidates)
-    if ask.text("do") == "pin":
-        return _pin(ask, met)
-    return ask.go(f"/add/{ask.desk.kept.keep(FirstContactPage(met=tuple(met)))}")
+    candidates = _candidates(page)
+    met = meet(page.administrator.network, page.administrator.inventory, candidates)
+    if page.text("do") == "pin":
+        return _pin(page, met)
+    return page.go(f"/add/{page.context.kept.keep(FirstContactPage(met=tuple(met)))}")
 
 
-def meeting_page(ask: PageRequest) -> Response:
+def meeting_page(page: PageRequest) -> Response:
     """The fingerprints, to be compared."""
-    meeting: FirstContactPage = ask.desk.kept.find(FirstContactPage, ask.number())
-    return ask.page("add_fingerprints.html", meeting=meeting, number=ask.number())
+    meeting: FirstContactPage = page.context.kept.find(FirstContactPage, page.number())
+    return page.show("add_fingerprints.html", meeting=meeting, number=page.number())
 
 
-def pin_met(ask: PageRequest) -> Response:
+def pin_met(page: PageRequest) -> Response:
     """Pin what was shown, of those that are ticked."""
-    meeting: FirstContactPage = ask.desk.kept.find(FirstContactPage, ask.number())
-    ticked = set(ask.texts("address"))
+    meeting: FirstContactPage = page.context.kept.find(FirstContactPage, page.number())
+    ticked = set(page.texts("address"))
     met = [one for one in meeting.met if one.candidate.address in ticked and one.shown is not None]
     if not met:
         raise Error("usage", expected="at least one field server ticked", seen="none")
-    ask.desk.kept.forget(ask.number())
-    return _pin(ask, met)
+    page.context.kept.forget(page.number())
+    return _pin(page, met)
 
 
-def added_page(ask: PageRequest) -> Response:
+def added_page(page: PageRequest) -> Response:
     """What came of it."""
-    added: AddedPage = ask.desk.kept.find(AddedPage, ask.number())
-    return ask.page("added.html", results=added.results)
+    added: AddedPage = page.context.kept.find(AddedPage, page.number())
+    return page.show("added.html", results=added.results)
 
 
-def _pin(ask: PageRequest, met: Sequence[FirstContact]) -> Response:
-    results = pin(ask.administrator.network, ask.administrator.inventory, met, now=ask.now)
-    ask.desk.jobs.look()
-    return ask.go(f"/added/{ask.desk.kept.keep(AddedPage(results=tuple(results)))}")
+def _pin(page: PageRequest, met: Sequence[FirstContact]) -> Response:
+    results = pin(page.administrator.network, page.administrator.inventory, met, now=page.now)
+    page.context.jobs.look()
+    return page.go(f"/added/{page.context.kept.keep(AddedPage(results=tuple(results)))}")
 
 
-def _candidates(ask: PageRequest) -> list[Candidate]:
-    files = ask.files("csv")
+def _candidates(page: PageRequest) -> list[Candidate]:
+    files = page.files("csv")
     if files:
         data = files[0].file.read()
         return parse_candidates(data)
-    if ask.text("address"):
+    if page.text("address"):
         return [
             Candidate(
-                address=normal_address(ask.text("address")),
-                password=ask.text("password"),
-                site=ask.text("site", 80),
-                fingerprint=ask.text("fingerprint", 100),
+                address=normal_address(page.text("address")),
+                password=page.text("password"),
+                site=page.text("site", 80),
+                fingerprint=page.text("fingerprint", 100),
             )
         ]
     raise Error("usage", expected="an address, or a CSV file", seen="neither")

@@ -85,8 +85,8 @@ _FORMS: Final[tuple[tuple[str, Handler], ...]] = (
 class Pages:
     """The application. ``on_entered`` is called when a link was used up."""
 
-    def __init__(self, desk: WebContext, gate: Gate, *, on_entered: Callable[[], None] = lambda: None) -> None:
-        self.desk = desk
+    def __init__(self, context: WebContext, gate: Gate, *, on_entered: Callable[[], None] = lambda: None) -> None:
+        self.context = context
         self.gate = gate
         self._on_entered = on_entered
 
@@ -143,22 +143,22 @@ class Pages:
         return handle
 
     def _answer(self, handler: Handler, request: Request, session: str, form: FormData) -> Response:
-        with self.desk.opened() as administrator:
-            ask = PageRequest(
-                desk=self.desk, request=request, administrator=administrator, csrf=csrf_of(session), form=form
+        with self.context.opened() as administrator:
+            page = PageRequest(
+                context=self.context, request=request, administrator=administrator, csrf=csrf_of(session), form=form
             )
             try:
                 if request.method == "POST":
                     given = form.get("csrf")
                     self.gate.check_own(request, session=session, given=given if isinstance(given, str) else "")
-                return handler(ask)
+                return handler(page)
             except Error as error:
                 row = BY_CODE.get(error.code)
                 status = row.status if row else 422
-                return ask.page("problem.html", status=status, problem=problem_of(error))
+                return page.show("problem.html", status=status, problem=problem_of(error))
 
     def _stranger(self, error: Error) -> Response:
-        text = self.desk.environment.get_template("own/stranger.html").render(problem=problem_of(error))
+        text = self.context.environment.get_template("own/stranger.html").render(problem=problem_of(error))
         return Response(text, status_code=403, media_type="text/html", headers=dict(PAGE_HEADERS))
 
     async def _no_page(self, request: Request, error: Exception) -> Response:
@@ -206,16 +206,16 @@ def serve(
         except OSError as error:
             raise Error("address-taken", expected=f"port {port} of this computer to be free", seen=str(error)) from None
         base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        gate, desk = make_gate(listener.getsockname()[1]), make_context(database, sealer, forced=forced)
-        pages = Pages(desk, gate, on_entered=lambda: on_link(base + gate.make_link(), False))
+        gate, context = make_gate(listener.getsockname()[1]), make_context(database, sealer, forced=forced)
+        pages = Pages(context, gate, on_entered=lambda: on_link(base + gate.make_link(), False))
         config = uvicorn.Config(
             pages.make_app(), log_level="warning", access_log=False, server_header=False, lifespan="off",
             timeout_graceful_shutdown=5,
         )  # fmt: skip
         listener.listen(128)
-        desk.jobs.look()
+        context.jobs.look()
         on_link(base + gate.make_link(), True)
         try:
             uvicorn.Server(config).run(sockets=[listener])
         finally:
-            desk.jobs.close()
+            context.jobs.close()

@@ -96,7 +96,7 @@ class WebContext:
 class PageRequest:
     """One request, with its form read."""
 
-    desk: WebContext
+    context: WebContext
     request: Request
     administrator: Administrator
     csrf: str
@@ -132,20 +132,20 @@ class PageRequest:
             raise Error("not-found", expected="a field server in the list", seen=device_id[:60])
         return record
 
-    def page(self, template: str, *, status: int = 200, **values: Any) -> Response:
+    def show(self, template: str, *, status: int = 200, **values: Any) -> Response:
         """A page, with what the frame shows."""
         path = self.request.url.path
         counts = {
             "carry": len(self.administrator.mailbag.outbound()) + len(self.administrator.mailbag.inbound()),
-            "doing": self.desk.jobs.running() is not None,
+            "doing": self.context.jobs.running() is not None,
         }
-        text = self.desk.environment.get_template(f"own/{template}").render(
+        text = self.context.environment.get_template(f"own/{template}").render(
             csrf=self.csrf,
             path=path,
             now=self.now,
             counts=counts,
-            forced=self.desk.forced,
-            jobs=self.desk.jobs,
+            forced=self.context.forced,
+            jobs=self.context.jobs,
             kinds_of_operation=KINDS,
             **values,
         )

@@ -38,48 +38,48 @@ class TakenFiles:
     devices: tuple[DeviceId, ...] = ()
 
 
-def carry_page(ask: PageRequest) -> Response:
+def carry_page(page: PageRequest) -> Response:
     """Everything about carrying."""
-    mailbag, names = ask.administrator.mailbag, ask.administrator.inventory.names()
+    mailbag, names = page.administrator.mailbag, page.administrator.inventory.names()
     up, down = mailbag.outbound(), mailbag.inbound()
-    open_rows = [row for row in rows_of(ask) if row.step.phase in {Phase.PROVE, Phase.ASK, Phase.DELIVER}]
+    open_rows = [row for row in rows_of(page) if row.step.phase in {Phase.PROVE, Phase.ASK, Phase.DELIVER}]
     open_rows.sort(key=lambda row: row.step.since_at or 0)
-    return ask.page(
+    return page.show(
         "carry.html", up=up, down=down, names=names, up_devices=len({one.device_id for one in up}),
         down_devices=len({one.device_id for one in down}), oldest=min((one.gathered_at for one in up), default=0),
         devices_up=[(one, names.get(one, one[:12])) for one in dict.fromkeys(one.device_id for one in up)],
         issuers=sorted({one.issuer for one in up}), sticks=[_on_stick(stick) for stick in find_sticks()],
-        open_rows=open_rows, seen=ask.desk.jobs.seen, exported=sum(one.exported_at is not None for one in up),
+        open_rows=open_rows, seen=page.context.jobs.seen, exported=sum(one.exported_at is not None for one in up),
     )  # fmt: skip
 
 
-def download(ask: PageRequest) -> Response:
+def download(page: PageRequest) -> Response:
     """One file with all that waits."""
-    up = _waiting(ask)
-    data = export_bytes(up, names=ask.administrator.inventory.names())
-    ask.administrator.mailbag.note_exported([one.digest for one in up], now=ask.now)
+    up = _waiting(page)
+    data = export_bytes(up, names=page.administrator.inventory.names())
+    page.administrator.mailbag.note_exported([one.digest for one in up], now=page.now)
     headers = {**PAGE_HEADERS, "Content-Disposition": f'attachment; filename="{FILE_NAME}"'}
     return Response(data, media_type=MEDIA_TYPE, headers=headers)
 
 
-def to_stick(ask: PageRequest) -> Response:
+def to_stick(page: PageRequest) -> Response:
     """The same onto a stick that is there now."""
-    stick, up = _stick(ask), _waiting(ask)
-    data = export_bytes(up, names=ask.administrator.inventory.names())
+    stick, up = _stick(page), _waiting(page)
+    data = export_bytes(up, names=page.administrator.inventory.names())
     write_durably(stick.path / FILE_NAME, data, device=stick.device)
-    ask.administrator.mailbag.note_exported([one.digest for one in up], now=ask.now)
+    page.administrator.mailbag.note_exported([one.digest for one in up], now=page.now)
     result = f"{len(up)} messages are on {stick.name} as {FILE_NAME}. Remove the stick safely before pulling it out."
-    return ask.go(f"/carry/taken/{ask.desk.kept.keep(_told(result))}")
+    return page.go(f"/carry/taken/{page.context.kept.keep(_told(result))}")
 
 
-def from_stick(ask: PageRequest) -> Response:
+def from_stick(page: PageRequest) -> Response:
     """All files on a stick that are not our own."""
-    return _take(ask, _on_stick(_stick(ask)).paths)
+    return _take(page, _on_stick(_stick(page)).paths)
 
 
-def take(ask: PageRequest) -> Response:
+def take(page: PageRequest) -> Response:
     """Whatever was put into the box, and its delivery to field servers that can be reached."""
-    files = ask.files("files")
+    files = page.files("files")
     if not files:
         raise Error("usage", expected="at least one file in the box", seen="none")
     with tempfile.TemporaryDirectory() as directory:
@@ -92,41 +92,41 @@ def take(ask: PageRequest) -> Response:
                 while chunk := file.file.read(1 << 20):
                     out.write(chunk)
             paths.append(path)
-        return _take(ask, paths)
+        return _take(page, paths)
 
 
-def take_content(ask: PageRequest, name: str, content: bytes) -> Response:
+def take_content(page: PageRequest, name: str, content: bytes) -> Response:
     """A tally file that came another way than through the box."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / name
         path.write_bytes(content)
-        return _take(ask, [path])
+        return _take(page, [path])
 
 
-def taken_page(ask: PageRequest) -> Response:
+def taken_page(page: PageRequest) -> Response:
     """What came back, how its delivery goes, and what to carry next."""
-    taken: TakenFiles = ask.desk.kept.find(TakenFiles, ask.number())
-    mailbag = ask.administrator.mailbag
+    taken: TakenFiles = page.context.kept.find(TakenFiles, page.number())
+    mailbag = page.administrator.mailbag
     up = mailbag.outbound()
-    progress = None if taken.operation is None else progress_of(ask, taken.operation)
-    return ask.page(
+    progress = None if taken.operation is None else progress_of(page, taken.operation)
+    return page.show(
         "taken.html", taken=taken, progress=progress, up=len(up), down=len(mailbag.inbound()), sticks=find_sticks(),
         proofs=any(one.purpose in PROOFS for one in up),
     )  # fmt: skip
 
 
-def carry_now(ask: PageRequest) -> Response:
+def carry_now(page: PageRequest) -> Response:
     """Carry what waits by the route that there is, in both directions."""
-    every = ask.administrator.inventory.field_servers()
+    every = page.administrator.inventory.field_servers()
     if not every:
         raise Error("not-found", expected="a field server in the list", seen="none so far")
-    return ask.go(f"/operations/{ask.desk.jobs.begin({record.device_id: Sync() for record in every})}")
+    return page.go(f"/operations/{page.context.jobs.begin({record.device_id: Sync() for record in every})}")
 
 
-def _take(ask: PageRequest, paths: list[Path]) -> Response:
-    administrator = ask.administrator
+def _take(page: PageRequest, paths: list[Path]) -> Response:
+    administrator = page.administrator
     reading = Import(
-        inventory=administrator.inventory, mailbag=administrator.mailbag, courier=administrator.courier, now=ask.now
+        inventory=administrator.inventory, mailbag=administrator.mailbag, courier=administrator.courier, now=page.now
     )
     for path in paths:
         reading.read(path)
@@ -135,29 +135,29 @@ def _take(ask: PageRequest, paths: list[Path]) -> Response:
     operation, note = None, ""
     if goals:
         try:
-            operation = ask.desk.jobs.begin(goals)
+            operation = page.context.jobs.begin(goals)
         except Error as error:  # it is in the bag: deliver it when the other operation has ended
             note = f"Delivery waits: {error.seen}. Then press “Carry what waits”."
     taken = TakenFiles(
         result=reading.result, bad=tuple(reading.bad_lines), files=tuple(path.name for path in paths),
         operation=operation, note=note, devices=tuple(goals) if len(goals) <= CODES_DEVICES_MAX else (),
     )  # fmt: skip
-    return ask.go(f"/carry/taken/{ask.desk.kept.keep(taken)}")
+    return page.go(f"/carry/taken/{page.context.kept.keep(taken)}")
 
 
 def _told(note: str) -> TakenFiles:
     return TakenFiles(result=ImportSummary(), bad=(), files=(), operation=None, note=note)
 
 
-def _waiting(ask: PageRequest) -> list[Outbound]:
-    up = ask.administrator.mailbag.outbound()
+def _waiting(page: PageRequest) -> list[Outbound]:
+    up = page.administrator.mailbag.outbound()
     if not up:
         raise Error("no-messages", expected="a message that waits", seen="none; “Carry what waits” gathers them")
     return up
 
 
-def _stick(ask: PageRequest) -> Stick:
-    wanted = ask.text("stick")
+def _stick(page: PageRequest) -> Stick:
+    wanted = page.text("stick")
     found = next((stick for stick in find_sticks() if str(stick.path) == wanted), None)
     if found is None:
         raise Error(

@@ -82,47 +82,47 @@ class ListFilter:
         return (first, record.name.casefold(), record.device_id)
 
 
-def wanted_of(ask: PageRequest) -> ListFilter:
+def wanted_of(page: PageRequest) -> ListFilter:
     """From the address or the form."""
     return ListFilter(
-        text=ask.text("q", 100), site=ask.text("site", 100), kind=ask.text("kind", 100), show=ask.text("show", 20),
-        sort=ask.text("sort", 20) or "site",
+        text=page.text("q", 100), site=page.text("site", 100), kind=page.text("kind", 100), show=page.text("show", 20),
+        sort=page.text("sort", 20) or "site",
     )  # fmt: skip
 
 
-def rows_of(ask: PageRequest, records: Iterable[FieldServerRecord] | None = None) -> list[Row]:
+def rows_of(page: PageRequest, records: Iterable[FieldServerRecord] | None = None) -> list[Row]:
     """Field servers with what is open on them."""
-    seen = ask.desk.jobs.seen
-    steps = ask.administrator.workflows.standings(has_route=None if seen is None else seen.has_route)
+    seen = page.context.jobs.seen
+    steps = page.administrator.workflows.standings(has_route=None if seen is None else seen.has_route)
     reached = {} if seen is None else seen.reached
     return [
         Row(record=record, step=steps[record.device_id], is_reached=reached.get(record.device_id))
-        for record in (ask.administrator.inventory.field_servers() if records is None else records)
+        for record in (page.administrator.inventory.field_servers() if records is None else records)
         if record.device_id in steps
     ]
 
 
-def chosen_of(ask: PageRequest) -> list[FieldServerRecord]:
+def chosen_of(page: PageRequest) -> list[FieldServerRecord]:
     """The ticked field servers, or all that the list showed. Raises ``Error`` (``usage``)."""
-    every = ask.administrator.inventory.field_servers()
-    if ask.text("everyone"):
-        wanted = wanted_of(ask)
-        chosen = [row.record for row in rows_of(ask, every) if wanted.fits(row)]
+    every = page.administrator.inventory.field_servers()
+    if page.text("everyone"):
+        wanted = wanted_of(page)
+        chosen = [row.record for row in rows_of(page, every) if wanted.fits(row)]
     else:
-        ticked = set(ask.texts("device"))
+        ticked = set(page.texts("device"))
         chosen = [record for record in every if record.device_id in ticked]
     if not chosen:
         raise Error("usage", expected="at least one field server ticked, or “All shown here”", seen="none")
     return chosen
 
 
-def list_page(ask: PageRequest) -> Response:
+def list_page(page: PageRequest) -> Response:
     """All field servers."""
-    every = rows_of(ask)
-    wanted = wanted_of(ask)
+    every = rows_of(page)
+    wanted = wanted_of(page)
     shown = sorted((row for row in every if wanted.fits(row)), key=wanted.order)
     records = [row.record for row in every]
-    return ask.page(
+    return page.show(
         "fieldservers.html",
         rows=shown,
         total=len(every),
@@ -135,10 +135,10 @@ def list_page(ask: PageRequest) -> Response:
         violation_count=sum(bool(row.violations) for row in every),
         unfinished=[
             operation
-            for operation in reversed(ask.administrator.operations.unfinished())
-            if not ask.desk.jobs.running(operation.number)
+            for operation in reversed(page.administrator.operations.unfinished())
+            if not page.context.jobs.running(operation.number)
         ],
-        seen=ask.desk.jobs.seen,
+        seen=page.context.jobs.seen,
     )
 
 
@@ -147,13 +147,13 @@ def sites_of(records: Sequence[FieldServerRecord]) -> list[str]:
     return sorted({record.site for record in records if record.site}, key=str.casefold)
 
 
-def one_page(ask: PageRequest) -> Response:
+def one_page(page: PageRequest) -> Response:
     """One field server."""
-    record = ask.field_server()
-    inventory, mailbag = ask.administrator.inventory, ask.administrator.mailbag
-    return ask.page(
+    record = page.field_server()
+    inventory, mailbag = page.administrator.inventory, page.administrator.mailbag
+    return page.show(
         "fieldserver.html",
-        row=rows_of(ask, [record])[0],
+        row=rows_of(page, [record])[0],
         plan=inventory.assignments(record.device_id),
         lines=inventory.lines(),
         outbound=mailbag.outbound(record.device_id),
@@ -163,46 +163,46 @@ def one_page(ask: PageRequest) -> Response:
     )
 
 
-def look(ask: PageRequest) -> Response:
+def look(page: PageRequest) -> Response:
     """Ask everyone anew."""
-    ask.desk.jobs.look()
-    return ask.go("/")
+    page.context.jobs.look()
+    return page.go("/")
 
 
-def set_site(ask: PageRequest) -> Response:
+def set_site(page: PageRequest) -> Response:
     """Put the ticked field servers into a site."""
-    site = ask.text("new_site", _SITE_SYMBOLS_MAX)
-    chosen = chosen_of(ask)
-    ask.administrator.inventory.set_site([record.device_id for record in chosen], site)
-    return ask.go("/")
+    site = page.text("new_site", _SITE_SYMBOLS_MAX)
+    chosen = chosen_of(page)
+    page.administrator.inventory.set_site([record.device_id for record in chosen], site)
+    return page.go("/")
 
 
-def set_one_site(ask: PageRequest) -> Response:
+def set_one_site(page: PageRequest) -> Response:
     """Put one field server into a site."""
-    record = ask.field_server()
-    ask.administrator.inventory.set_site([record.device_id], ask.text("new_site", _SITE_SYMBOLS_MAX))
-    return ask.go(f"/servers/{record.device_id}")
+    record = page.field_server()
+    page.administrator.inventory.set_site([record.device_id], page.text("new_site", _SITE_SYMBOLS_MAX))
+    return page.go(f"/servers/{record.device_id}")
 
 
-def renew(ask: PageRequest) -> Response:
+def renew(page: PageRequest) -> Response:
     """Another password, or another address."""
-    record = ask.field_server()
+    record = page.field_server()
     pinning.add_field_server(
-        ask.administrator.network,
-        ask.administrator.inventory,
+        page.administrator.network,
+        page.administrator.inventory,
         address=record.address,
-        password=ask.text("password"),
+        password=page.text("password"),
         fingerprint=record.contact.fingerprint,
-        now=ask.now,
+        now=page.now,
     )
-    return ask.go(f"/servers/{record.device_id}")
+    return page.go(f"/servers/{record.device_id}")
 
 
-def remove(ask: PageRequest) -> Response:
+def remove(page: PageRequest) -> Response:
     """Off the list; licenses are not touched."""
-    record = ask.field_server()
-    step = ask.administrator.workflows.next_step(record.device_id)
-    if step.phase in {Phase.DELIVER, Phase.PROVE, Phase.ASK} and not ask.text("force"):
+    record = page.field_server()
+    step = page.administrator.workflows.next_step(record.device_id)
+    if step.phase in {Phase.DELIVER, Phase.PROVE, Phase.ASK} and not page.text("force"):
         raise Error("usage", expected="nothing open on it, or the tick that says “also then”", seen=in_pages(step.text))
-    ask.administrator.inventory.remove_field_server(DeviceId(record.device_id))
-    return ask.go("/")
+    page.administrator.inventory.remove_field_server(DeviceId(record.device_id))
+    return page.go("/")

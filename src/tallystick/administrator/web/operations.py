@@ -86,59 +86,59 @@ class Progress:
         return 0 if stage is None else _STAGES.index(stage) + 1
 
 
-def draft(ask: PageRequest) -> Response:
+def draft(page: PageRequest) -> Response:
     """What a person asked for on the ticked field servers."""
-    kind = ask.text("do")
+    kind = page.text("do")
     if kind not in KINDS:
         raise Error("usage", expected=f"one of: {', '.join(KINDS)}", seen=kind[:40] or "none")
-    chosen = chosen_of(ask)
+    chosen = chosen_of(page)
     made = Draft(kind=kind, device_ids=tuple(record.device_id for record in chosen))
-    goals_of(ask, made, chosen)  # a plan that is missing is said at once
-    return ask.go(f"/drafts/{ask.desk.kept.keep(made)}")
+    goals_of(page, made, chosen)  # a plan that is missing is said at once
+    return page.go(f"/drafts/{page.context.kept.keep(made)}")
 
 
-def draft_page(ask: PageRequest) -> Response:
+def draft_page(page: PageRequest) -> Response:
     """The dry run."""
-    made: Draft = ask.desk.kept.find(Draft, ask.number())
-    records = ask.administrator.inventory.field_servers()
+    made: Draft = page.context.kept.find(Draft, page.number())
+    records = page.administrator.inventory.field_servers()
     chosen = [record for record in records if record.device_id in set(made.device_ids)]
-    goals = goals_of(ask, made, chosen)
-    rows = foresee(goals, records, lines=ask.administrator.inventory.lines(), now=ask.now)
-    return ask.page(
-        "draft.html", draft=made, title=KINDS[made.kind], rows=rows, number=ask.number(),
+    goals = goals_of(page, made, chosen)
+    rows = foresee(goals, records, lines=page.administrator.inventory.lines(), now=page.now)
+    return page.show(
+        "draft.html", draft=made, title=KINDS[made.kind], rows=rows, number=page.number(),
         counts_by=_counts(rows), chosen=chosen, held=_held_lines(chosen, made.ends) if made.kind == "return" else [],
         refused=len({row.device_id for row in rows if row.effect is PredictedEffect.REFUSED}),
     )  # fmt: skip
 
 
-def change_draft(ask: PageRequest) -> Response:
+def change_draft(page: PageRequest) -> Response:
     """A return of chosen lines, down to chosen quantities."""
-    made: Draft = ask.desk.kept.find(Draft, ask.number())
+    made: Draft = page.context.kept.find(Draft, page.number())
     ends: dict[LineId, int] = {}
-    for key in ask.form:
-        value = ask.text(key, 20)
+    for key in page.form:
+        value = page.text(key, 20)
         if key.startswith("end-") and value:
             if not value.isascii() or not value.isdigit() or int(value) > QUANTITY_MAX:
                 raise Error("quantity-wrong", expected=f"a quantity up to {QUANTITY_MAX}", seen=repr(value))
             ends[LineId(key.removeprefix("end-"))] = int(value)
-    return ask.go(f"/drafts/{ask.desk.kept.keep(replace(made, ends=ends or None))}")
+    return page.go(f"/drafts/{page.context.kept.keep(replace(made, ends=ends or None))}")
 
 
-def begin(ask: PageRequest) -> Response:
+def begin(page: PageRequest) -> Response:
     """Do it."""
-    made: Draft = ask.desk.kept.find(Draft, ask.number())
+    made: Draft = page.context.kept.find(Draft, page.number())
     wanted = set(made.device_ids)
-    chosen = [record for record in ask.administrator.inventory.field_servers() if record.device_id in wanted]
-    number = ask.desk.jobs.begin(goals_of(ask, made, chosen))
-    ask.desk.kept.forget(ask.number())
-    return ask.go(f"/operations/{number}")
+    chosen = [record for record in page.administrator.inventory.field_servers() if record.device_id in wanted]
+    number = page.context.jobs.begin(goals_of(page, made, chosen))
+    page.context.kept.forget(page.number())
+    return page.go(f"/operations/{number}")
 
 
-def goals_of(ask: PageRequest, made: Draft, chosen: Sequence[FieldServerRecord]) -> dict[DeviceId, Goal]:
+def goals_of(page: PageRequest, made: Draft, chosen: Sequence[FieldServerRecord]) -> dict[DeviceId, Goal]:
     """The goals of a draft. Raises ``Error``."""
     match made.kind:
         case "activate":
-            return planning.activation_goals(ask.administrator.inventory.assignments(), chosen, is_everyone=True)
+            return planning.activation_goals(page.administrator.inventory.assignments(), chosen, is_everyone=True)
         case "return" if made.ends is None:
             return {record.device_id: Return() for record in chosen}
         case "return":
@@ -153,48 +153,48 @@ def goals_of(ask: PageRequest, made: Draft, chosen: Sequence[FieldServerRecord])
             raise InvariantError("a kind of operation", kind)
 
 
-def operation_page(ask: PageRequest) -> Response:
+def operation_page(page: PageRequest) -> Response:
     """Progress while it runs, the summary afterwards."""
-    return ask.page("operation.html", progress=progress_of(ask, ask.number()), **_carry_counts(ask))
+    return page.show("operation.html", progress=progress_of(page, page.number()), **_carry_counts(page))
 
 
-def operations_page(ask: PageRequest) -> Response:
+def operations_page(page: PageRequest) -> Response:
     """The newest operations."""
-    return ask.page("operations.html", rows=ask.administrator.operations.newest())
+    return page.show("operations.html", rows=page.administrator.operations.newest())
 
 
-def cancel(ask: PageRequest) -> Response:
+def cancel(page: PageRequest) -> Response:
     """Let every visit end its step."""
-    ask.desk.jobs.cancel(ask.number())
-    return ask.go(f"/operations/{ask.number()}")
+    page.context.jobs.cancel(page.number())
+    return page.go(f"/operations/{page.number()}")
 
 
-def go_on(ask: PageRequest) -> Response:
+def go_on(page: PageRequest) -> Response:
     """Take it up where it was."""
-    operation = _find(ask, ask.number())
-    if operation.open_goals and not ask.administrator.operations.is_running(operation.number):
-        ask.desk.jobs.go_on(operation)
+    operation = _find(page, page.number())
+    if operation.open_goals and not page.administrator.operations.is_running(operation.number):
+        page.context.jobs.go_on(operation)
     else:
-        ask.administrator.operations.end(operation.number, now=ask.now)
-    return ask.go(f"/operations/{operation.number}")
+        page.administrator.operations.end(operation.number, now=page.now)
+    return page.go(f"/operations/{operation.number}")
 
 
-def leave(ask: PageRequest) -> Response:
+def leave(page: PageRequest) -> Response:
     """Give up what is open of it."""
-    operation = _find(ask, ask.number())
-    if not ask.administrator.operations.is_running(operation.number):
-        ask.administrator.operations.leave(operation.number, now=ask.now)
-    return ask.go("/")
+    operation = _find(page, page.number())
+    if not page.administrator.operations.is_running(operation.number):
+        page.administrator.operations.leave(operation.number, now=page.now)
+    return page.go("/")
 
 
-def progress_of(ask: PageRequest, number: int) -> Progress:
+def progress_of(page: PageRequest, number: int) -> Progress:
     """An operation as it is now."""
-    running = ask.desk.jobs.running(number)  # first: what ends meanwhile is then shown once more as running
-    operation = _find(ask, number)
-    operations = ask.administrator.operations
+    running = page.context.jobs.running(number)  # first: what ends meanwhile is then shown once more as running
+    operation = _find(page, number)
+    operations = page.administrator.operations
     is_elsewhere = running is None and operations.is_running(number)
     if is_elsewhere:
-        operation = _find(ask, number)
+        operation = _find(page, number)
     is_stopping = operations.is_asked_to_stop(number) if running is None else running.stop.is_set()
     progress = Progress(
         operation=operation,
@@ -202,7 +202,7 @@ def progress_of(ask: PageRequest, number: int) -> Progress:
         is_elsewhere=is_elsewhere,
         is_stopping=is_stopping,
         stages={} if running is None else dict(running.stages),
-        problem=ask.desk.jobs.problems.get(number, ""),
+        problem=page.context.jobs.problems.get(number, ""),
     )
     alike: dict[tuple[object, ...], list[Report]] = {}
     for visit in operation.visits:
@@ -221,13 +221,13 @@ def progress_of(ask: PageRequest, number: int) -> Progress:
     return progress
 
 
-def _carry_counts(ask: PageRequest) -> dict[str, int]:
-    mailbag = ask.administrator.mailbag
+def _carry_counts(page: PageRequest) -> dict[str, int]:
+    mailbag = page.administrator.mailbag
     return {"up": len(mailbag.outbound()), "down": len(mailbag.inbound())}
 
 
-def _find(ask: PageRequest, number: int) -> Operation:
-    operation = ask.administrator.operations.operation(number)
+def _find(page: PageRequest, number: int) -> Operation:
+    operation = page.administrator.operations.operation(number)
     if operation is None:
         raise Error("not-found", expected="an operation", seen=f"none with number {number}")
     return operation

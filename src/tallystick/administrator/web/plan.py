@@ -39,9 +39,9 @@ class PlanCell:
     why_not: str = ""
 
 
-def plan_page(ask: PageRequest) -> Response:
+def plan_page(page: PageRequest) -> Response:
     """The lines; beside the chosen one, the field servers."""
-    inventory = ask.administrator.inventory
+    inventory = page.administrator.inventory
     records, plan = inventory.field_servers(), inventory.assignments()
     rows = [
         LineRow(
@@ -51,8 +51,8 @@ def plan_page(ask: PageRequest) -> Response:
         )
         for line in inventory.lines().values()
     ]
-    chosen = next((row for row in rows if row.line.line_id == ask.text("line")), rows[0] if rows else None)
-    site, places = ask.text("site"), []
+    chosen = next((row for row in rows if row.line.line_id == page.text("line")), rows[0] if rows else None)
+    site, places = page.text("site"), []
     if chosen is not None:
         line_id = chosen.line.line_id
         planned = {one.device_id: one.quantity for one in plan if one.line_id == line_id}
@@ -61,7 +61,7 @@ def plan_page(ask: PageRequest) -> Response:
                 record=record,
                 planned=planned.get(record.device_id),
                 held=record.held.get(line_id, 0),
-                why_not=_why_not(chosen.line, record, now=ask.now),
+                why_not=_why_not(chosen.line, record, now=page.now),
             )
             for record in records
             if not site or record.site == site
@@ -72,46 +72,50 @@ def plan_page(ask: PageRequest) -> Response:
         for one in plan
         if one.device_id == record.device_id and record.held.get(one.line_id, 0) != one.quantity
     }
-    return ask.page(
+    return page.show(
         "plan.html", rows=rows, chosen=chosen, places=places, site=site, sites=sites_of(records),
         entitlements=inventory.entitlements(), differing=len(differing), urls=inventory.activation_urls(),
     )  # fmt: skip
 
 
-def assign(ask: PageRequest) -> Response:
+def assign(page: PageRequest) -> Response:
     """Plan a quantity of the line on each ticked field server, or take the line off the plan there."""
-    inventory = ask.administrator.inventory
-    chosen, line = chosen_of(ask), ask.text("line", 100)
-    if ask.text("do") == "unassign":
+    inventory = page.administrator.inventory
+    chosen, line = chosen_of(page), page.text("line", 100)
+    if page.text("do") == "unassign":
         found = planning.choose_line(line, inventory.lines(), chosen)
         for record in chosen:
             inventory.unplan(record.device_id, [found.line_id])
     else:
-        planning.assign(inventory, [f"{line}={ask.text('quantity', 20)}"], chosen, now=ask.now)
-    return ask.go(f"/plan?line={line}")
+        planning.assign(inventory, [f"{line}={page.text('quantity', 20)}"], chosen, now=page.now)
+    return page.go(f"/plan?line={line}")
 
 
-def add_entitlement(ask: PageRequest) -> Response:
+def add_entitlement(page: PageRequest) -> Response:
     """By its ID, where there is a route, or by its certificate file."""
-    administrator = ask.administrator
-    url = ask.text("url", 300) or None
-    files = ask.files("certificate")
+    administrator = page.administrator
+    url = page.text("url", 300) or None
+    files = page.files("certificate")
     if files:
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory) / "certificate.tally"
             path.write_bytes(files[0].file.read())
             known = pinning.learn_certificate(
-                administrator.courier, administrator.inventory, administrator.mailbag, path=path, url=url, now=ask.now
+                administrator.courier, administrator.inventory, administrator.mailbag, path=path, url=url, now=page.now
             )
-    elif ask.text("entitlement"):
+    elif page.text("entitlement"):
         known = [
             pinning.learn_entitlement(
-                administrator.courier, administrator.inventory, text=ask.text("entitlement", 100), url=url, now=ask.now
+                administrator.courier,
+                administrator.inventory,
+                text=page.text("entitlement", 100),
+                url=url,
+                now=page.now,
             )
         ]
     else:
         raise Error("usage", expected="an entitlement ID, or a certificate file", seen="neither")
-    return ask.go(f"/plan?line={known[0].lines[0].line_id}" if known[0].lines else "/plan")
+    return page.go(f"/plan?line={known[0].lines[0].line_id}" if known[0].lines else "/plan")
 
 
 def _why_not(line: KnownLine, record: FieldServerRecord, *, now: int) -> str:

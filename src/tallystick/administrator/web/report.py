@@ -11,38 +11,38 @@ from tallystick.administrator.web.field_servers import sites_of
 from tallystick.pages import PAGE_HEADERS
 
 
-def report_page(ask: PageRequest) -> Response:
+def report_page(page: PageRequest) -> Response:
     """What is licensed where."""
-    return ask.page(
-        "report.html", report=_report(ask), sites=sites_of(ask.administrator.inventory.field_servers()),
-        site=ask.text("site"),
+    return page.show(
+        "report.html", report=_report(page), sites=sites_of(page.administrator.inventory.field_servers()),
+        site=page.text("site"),
     )  # fmt: skip
 
 
-def report_as_csv(ask: PageRequest) -> Response:
+def report_as_csv(page: PageRequest) -> Response:
     """For a spreadsheet."""
-    report = _report(ask)
+    report = _report(page)
     return _file(report_csv(report), "text/csv; charset=utf-8", f"{file_stem(report)}.csv")
 
 
-def report_as_pdf(ask: PageRequest) -> Response:
+def report_as_pdf(page: PageRequest) -> Response:
     """To hand to the customer."""
-    report = _report(ask)
+    report = _report(page)
     return _file(report_pdf(report), "application/pdf", f"{file_stem(report)}.pdf")
 
 
-def report_as_folder(ask: PageRequest) -> Response:
+def report_as_folder(page: PageRequest) -> Response:
     """All of it, with the receipts."""
-    report = _report(ask)
+    report = _report(page)
     data = report_folder(report, pdf=report_pdf(report))
     return _file(data, "application/zip", f"{file_stem(report)}.zip")
 
 
-def _report(ask: PageRequest) -> SiteReport:
-    administrator = ask.administrator
+def _report(page: PageRequest) -> SiteReport:
+    administrator = page.administrator
     return make_report(
-        administrator.inventory, administrator.mailbag, administrator.workflows.standings(), site=ask.text("site"),
-        now=ask.now,
+        administrator.inventory, administrator.mailbag, administrator.workflows.standings(), site=page.text("site"),
+        now=page.now,
     )  # fmt: skip
 
 

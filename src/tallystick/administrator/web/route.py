@@ -11,49 +11,49 @@ from tallystick.administrator.ports import RouteKind
 from tallystick.administrator.web.base import PageRequest
 
 
-def route_page(ask: PageRequest) -> Response:
+def route_page(page: PageRequest) -> Response:
     """What was found, and why."""
-    inventory = ask.administrator.inventory
-    return ask.page(
-        "route.html", seen=ask.desk.jobs.seen, proxy=read_stored(inventory.secret(PROXY_SETTING)), urls=inventory.activation_urls(),
+    inventory = page.administrator.inventory
+    return page.show(
+        "route.html", seen=page.context.jobs.seen, proxy=read_stored(inventory.secret(PROXY_SETTING)), urls=inventory.activation_urls(),
         routes=[str(route) for route in RouteKind],
     )  # fmt: skip
 
 
-def force(ask: PageRequest) -> Response:
+def force(page: PageRequest) -> Response:
     """Take this route, or find out again."""
-    wanted = ask.text("route")
-    ask.desk.forced = RouteKind(wanted) if wanted in set(RouteKind) else None
-    ask.desk.jobs.look()
-    return ask.go("/route")
+    wanted = page.text("route")
+    page.context.forced = RouteKind(wanted) if wanted in set(RouteKind) else None
+    page.context.jobs.look()
+    return page.go("/route")
 
 
-def set_proxy(ask: PageRequest) -> Response:
+def set_proxy(page: PageRequest) -> Response:
     """The proxy on the way to activation servers, and perhaps to field servers. Raises ``Error`` (``usage``)."""
-    inventory, text = ask.administrator.inventory, ask.text("proxy", 300)
+    inventory, text = page.administrator.inventory, page.text("proxy", 300)
     before = read_stored(inventory.secret(PROXY_SETTING))
     if not text:
         inventory.set_secret(PROXY_SETTING, "")
     else:
-        user, password = ask.text("proxy_user", 200), ask.text("proxy_password", 200)
+        user, password = page.text("proxy_user", 200), page.text("proxy_password", 200)
         if before is not None and user == before.user and not password:
             password = before.password  # it is never shown, so an empty field says nothing
         made = parse_proxy(
-            text, user=user, password=password, is_for_field_servers=bool(ask.text("proxy_field_servers"))
+            text, user=user, password=password, is_for_field_servers=bool(page.text("proxy_field_servers"))
         )
         inventory.set_secret(PROXY_SETTING, made.stored())
-    ask.desk.jobs.look()
-    return ask.go("/route")
+    page.context.jobs.look()
+    return page.go("/route")
 
 
-def add_activation(ask: PageRequest) -> Response:
+def add_activation(page: PageRequest) -> Response:
     """The address of an activation server."""
-    ask.administrator.inventory.add_activation(pinning.normal_url(ask.text("url", 300)))
-    ask.desk.jobs.look()
-    return ask.go("/route")
+    page.administrator.inventory.add_activation(pinning.normal_url(page.text("url", 300)))
+    page.context.jobs.look()
+    return page.go("/route")
 
 
-def look(ask: PageRequest) -> Response:
+def look(page: PageRequest) -> Response:
     """Find out again."""
-    ask.desk.jobs.look()
-    return ask.go("/route")
+    page.context.jobs.look()
+    return page.go("/route")

@@ -54,7 +54,7 @@ class SignInNeeded(Exception):
 
 
 def make_context(office: Office) -> PortalContext:
-    """The desk of an office."""
+    """The context of an office."""
     environment = make_environment(
         "tallystick.activation.http.portal",
         static_prefix="/static",
@@ -67,14 +67,14 @@ def make_context(office: Office) -> PortalContext:
 class PageRequest:
     """One request to a page: ``visitor`` is None only on pages for everybody."""
 
-    desk: PortalContext
+    context: PortalContext
     request: Request
     visitor: Visitor | None
 
     @property
     def office(self) -> Office:
         """The office."""
-        return self.desk.office
+        return self.context.office
 
     @property
     def who(self) -> Visitor:
@@ -93,19 +93,19 @@ class PageRequest:
 
     def _render(self, template: str, values: dict[str, Any]) -> Response:
         document = values.get("document")
-        context: dict[str, Any] = {
+        frame: dict[str, Any] = {
             "path": self.request.url.path,
             "visitor": self.visitor,
             "said": self.asked("said", 20),
         }
         if self.visitor is not None:
             caller = self.visitor.caller
-            context |= {"me": caller, "csrf": self.visitor.session.csrf, "is_vendor": caller.role in VENDOR_ROLES}
-            context["open_returns"] = (
+            frame |= {"me": caller, "csrf": self.visitor.session.csrf, "is_vendor": caller.role in VENDOR_ROLES}
+            frame["open_returns"] = (
                 field_servers.count_open_returns(self.office, caller) if caller.may(Permission.READ_RETURNS) else 0
             )
-            context["navigation"] = _navigation(context["open_returns"], self.visitor)
-        text = self.desk.environment.get_template(f"own/{template}").render(**context | values)
+            frame["navigation"] = _navigation(frame["open_returns"], self.visitor)
+        text = self.context.environment.get_template(f"own/{template}").render(**frame | values)
         headers = dict(PAGE_HEADERS)
         if self.request.url.scheme == "https":
             headers["Strict-Transport-Security"] = "max-age=31536000"
@@ -183,14 +183,14 @@ Handler = Callable[[PageRequest], Awaitable[Response]]
 
 
 def page_for(
-    desk: PortalContext, handler: Handler, *, is_open: bool = False
+    context: PortalContext, handler: Handler, *, is_open: bool = False
 ) -> Callable[[Request], Awaitable[Response]]:
     """The endpoint of a handler. ``is_open``: for people who are not signed in, too."""
 
     async def endpoint(request: Request) -> Response:
         secret = request.cookies.get(SESSION_COOKIE)
-        visitor = await run_in_threadpool(sign_in.visitor_of, desk.office, secret)
-        page = PageRequest(desk, request, visitor)
+        visitor = await run_in_threadpool(sign_in.visitor_of, context.office, secret)
+        page = PageRequest(context, request, visitor)
         try:
             if visitor is None and not is_open:
                 raise SignInNeeded

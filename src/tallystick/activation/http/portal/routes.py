@@ -72,7 +72,7 @@ register_url_convertor("page", _PageConvertor())
 
 def add_portal(site: FastAPI, office: Office) -> None:
     """Add every page to the application."""
-    desk = make_context(office)
+    context = make_context(office)
 
     async def static(request: Request) -> Response:
         file = STATICS.files().get(request.path_params["name"])
@@ -85,7 +85,7 @@ def add_portal(site: FastAPI, office: Office) -> None:
 
     site.add_route("/static/{name:path}", static, methods=_GET, include_in_schema=False)
     for path, (handler, methods) in OPEN_PAGES.items():
-        site.add_route(path, page_for(desk, handler, is_open=True), methods=methods, include_in_schema=False)
+        site.add_route(path, page_for(context, handler, is_open=True), methods=methods, include_in_schema=False)
     for path, (handler, methods) in PAGES.items():
-        site.add_route(path, page_for(desk, handler), methods=methods, include_in_schema=False)
-    site.add_route("/{rest:page}", page_for(desk, nowhere, is_open=True), methods=_GET, include_in_schema=False)
+        site.add_route(path, page_for(context, handler), methods=methods, include_in_schema=False)
+    site.add_route("/{rest:page}", page_for(context, nowhere, is_open=True), methods=_GET, include_in_schema=False)

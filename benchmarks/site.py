@@ -25,9 +25,8 @@ from typing import Any
 
 import httpx2
 
-from tallystick.administrator import doing
 from tallystick.administrator.app import Administrator, open_administrator
-from tallystick.administrator.core import enrolling, pinning, planning
+from tallystick.administrator.core import pinning, planning
 from tallystick.administrator.core.courier import Courier, at_once
 from tallystick.administrator.core.goals import Goal, Report, Return
 from tallystick.administrator.core.workflows import Workflows
@@ -142,9 +141,9 @@ def prepare(
 ) -> tuple[dict[DeviceId, Goal], int]:
     """Add and activate; the goals, and how many bytes of memory were taken while that was done."""
     network, inventory, now = administrator.network, administrator.inventory, administrator.clock.now()
-    candidates = [enrolling.Candidate(address=one, password=password) for one in addresses]
+    candidates = [pinning.Candidate(address=one, password=password) for one in addresses]
     begun = time.monotonic()
-    results = enrolling.pin(network, inventory, enrolling.meet(network, inventory, candidates), now=now)
+    results = pinning.pin(network, inventory, pinning.meet(network, inventory, candidates), now=now)
     added = [result for result in results if result.enrolled is not None]
     print(f"added: {len(added)} of {len(candidates)} in {time.monotonic() - begun:.1f} s", flush=True)
     known = pinning.learn_entitlement(administrator.courier, inventory, text=entitlement, url=url, now=now)
@@ -153,7 +152,7 @@ def prepare(
     goals: dict[DeviceId, Goal] = planning.activation_goals(inventory.assignments(), records, is_everyone=True)
     del results, added, records
     memory, begun = Memory(), time.monotonic()
-    reports = doing.run(administrator, doing.begin(administrator, goals), goals)
+    reports = administrator.run(administrator.begin(goals), goals)
     taken, grown = time.monotonic() - begun, memory.stop()
     print(f"activated: {done(reports)} in {taken:.1f} s; memory: {grown / MIB:.1f} MiB more", flush=True)
     return goals, grown

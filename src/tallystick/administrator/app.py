@@ -1,11 +1,16 @@
-"""Puts Device Administrator together: its data directory, the real network, the real clock."""
+"""Puts Device Administrator together: its data directory, the real network, the real clock.
+
+An operation is kept before anything is sent, so that ending the program, or the laptop's battery, leaves one that goes
+on where it was. It is marked as running, and whoever asks for it to stop may be another process.
+"""
 
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,6 +18,7 @@ from typing import Final
 import platformdirs
 
 from tallystick.administrator.core.courier import Courier, at_once
+from tallystick.administrator.core.goals import Goal, GoalResult, Report
 from tallystick.administrator.core.operations import Operations
 from tallystick.administrator.core.workflows import Workflows
 from tallystick.administrator.memory.database import Database, open_database
@@ -22,7 +28,7 @@ from tallystick.administrator.memory.passwords import KEY_BYTES, Sealer, key_fro
 from tallystick.administrator.memory.qr_frames import FrameBox
 from tallystick.administrator.network.clients import RealNetwork
 from tallystick.administrator.network.proxy import read_stored
-from tallystick.administrator.ports import RouteKind
+from tallystick.administrator.ports import Progress, RouteKind
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
 
@@ -33,6 +39,7 @@ KEY_FILE_VARIABLE: Final = "TALLYSTICK_KEY_FILE"
 KEY_FILE_NAME: Final = "passwords.key"
 KEYRING_SERVICE: Final = "tallystick field server passwords"
 PROXY_SETTING: Final = "proxy"
+_LISTENED_SECONDS: Final = 0.5
 
 
 class SystemClock:
@@ -70,6 +77,44 @@ class Administrator:
         work: list[Callable[[], None]] = [field_servers, activation]
         at_once(lambda part: part(), work)
         return reached, any(routes)
+
+    def begin(self, goals: Mapping[DeviceId, Goal]) -> int:
+        """Keep the goals; the number of the operation. Raises ``Error``."""
+        return self.operations.begin(goals, names=self.inventory.names(), now=self.clock.now())
+
+    def run(
+        self,
+        number: int,
+        goals: Mapping[DeviceId, Goal],
+        progress: Progress | None = None,
+        *,
+        stop: threading.Event | None = None,
+    ) -> list[Report]:
+        """Run what is open of it, and keep every report as it comes. Raises ``Error`` (``too-busy`` where it runs already)."""
+        operations, stop, is_over = self.operations, stop or threading.Event(), threading.Event()
+
+        def keep(report: Report) -> None:
+            operations.keep(number, report)
+
+        def listen() -> None:
+            while not is_over.wait(_LISTENED_SECONDS):
+                with suppress(Error):  # what stands in the way of looking is told by who writes
+                    if operations.is_asked_to_stop(number):
+                        stop.set()
+
+        with operations.run(number):
+            listener = threading.Thread(target=listen, daemon=True)
+            listener.start()
+            try:
+                reports = self.workflows.run(goals, progress, stop=stop, on_report=keep)
+                there = {report.device_id for report in reports}
+                for report in (*(one for one in reports if one.result is GoalResult.INTERRUPTED), *_gone(goals, there)):
+                    keep(report)
+                operations.end(number, now=self.clock.now())
+            finally:
+                is_over.set()
+                listener.join()
+        return reports
 
 
 def home_directory() -> Path:
@@ -161,3 +206,14 @@ def administrator_on(database: Database, sealer: Sealer, *, forced: RouteKind | 
         )
     finally:
         network.close()
+
+
+def _gone(goals: Mapping[DeviceId, Goal], there: set[DeviceId]) -> Iterator[Report]:
+    """Of field servers that were taken off the list meanwhile."""
+    for device_id in goals.keys() - there:
+        yield Report(
+            device_id=device_id,
+            name=device_id[:12],
+            result=GoalResult.LEFT,
+            detail="it was taken off the list meanwhile",
+        )

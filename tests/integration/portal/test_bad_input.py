@@ -10,7 +10,7 @@ import pytest
 from support.browser import words
 from support.site import PASSWORD
 from tallystick.activation.core.permissions import Role
-from tallystick.activation.http.portal import daily
+from tallystick.activation.http.portal import messages
 from tallystick.activation.http.portal.routes import PAGES
 
 ACTS = {
@@ -230,7 +230,7 @@ def test_good_messages_beside_bad_ones_go_through(site, admin, bought):
 
 
 def test_an_upload_of_a_gigabyte_is_answered_with_a_page(site, admin, monkeypatch):
-    monkeypatch.setattr(daily, "UPLOAD_BYTES_MAX", 1000)
+    monkeypatch.setattr(messages, "UPLOAD_BYTES_MAX", 1000)
     answer = admin.upload(("large.tally", b"x\n" * 100_000))
     assert answer.status_code == 413
     assert "body-too-large" in answer.text
@@ -238,7 +238,7 @@ def test_an_upload_of_a_gigabyte_is_answered_with_a_page(site, admin, monkeypatc
 
 
 def test_more_than_the_limit_of_files_is_answered_with_a_page(admin):
-    answer = admin.upload(*[(f"{number}.tally", b"x") for number in range(daily.FILES_MAX + 1)])
+    answer = admin.upload(*[(f"{number}.tally", b"x") for number in range(messages.FILES_MAX + 1)])
     assert answer.status_code < 500
     assert "text/html" in answer.headers["content-type"]
 
@@ -270,7 +270,7 @@ def test_a_cell_of_the_csv_is_no_formula(site, admin, bought):
     text = admin.see("/ledger.csv").text
     assert text.splitlines()[0].startswith("line,number,source,target,quantity")
     assert len(text.splitlines()) == 3
-    from tallystick.activation.http.portal.records import _csv_row
+    from tallystick.activation.http.portal.ledger import _csv_row
 
     assert _csv_row(["=1+1", "@x", "plain", 5]) == "'=1+1,'@x,plain,5\r\n"
 

@@ -5,7 +5,7 @@ import pytest
 
 from support.activation import Device
 from support.office import Office
-from tallystick.activation.storage import batches, pipeline
+from tallystick.activation.storage import batches_postgres, pipeline
 from tallystick.activation.storage.pipeline import Statement
 
 pytestmark = pytest.mark.postgres
@@ -90,6 +90,6 @@ def test_few_rows_and_many_are_written_alike(office):
     for count in (1, 2, 20):
         messages = [Device(f"{count}-{number}").activate((line, 1)) for number in range(count)]
         office.post(*messages)
-    assert batches.FEW_ROWS < 20 * 7  # both ways were gone
+    assert batches_postgres.FEW_ROWS < 20 * 7  # both ways were gone
     assert office.where(line) == (77, 23, 0, 0)
     assert office.audit().is_green

@@ -1,8 +1,8 @@
 """What a dry run says is what then happens; and what would be refused is refused for the reason that was foreseen."""
 
 from tallystick.administrator.core.dry_run import PredictedEffect, foresee
-from tallystick.administrator.core.enrolling import parse_candidates
 from tallystick.administrator.core.goals import Activate, Refresh, Return, ReturnOneCarry
+from tallystick.administrator.core.pinning import parse_candidates
 from tallystick.administrator.memory.inventory import Assignment
 from tallystick.administrator.report.site import make_report, report_csv
 

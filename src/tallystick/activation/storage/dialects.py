@@ -18,7 +18,9 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from tallystick.activation.storage import pipeline
-from tallystick.activation.storage.batches import Batches, PostgresBatches, SqliteBatches
+from tallystick.activation.storage.batches import Batches
+from tallystick.activation.storage.batches_postgres import PostgresBatches
+from tallystick.activation.storage.batches_sqlite import SqliteBatches
 from tallystick.activation.storage.tables import METADATA
 from tallystick.errors import Error, InvariantError
 

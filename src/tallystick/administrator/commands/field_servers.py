@@ -12,7 +12,7 @@ import typer
 from tallystick.administrator.app import open_administrator
 from tallystick.administrator.commands import console
 from tallystick.administrator.commands.console import AsJson, Everyone, Server, Servers
-from tallystick.administrator.core import enrolling, pinning, planning
+from tallystick.administrator.core import pinning, planning
 from tallystick.administrator.core.file_courier import write_durably
 from tallystick.administrator.core.next_steps import Phase
 from tallystick.administrator.report import site as site_service
@@ -82,10 +82,10 @@ def _add_many(path: Path, *, as_json: bool) -> None:
         data = path.read_bytes()
     except OSError as error:
         raise Error("usage", expected=f"to read {path}", seen=error.strerror or str(error)) from None
-    candidates = enrolling.parse_candidates(data)
+    candidates = pinning.parse_candidates(data)
     with open_administrator() as administrator:
-        met = enrolling.meet(administrator.network, administrator.inventory, candidates)
-        results = enrolling.pin(administrator.network, administrator.inventory, met, now=administrator.clock.now())
+        met = pinning.meet(administrator.network, administrator.inventory, candidates)
+        results = pinning.pin(administrator.network, administrator.inventory, met, now=administrator.clock.now())
     good = [result for result in results if result.enrolled is not None]
     values = [
         {

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from tallystick.administrator import doing
 from tallystick.administrator.app import Administrator, open_administrator
 from tallystick.administrator.commands import console
 from tallystick.administrator.commands.console import AsJson, Forced, count_text
@@ -40,7 +39,7 @@ def run(administrator: Administrator, goals: Mapping[DeviceId, Goal], *, as_json
     """The same, and nothing is shown but its progress."""
     if not goals:
         return []
-    number = doing.begin(administrator, goals)
+    number = administrator.begin(goals)
     return _run(administrator, number, goals, as_json=as_json)
 
 
@@ -65,7 +64,7 @@ def _run(administrator: Administrator, number: int, goals: Mapping[DeviceId, Goa
     known = administrator.inventory.names()
     names = {device_id: known[device_id] for device_id in goals if device_id in known}
     with console.told(names, is_quiet=as_json) as progress:
-        return doing.run(administrator, number, goals, progress)
+        return administrator.run(number, goals, progress)
 
 
 def show(administrator: Administrator, reports: Sequence[Report], *, as_json: bool, **more: Any) -> None:

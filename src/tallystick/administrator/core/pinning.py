@@ -1,25 +1,33 @@
-"""What Device Administrator gets to know: field servers at first contact, entitlements by their id or certificate.
+"""Field servers at first contact, one or many: read from CSV, looked at, pinned; and entitlements by id or certificate.
 
-Guarantees: the fingerprint is compared, with what was expected and with what was pinned, before a password is sent;
-a certificate of an entitlement is believed only if a known keyset signed it.
+Guarantees: looking at a certificate sends nothing; the fingerprint is compared, with what was expected and with what
+was pinned, before a password is sent; one field server that fails stops no other, and each has its sentence; a
+certificate of an entitlement is believed only if a known keyset signed it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tallystick.administrator.core.courier import Courier
+from tallystick.administrator.core.courier import Courier, at_once
 from tallystick.administrator.core.file_courier import Import
+from tallystick.administrator.core.planning import normal_address
 from tallystick.administrator.memory.inventory import Inventory, KnownEntitlement
 from tallystick.administrator.memory.messages import Mailbag
-from tallystick.administrator.ports import Contact, Identity, Network, PortError
+from tallystick.administrator.ports import Contact, Identity, Network, PortError, ShownCertificate, next_step_of
 from tallystick.domain.ids import parse_entitlement_id
 from tallystick.errors import Error
 from tallystick.protocol.envelope import open_envelope
 
 _SCHEMES: Final = ("https://", "http://")
+ROWS_MAX: Final = 10_000
+_BYTES_MAX: Final = 4 * 1024 * 1024
+COLUMNS: Final = ("name", "address", "password", "site", "fingerprint")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,3 +115,152 @@ def normal_url(text: str) -> str:
     if not url.startswith(_SCHEMES):
         raise Error("usage", expected="an activation server's URL, with https:// or http://", seen=text)
     return url
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A row: where a field server is said to be. ``name`` and ``fingerprint`` are compared where they are given."""
+
+    address: str
+    password: str = field(repr=False)
+    name: str = ""
+    site: str = ""
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstContact:
+    """What an address shows, or why it shows nothing that could be pinned."""
+
+    candidate: Candidate
+    shown: ShownCertificate | None = None
+    error: Error | None = None
+    is_known: bool = False
+
+    @property
+    def next_step(self) -> str:
+        """What to do about the error."""
+        return next_step_for(self.error)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinResult:
+    """What came of a candidate."""
+
+    candidate: Candidate
+    enrolled: PinnedFieldServer | None = None
+    error: Error | None = None
+    warning: str = ""
+
+    @property
+    def next_step(self) -> str:
+        """What to do about the error."""
+        return next_step_for(self.error)
+
+
+def next_step_for(error: Error | None) -> str:
+    """Its own next step, or that of its code."""
+    if error is None:
+        return ""
+    return error.next_step if isinstance(error, PortError) else next_step_of(error.code)
+
+
+def parse_candidates(data: bytes) -> list[Candidate]:
+    """A CSV file with the columns address and password, and perhaps name, site and fingerprint, in any order.
+
+    Commas or semicolons; the first line may name the columns, else they are name, address, password, site.
+    Raises ``Error`` (``usage``) with the line that is wrong; then none is taken.
+    """
+    if len(data) > _BYTES_MAX:
+        raise Error("body-too-large", expected=f"a CSV file of at most {_BYTES_MAX} bytes", seen=f"{len(data)} bytes")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise Error("usage", expected="a CSV file in UTF-8", seen="other bytes; save it as “CSV UTF-8”") from None
+    first = text.partition("\n")[0]
+    delimiter = ";" if first.count(";") > first.count(",") else ","
+    try:
+        rows = list(csv.reader(io.StringIO(text), delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise Error("usage", expected="a CSV file", seen=str(error)) from None
+    columns: Sequence[str] = COLUMNS
+    heads = [cell.strip().casefold() for cell in rows[0]] if rows else []
+    start = 0
+    if "address" in heads:
+        columns, start = heads, 1
+    candidates = [
+        _candidate(dict(zip(columns, (cell.strip() for cell in row), strict=False)), number)
+        for number, row in enumerate(rows[start:], start + 1)
+        if any(cell.strip() for cell in row)
+    ]
+    if not candidates or len(candidates) > ROWS_MAX:
+        raise Error("usage", expected=f"1 to {ROWS_MAX} field servers in the CSV file", seen=str(len(candidates)))
+    twice = [one.address for one in candidates if sum(one.address == other.address for other in candidates) > 1]
+    if twice:
+        raise Error("usage", expected="each address once", seen=f"{twice[0]} twice")
+    return candidates
+
+
+def _candidate(cells: dict[str, str], number: int) -> Candidate:
+    try:
+        address = normal_address(cells.get("address", ""))
+    except Error as error:
+        raise Error("usage", expected=f"{error.expected} in row {number}", seen=error.seen or "none") from None
+    if not cells.get("password"):
+        raise Error("usage", expected=f"a password in row {number}, for {address}", seen="none")
+    return Candidate(
+        address=address,
+        password=cells["password"],
+        name=cells.get("name", ""),
+        site=cells.get("site", "")[:80],
+        fingerprint=cells.get("fingerprint", ""),
+    )
+
+
+def meet(network: Network, inventory: Inventory, candidates: Sequence[Candidate]) -> list[FirstContact]:
+    """What each of them shows. Nothing is sent."""
+    pinned = {record.address: record.contact.fingerprint for record in inventory.field_servers()}
+
+    def one(candidate: Candidate) -> FirstContact:
+        try:
+            shown = network.certificate(candidate.address)
+        except PortError as error:
+            return FirstContact(candidate=candidate, error=error)
+        known = (pinned.get(candidate.address), candidate.fingerprint.rstrip("="))
+        wanted = next((one for one in known if one and one != shown.fingerprint), None)
+        if wanted is not None:
+            changed = PortError(
+                "certificate-changed", expected=wanted, seen=f"{shown.fingerprint}; nothing was sent to it"
+            )
+            return FirstContact(candidate=candidate, error=changed)
+        return FirstContact(candidate=candidate, shown=shown, is_known=candidate.address in pinned)
+
+    return at_once(one, candidates)
+
+
+def pin(network: Network, inventory: Inventory, met: Sequence[FirstContact], *, now: int) -> list[PinResult]:
+    """Pin what was shown, send the password there, and keep what they say."""
+
+    def one(meeting: FirstContact) -> PinResult:
+        candidate = meeting.candidate
+        if meeting.shown is None:
+            return PinResult(candidate=candidate, error=meeting.error)
+        try:
+            enrolled = add_field_server(
+                network,
+                inventory,
+                address=candidate.address,
+                password=candidate.password,
+                fingerprint=meeting.shown.fingerprint,
+                now=now,
+            )
+        except Error as error:
+            return PinResult(candidate=candidate, error=error)
+        if candidate.site:
+            inventory.set_site([enrolled.identity.device_id], candidate.site)
+        warning = ""
+        if candidate.name and candidate.name != enrolled.identity.name:
+            warning = f"The file calls it {candidate.name}; it calls itself {enrolled.identity.name}."
+        return PinResult(candidate=candidate, enrolled=enrolled, warning=warning)
+
+    return at_once(one, met)

@@ -8,7 +8,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from tallystick.administrator.core.enrolling import Candidate, FirstContact, PinResult, meet, parse_candidates, pin
+from tallystick.administrator.core.pinning import Candidate, FirstContact, PinResult, meet, parse_candidates, pin
 from tallystick.administrator.core.planning import normal_address
 from tallystick.administrator.network.discovery import find_field_servers
 from tallystick.administrator.web.base import PageRequest

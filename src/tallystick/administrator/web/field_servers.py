@@ -123,7 +123,7 @@ def list_page(page: PageRequest) -> Response:
     shown = sorted((row for row in every if wanted.fits(row)), key=wanted.order)
     records = [row.record for row in every]
     return page.show(
-        "fieldservers.html",
+        "field_servers.html",
         rows=shown,
         total=len(every),
         wanted=wanted,
@@ -152,7 +152,7 @@ def one_page(page: PageRequest) -> Response:
     record = page.field_server()
     inventory, mailbag = page.administrator.inventory, page.administrator.mailbag
     return page.show(
-        "fieldserver.html",
+        "field_server.html",
         row=rows_of(page, [record])[0],
         plan=inventory.assignments(record.device_id),
         lines=inventory.lines(),

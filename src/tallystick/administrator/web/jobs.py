@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
-from tallystick.administrator import doing
 from tallystick.administrator.app import Administrator
 from tallystick.administrator.core.goals import Goal
 from tallystick.administrator.core.operations import Operation
@@ -68,7 +67,7 @@ class Jobs:
         """Keep and start an operation. Raises ``Error`` (``too-busy``)."""
         self._check_free()
         with self._opened() as administrator:
-            number = doing.begin(administrator, goals)
+            number = administrator.begin(goals)
             try:
                 self._start(number, goals)
             except Error:
@@ -123,7 +122,7 @@ class Jobs:
             return
         try:
             with self._slot, self._opened() as administrator:
-                doing.run(administrator, number, goals, running, stop=running.stop)
+                administrator.run(number, goals, running, stop=running.stop)
         except Error as error:  # a full disk, say: what was kept is kept, and the operation goes on later
             self.problems[number] = f"{error.code}: {error}"
         finally:

@@ -25,9 +25,11 @@ from tallystick.activation.services.sign_in import Visitor
 from tallystick.errors import Error
 from tallystick.pages import PAGE_HEADERS, make_environment
 from tallystick.protocol.problems import problem_document
+from tallystick.protocol.tallyfile import MEDIA_TYPE
 
 SESSION_COOKIE: Final = "__Host-tallystick"
 FORM_COOKIE: Final = "__Host-tallystick-form"
+PAGE_ROWS: Final = 50
 FORM_BYTES_MAX: Final = 64 * 1024
 FIELD_LENGTH_MAX: Final = 20_000
 _SAFE_SITES: Final = {None, "same-origin", "none"}
@@ -274,3 +276,15 @@ def _navigation(open_returns: int, visitor: Visitor) -> list[list[tuple[str, str
         [(name, address, count) for name, address, count, needs in group if needs is None or caller.may(needs)]
         for group in (daily, rest)
     ]
+
+
+def cursor_parts(text: str, parts: int) -> list[str] | None:
+    """The parts of a cursor; None where it is none of ours: then the list begins at its beginning."""
+    found = text.split(".", parts - 1)
+    return found if len(found) == parts and found[0].isascii() and found[0].isdigit() and len(found[0]) < 13 else None
+
+
+def download(file: bytes, name: str) -> Response:
+    """A tally file under a name."""
+    headers = {**PAGE_HEADERS, "Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(file, media_type=MEDIA_TYPE, headers=headers)

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from tallystick.activation.core.permissions import Permission
 from tallystick.activation.http.portal.base import Form, PageRequest, redirect
-from tallystick.activation.http.portal.daily import check_length
+from tallystick.activation.http.portal.messages import check_length
 from tallystick.activation.services import OfficeError, messages, qr_codes
 from tallystick.errors import Error
 from tallystick.pages import CAMERA_HEADERS
@@ -67,7 +67,7 @@ async def transfer(page: PageRequest) -> Response:
         except Error as error:
             problem = error
     return await page.show(
-        "codes_transfer.html",
+        "qr_codes_transfer.html",
         transfer=name,
         brought=brought,
         digests=digests,
@@ -98,7 +98,7 @@ def _error(code: str, detail: str) -> OfficeError:
 async def _show(page: PageRequest, faults: Sequence[Fault]) -> Response:
     kept = await page.do(qr_codes.transfers, page.office, page.who.caller)
     response = await page.show(
-        "codes_read.html",
+        "qr_codes_read.html",
         rows=[row_of(gathering, read_at=read_at) for gathering, read_at in kept],
         faults=faults,
         next_steps={fault.error.code: problem_for(fault.error.code).next_step for fault in faults},

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from starlette.responses import Response
 
 from tallystick.activation.core.permissions import Permission
 from tallystick.activation.core.ports import EventKind
-from tallystick.activation.http.portal.base import Form, PageRequest, redirect
+from tallystick.activation.http.portal.base import PAGE_ROWS, Form, PageRequest, redirect
 from tallystick.activation.http.portal.forms import check_account
 from tallystick.activation.services import OfficeError, webhooks
 from tallystick.activation.services.schemas import NewWebhook
@@ -17,10 +15,8 @@ from tallystick.activation.storage.events import DeliveryState
 from tallystick.errors import Error
 from tallystick.protocol.problems import problem_document
 
-_PAGE: Final = 50
 
-
-async def hooks(page: PageRequest) -> Response:
+async def list_page(page: PageRequest) -> Response:
     """All of them, and a new one."""
     page.who.caller.check(Permission.WEBHOOKS)
     if page.request.method == "GET":
@@ -46,9 +42,9 @@ async def _show_all(
     page: PageRequest, *, sent: Form | None = None, error: Error | None = None, made: NewWebhook | None = None
 ) -> Response:
     found = await page.do(
-        webhooks.find_webhooks, page.office, page.who.caller, after=page.asked("after"), limit=_PAGE + 1
+        webhooks.find_webhooks, page.office, page.who.caller, after=page.asked("after"), limit=PAGE_ROWS + 1
     )
-    shown = found[:_PAGE]
+    shown = found[:PAGE_ROWS]
     return await page.show(
         "webhooks.html",
         document=problem_document(error) if error else None,
@@ -59,11 +55,11 @@ async def _show_all(
         account=sent.text("account")[:128] if sent else "",
         kinds=list(EventKind),
         chosen=sent.texts("kinds") if sent else (),
-        next_after=shown[-1].webhook_id if len(found) > _PAGE else "",
+        next_after=shown[-1].webhook_id if len(found) > PAGE_ROWS else "",
     )
 
 
-async def hook(page: PageRequest) -> Response:
+async def one_page(page: PageRequest) -> Response:
     """One: its deliveries, and what can be changed about it."""
     page.who.caller.check(Permission.WEBHOOKS)
     webhook_id = page.request.path_params["webhook_id"]
@@ -74,35 +70,59 @@ async def hook(page: PageRequest) -> Response:
     return await _change(page, webhook_id, form, change)
 
 
-async def act(page: PageRequest) -> Response:
-    """Pause, let it go on, send again, replay, another secret, remove."""
-    caller, office = page.who.caller, page.office
-    caller.check(Permission.WEBHOOKS)
-    webhook_id = page.request.path_params["webhook_id"]
-    form = await page.form()
-    said = "again"
-    match page.request.path_params["act"]:
-        case "pause":
-            return await _change(page, webhook_id, form, WebhookChange(is_enabled=False))
-        case "go-on":
-            return await _change(page, webhook_id, form, WebhookChange(is_enabled=True))
-        case "retry" if form.text("position"):
-            await page.do(webhooks.retry_delivery, office, caller, webhook_id, form.whole("position"))
-        case "retry":
-            await page.do(webhooks.retry_all, office, caller, webhook_id)
-        case "replay":
-            await page.do(webhooks.replay, office, caller, webhook_id, after=form.whole("after"))
-        case "secret":
-            made = await page.do(webhooks.rotate_secret, office, caller, webhook_id, once=None)
-            return await _show_one(page, webhook_id, made=made)
-        case "remove":
-            if form.text("sure") != "yes":
-                raise OfficeError("not-sure", expected="that you have read what follows, and ticked it", seen="no tick")
-            await page.do(webhooks.remove_webhook, office, caller, webhook_id)
-            return redirect("/webhooks?said=removed")
-        case _:
-            raise OfficeError("not-found", expected="something that can be done here", seen="another word")
-    return redirect(f"/webhooks/{webhook_id}?said={said}")
+async def pause(page: PageRequest) -> Response:
+    """Nothing is sent until it goes on."""
+    webhook_id, form = await _sent(page)
+    return await _change(page, webhook_id, form, WebhookChange(is_enabled=False))
+
+
+async def go_on(page: PageRequest) -> Response:
+    """Send again what is waiting, and go on."""
+    webhook_id, form = await _sent(page)
+    return await _change(page, webhook_id, form, WebhookChange(is_enabled=True))
+
+
+async def retry(page: PageRequest) -> Response:
+    """Try one delivery again now, or all that failed."""
+    webhook_id, form = await _sent(page)
+    if form.text("position"):
+        await page.do(webhooks.retry_delivery, page.office, page.who.caller, webhook_id, form.whole("position"))
+    else:
+        await page.do(webhooks.retry_all, page.office, page.who.caller, webhook_id)
+    return _again(webhook_id)
+
+
+async def replay(page: PageRequest) -> Response:
+    """Send every event again, from a position on."""
+    webhook_id, form = await _sent(page)
+    await page.do(webhooks.replay, page.office, page.who.caller, webhook_id, after=form.whole("after"))
+    return _again(webhook_id)
+
+
+async def rotate_secret(page: PageRequest) -> Response:
+    """A new secret, shown once."""
+    webhook_id, _ = await _sent(page)
+    made = await page.do(webhooks.rotate_secret, page.office, page.who.caller, webhook_id, once=None)
+    return await _show_one(page, webhook_id, made=made)
+
+
+async def remove(page: PageRequest) -> Response:
+    """Remove it, with what waits for it."""
+    webhook_id, form = await _sent(page)
+    if form.text("sure") != "yes":
+        raise OfficeError("not-sure", expected="that you have read what follows, and ticked it", seen="no tick")
+    await page.do(webhooks.remove_webhook, page.office, page.who.caller, webhook_id)
+    return redirect("/webhooks?said=removed")
+
+
+async def _sent(page: PageRequest) -> tuple[str, Form]:
+    """Which webhook, and the form about it, checked."""
+    page.who.caller.check(Permission.WEBHOOKS)
+    return str(page.request.path_params["webhook_id"]), await page.form()
+
+
+def _again(webhook_id: str) -> Response:
+    return redirect(f"/webhooks/{webhook_id}?said=again")
 
 
 async def _change(page: PageRequest, webhook_id: str, form: Form, change: WebhookChange) -> Response:
@@ -128,9 +148,9 @@ async def _show_one(
         webhook_id,
         state=DeliveryState(state) if state in set(DeliveryState) else None,
         before=int(before) if before.isascii() and before.isdigit() and len(before) < 16 else None,
-        limit=_PAGE + 1,
+        limit=PAGE_ROWS + 1,
     )
-    shown = found[:_PAGE]
+    shown = found[:PAGE_ROWS]
     return await page.show(
         "webhook.html",
         document=problem_document(error) if error else None,
@@ -142,7 +162,7 @@ async def _show_one(
         state=state,
         states=[("", "any")] + [(known.value, known.value) for known in DeliveryState],
         is_filtered=bool(state or before),
-        next_before=shown[-1].position if len(found) > _PAGE else "",
+        next_before=shown[-1].position if len(found) > PAGE_ROWS else "",
         now=office.clock(),
     )
 

@@ -16,6 +16,7 @@ from typing import Annotated, Final
 import typer
 
 from tallystick.activation.commands import (
+    catalog,
     console,
     entitlements,
     field_servers,
@@ -271,7 +272,7 @@ app.add_typer(upkeep.config_app, name="config")
 app.add_typer(people.account_app, name="account")
 app.add_typer(people.person_app, name="person")
 app.add_typer(people.token_app, name="token")
-app.add_typer(entitlements.catalog_app, name="catalog")
+app.add_typer(catalog.catalog_app, name="catalog")
 app.add_typer(keys.keys_app, name="keys")
 app.add_typer(webhooks.webhooks_app, name="webhooks")
 app.add_typer(entitlements.entitlement_app, name="entitlement")

@@ -1,4 +1,4 @@
-"""Tallystick: open, self-hosted licence activation, with licenses that come back.
+"""Tallystick: open, self-hosted license activation, with licenses that come back.
 
 Nothing is imported here, so that a field server loads only what it needs. The parties are in ``activation``,
 ``fieldserver`` and ``administrator``; what they say to each other is in ``protocol``.

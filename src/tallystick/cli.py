@@ -128,7 +128,7 @@ def root(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Licences of field servers: activated, returned and activated again; online, semi-online and offline."""
+    """Licenses of field servers: activated, returned and activated again; online, semi-online and offline."""
 
 
 for _name, _party in PARTIES.items():

@@ -37,7 +37,7 @@ products:
 """
 PASSWORD = "four quiet words apart"
 INSIDE = ("127.0.0.1",)
-ISSUER = "licences.example.com"
+ISSUER = "licenses.example.com"
 
 
 @cache

@@ -47,7 +47,7 @@ class EnrolmentChoice(StrEnum):
     LISTED = "listed"
 
 
-@app.command(epilog="Example: tallystick activation init --data /var/lib/tallystick --issuer licences.example.com")
+@app.command(epilog="Example: tallystick activation init --data /var/lib/tallystick --issuer licenses.example.com")
 def init(
     data: Annotated[Path, typer.Option("--data", metavar="DIR", help="A new or empty directory.")],
     issuer: Annotated[

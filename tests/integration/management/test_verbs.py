@@ -224,7 +224,7 @@ def test_which_server_is_meant_is_said_once(site, call, tmp_path, monkeypatch):
     assert (
         json.loads(lines("--url", "http://127.0.0.1:9", "--token-file", tmp_path / "no").stdout)["code"] == "not-found"
     )
-    for url in ("http://licences.example.com", "ftp://127.0.0.1", "licences.example.com"):
+    for url in ("http://licenses.example.com", "ftp://127.0.0.1", "licenses.example.com"):
         assert json.loads(lines("--url", url, "--token-file", token).stdout)["code"] == "usage"
     with served(site.web) as url:
         assert json.loads(lines("--url", url, "--token-file", token).stdout)["code"] == "token-wrong"

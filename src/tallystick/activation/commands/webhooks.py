@@ -22,7 +22,7 @@ Kinds = Annotated[
     list[str] | None, typer.Option("--kind", metavar="KIND", help="Only events of this kind; repeatable.")
 ]
 PositionOption = Annotated[
-    int, typer.Option("--after", min=0, max=10**15, metavar="PLACE", help="Everything behind it.")
+    int, typer.Option("--after", min=0, max=10**15, metavar="POSITION", help="Everything behind it.")
 ]
 
 
@@ -36,7 +36,8 @@ def add(
     ] = None,
     kind: Kinds = None,
     after: Annotated[
-        int | None, typer.Option("--after", metavar="PLACE", help="Begin behind this place of the stream; else now.")
+        int | None,
+        typer.Option("--after", metavar="POSITION", help="Begin behind this position of the stream; else now."),
     ] = None,
     key: Key = None,
 ) -> None:
@@ -66,7 +67,7 @@ def list_(client: ApiClient) -> None:
         for one in found
     ]
     empty = "No webhooks yet. Next: tallystick activation webhooks add --help"
-    console.print_table(("Webhook", "URL", "Account", "Kinds", "Place#", "State"), rows, empty=empty)
+    console.print_table(("Webhook", "URL", "Account", "Kinds", "Position#", "State"), rows, empty=empty)
 
 
 @webhooks_app.command(epilog="Example: tallystick activation webhooks show WH-ABCDEF --data DIR")
@@ -134,7 +135,7 @@ def deliveries(
         for webhook_id in chosen
         for one in client.request("GET", f"/v1/webhooks/{webhook_id}/deliveries", query=query)["items"]
     ]
-    columns = [("Place#", "position"), ("Event", "kind"), ("Webhook", "webhook_id"), ("State", "state")]
+    columns = [("Position#", "position"), ("Event", "kind"), ("Webhook", "webhook_id"), ("State", "state")]
     columns += [("Tries#", "attempts"), ("Answer#", "status"), ("Detail", "detail"), ("Next try", "next_at")]
     client.show(found, columns, empty="No deliveries.")
 
@@ -144,29 +145,32 @@ def deliveries(
 def retry(
     client: ApiClient,
     webhook: WebhookText,
-    place: Annotated[
-        list[int] | None, typer.Option("--place", metavar="PLACE", min=1, help="Only this delivery; repeatable.")
+    position: Annotated[
+        list[int] | None,
+        typer.Option("--position", "--place", metavar="POSITION", min=1, help="Only this delivery; repeatable."),
     ] = None,
 ) -> None:
     """Try what waits or was given up now. Serving processes do it within seconds."""
     path = f"/v1/webhooks/{_webhook_id(client, webhook)}"
-    for one in place or ():
+    for one in position or ():
         client.request("POST", f"{path}/deliveries/{one}/retry")
-    count = len(place) if place else client.request("POST", f"{path}/retry")["retried"]
+    count = len(position) if position else client.request("POST", f"{path}/retry")["retried"]
     client.tell({"retried": count}, f"{count} deliveries are tried again.")
 
 
 @webhooks_app.command(epilog="Example: tallystick activation webhooks replay WH-ABCDEF --after 1200 --data DIR")
 @verb
 def replay(client: ApiClient, webhook: WebhookText, after: PositionOption) -> None:
-    """Send again what is behind a place of the stream, also what was delivered."""
+    """Send again what is behind a position of the stream, also what was delivered."""
     client.request("POST", f"/v1/webhooks/{_webhook_id(client, webhook)}/replay", {"after": after})
-    client.tell({"after": after}, f"Everything behind place {after} is sent again.")
+    client.tell({"after": after}, f"Everything behind position {after} is sent again.")
 
 
 def events(
     *,
-    after: Annotated[int, typer.Option("--after", min=0, metavar="PLACE", help="Only what is behind this place.")] = 0,
+    after: Annotated[
+        int, typer.Option("--after", min=0, metavar="POSITION", help="Only what is behind this position.")
+    ] = 0,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many at most.")] = 100,
     kind: Kinds = None,
     account: Annotated[str | None, typer.Option("--account", metavar="NAME", help="Only of this account.")] = None,
@@ -206,7 +210,7 @@ def _show_events(found: list[dict[str, Any]], *, as_json: bool) -> None:
         )
         for event in found
     ]
-    console.print_table(("Place#", "At", "Event", "Account", "About"), rows, empty="No events.")
+    console.print_table(("Position#", "At", "Event", "Account", "About"), rows, empty="No events.")
 
 
 def _tell_secret(client: ApiClient, made: dict[str, Any], sentence: str) -> None:

@@ -2,7 +2,7 @@
 
 Events are for people's programs: each says that something *has happened*, with the numbers of that moment. Nothing is
 decided from them. One unit of work writes all of its events as one row of the outbox, so that a batch of any size costs
-one row; ``storage.events`` gives them their place in the stream afterwards. docs/operations/webhooks.md lists the kinds.
+one row; ``storage.events`` gives them their position in the stream afterwards. docs/operations/webhooks.md lists the kinds.
 """
 
 from __future__ import annotations

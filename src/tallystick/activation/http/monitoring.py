@@ -83,7 +83,7 @@ def add_monitoring(api: FastAPI, operations: MonitoringContext) -> None:
         return Response(await run_in_threadpool(operations.metrics.text), media_type=CONTENT_TYPE)
 
     @api.get(
-        "/v1/events", summary="What happened, behind a place of the stream", response_model=None, responses=_PROBLEMS
+        "/v1/events", summary="What happened, behind a position of the stream", response_model=None, responses=_PROBLEMS
     )
     async def events(
         request: Request,
@@ -100,7 +100,7 @@ def add_monitoring(api: FastAPI, operations: MonitoringContext) -> None:
         def work(transaction: SqlTransaction) -> tuple[list[dict[str, object]], int]:
             last = transaction.events.last_position()
             if after > last:
-                raise webhooks.WebhookError("cursor-wrong", expected=f"a place from 0 to {last}", seen=str(after))
+                raise webhooks.WebhookError("cursor-wrong", expected=f"a position from 0 to {last}", seen=str(after))
             found = transaction.events.find(after=after, limit=limit, account=only, kinds=kind or ())
             found = [event for event in found if event.position <= last]
             next_ = found[-1].position if len(found) == limit else last
@@ -172,7 +172,7 @@ def request_id_of(operations: MonitoringContext, headers: Iterable[tuple[bytes, 
 
 
 def new_request_ids(random_bytes: Callable[[int], bytes]) -> Iterator[bytes]:
-    """New ids without end. They are drawn many at a time: each draw asks the system, and others get Python's lock."""
+    """New ids without end. They are drawn many at a time: each draw asks the system, and others get the GIL."""
     while True:
         drawn = random_bytes(_ID_BYTES * _IDS_DRAWN).hex().encode()
         yield from (drawn[start : start + 2 * _ID_BYTES] for start in range(0, len(drawn), 2 * _ID_BYTES))
@@ -208,7 +208,7 @@ def look(store: SqlStore, signer: Signer) -> dict[str, tuple[str, float]]:
         deliveries = transaction.events.count_deliveries()
         found["tallystick_webhook_deliveries_waiting"] = ("Deliveries that wait.", deliveries.get("waiting", 0))
         found["tallystick_webhook_deliveries_given_up"] = ("Deliveries given up.", deliveries.get("given-up", 0))
-        found["tallystick_event_position"] = ("The newest place of the stream.", transaction.events.last_position())
+        found["tallystick_event_position"] = ("The newest position of the stream.", transaction.events.last_position())
 
     is_up = 1.0
     try:

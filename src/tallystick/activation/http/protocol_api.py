@@ -85,7 +85,7 @@ def create_api(context: ProtocolContext) -> FastAPI:
     api = FastAPI(
         title="Tallystick activation server",
         version=__version__,
-        description="Licences of field servers: activated, returned and activated again. Errors are RFC 9457 problems.",
+        description="Licenses of field servers: activated, returned and activated again. Errors are RFC 9457 problems.",
         docs_url=None,
         redoc_url=None,
     )
@@ -163,7 +163,7 @@ class _Exchange:
     async def run(self) -> Response:
         """While the database writes a chunk down, the next one is read and verified; then that one is submitted.
 
-        To read and to decide at once would be slower than one after the other: Python's lock would go back and forth.
+        To read and to decide at once would be slower than one after the other: the GIL would go back and forth.
         """
         taken: _Taken | None = None
         chunks = self._chunks()

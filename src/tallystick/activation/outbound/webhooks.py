@@ -1,6 +1,6 @@
 """Events on their way to webhooks: at least once, signed, with patience, replayable.
 
-Events get their places; each endpoint gets a delivery for each event that it wants; deliveries that are due are taken
+Events get their positions; each endpoint gets a delivery for each event that it wants; deliveries that are due are taken
 for a while, sent, and kept with what came of them. A process that dies in between sends again: whoever receives tells
 repeats by ``webhook-id``. Signatures are those of Standard Webhooks. No database transaction is open while anything is
 sent.
@@ -68,9 +68,9 @@ class Dispatcher:
         return sent
 
     def place_all(self) -> None:
-        """Give every event of the outbox its place."""
+        """Give every event of the outbox its position."""
         while self.store.read(lambda transaction: transaction.events.has_unplaced()):
-            self.store.transact(lambda transaction: transaction.events.place(self.random_bytes))
+            self.store.transact(lambda transaction: transaction.events.assign_positions(self.random_bytes))
 
     def prune(self) -> int:
         """Forget what is older than it has to be kept."""
@@ -211,7 +211,7 @@ def add(
     now: int,
     owner: str | None = None,
 ) -> Webhook:
-    """A new endpoint; it gets what happens from now on, or what is behind the place ``after``. Raises ``Error``.
+    """A new endpoint; it gets what happens from now on, or what is behind the position ``after``. Raises ``Error``.
 
     ``owner``: the account whose people make it; None: the vendor. ``allowed``: what it may go to inside.
     """
@@ -239,8 +239,8 @@ def add(
 
 
 def check_place(transaction: SqlTransaction, after: int) -> int:
-    """A place of the stream to begin behind. Raises ``WebhookError`` (``cursor-wrong``)."""
+    """A position of the stream to begin behind. Raises ``WebhookError`` (``cursor-wrong``)."""
     last = transaction.events.last_position()
     if not 0 <= after <= last:
-        raise WebhookError("cursor-wrong", expected=f"a place from 0 to {last}", seen=str(after)[:30])
+        raise WebhookError("cursor-wrong", expected=f"a position from 0 to {last}", seen=str(after)[:30])
     return after

@@ -1,7 +1,7 @@
 """Concurrent messages share a commit: one thread owns the write transaction and takes what waits.
 
 A batch begins when the event loop that its messages come from is at rest: it has handed out the replies of the batch
-before, and looked once more at what arrived. So the two do not fight over Python's lock, and whoever just got a reply
+before, and looked once more at what arrived. So the two do not fight over the GIL, and whoever just got a reply
 and has more to say is in the next batch. That is a matter of what is there already, never of waiting for more.
 
 Guarantees: an answer is let out after the commit that made it true; a batch that fails leaves nothing and every

@@ -13,8 +13,8 @@ from tallystick.activation.services.schemas import EventDocument
 from tallystick.activation.storage import HistoryCursor, NumberedIncident, SqlTransaction
 from tallystick.protocol.problems import problem_for
 
-PLACE_PATTERN: Final = "^[0-9]{1,12}[.][0-3][.][0-9]{1,16}[.][A-Za-z0-9_-]{0,43}$"
-_PLACE: Final = re.compile(PLACE_PATTERN)
+CURSOR_PATTERN: Final = "^[0-9]{1,12}[.][0-3][.][0-9]{1,16}[.][A-Za-z0-9_-]{0,43}$"
+_CURSOR: Final = re.compile(CURSOR_PATTERN)
 
 
 def find_history(
@@ -22,32 +22,32 @@ def find_history(
 ) -> tuple[list[EventDocument], str | None]:
     """Everything that a field server said and that was done to it, newest first; and where the next page begins.
 
-    ``before``: as the page before gave it, of ``PLACE_PATTERN``.
+    ``before``: as the page before gave it, of ``CURSOR_PATTERN``.
     """
-    place = parse_place(before)
+    cursor = parse_cursor(before)
 
     def work(transaction: SqlTransaction) -> tuple[list[EventDocument], str | None]:
         tables = transaction.within(caller.scope)
         if tables.field_server(device_id) is None:
             raise not_found("a field server that is known here", device_id)
-        found = tables.history(device_id, before=place, limit=limit + 1)
-        following = format_place(found[limit - 1][0]) if len(found) > limit else None
+        found = tables.history(device_id, before=cursor, limit=limit + 1)
+        following = format_cursor(found[limit - 1][0]) if len(found) > limit else None
         return [_event(what) for _, what in found[:limit]], following
 
     return office.read(caller, Permission.READ, work)
 
 
-def parse_place(text: str | None) -> HistoryCursor | None:
-    """A place in the history; None for a text that is none: the list begins at its beginning."""
-    if text is None or not _PLACE.fullmatch(text):
+def parse_cursor(text: str | None) -> HistoryCursor | None:
+    """A cursor in the history; None for a text that is none: the list begins at its beginning."""
+    if text is None or not _CURSOR.fullmatch(text):
         return None
     at, source, number, digest = text.split(".")
     return HistoryCursor(at=int(at), source=int(source), number=int(number), digest=digest)
 
 
-def format_place(place: HistoryCursor) -> str:
-    """The reverse of ``parse_place``."""
-    return f"{place.at}.{place.source}.{place.number}.{place.digest}"
+def format_cursor(cursor: HistoryCursor) -> str:
+    """The reverse of ``parse_cursor``."""
+    return f"{cursor.at}.{cursor.source}.{cursor.number}.{cursor.digest}"
 
 
 def _event(what: TakenMessage | IssuedGrant | NumberedIncident | LostDeclaration) -> EventDocument:

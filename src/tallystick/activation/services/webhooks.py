@@ -56,7 +56,7 @@ def create_webhook(
     after: int | None,
     once: IdempotentRequest | None,
 ) -> NewWebhook:
-    """A new webhook. It gets what happens from now on, or what is behind the place ``after``."""
+    """A new webhook. It gets what happens from now on, or what is behind the position ``after``."""
     owner = caller.scope.account
     account = owner if account is None else account
 
@@ -179,7 +179,7 @@ def retry_delivery(office: Office, caller: Caller, webhook_id: str, position: in
             raise not_found("a delivery of this webhook", str(position))
         every = [state.value for state in DeliveryState]
         transaction.events.retry(webhook_id=webhook_id, positions=[position], now=now, states=every)
-        _record(transaction, caller, "webhook-retry", webhook, now=now, detail=f"place {position}")
+        _record(transaction, caller, "webhook-retry", webhook, now=now, detail=f"position {position}")
         found = transaction.events.delivery(webhook_id, position)
         assert found is not None  # noqa: S101 - it was there, in this transaction
         return schemas.delivery_document(*found)
@@ -200,12 +200,12 @@ def retry_all(office: Office, caller: Caller, webhook_id: str) -> int:
 
 
 def replay(office: Office, caller: Caller, webhook_id: str, *, after: int) -> WebhookDocument:
-    """Send everything behind a place of the stream again, also what was delivered."""
+    """Send everything behind a position of the stream again, also what was delivered."""
 
     def work(transaction: SqlTransaction, now: int) -> WebhookDocument:
         webhook = _to_change(transaction, caller, webhook_id)
         transaction.events.set_webhook(webhook_id, position=webhooks.check_place(transaction, after))
-        _record(transaction, caller, "webhook-replay", webhook, now=now, detail=f"behind place {after}")
+        _record(transaction, caller, "webhook-replay", webhook, now=now, detail=f"behind position {after}")
         return schemas.webhook_document(_webhook(transaction, caller, webhook_id))
 
     return office.change(caller, Permission.WEBHOOKS, work)

@@ -1,7 +1,7 @@
 """The stream of events, webhooks and their deliveries: all SQL of them.
 
-A place in the stream is given after the commit that made the event, by whoever holds the lock ``events``. So places
-rise in the order in which events became visible: a reader who asks for what is behind a place never misses what was
+A position in the stream is given after the commit that made the event, by whoever holds the lock ``events``. So positions
+rise in the order in which events became visible: a reader who asks for what is behind a position never misses what was
 committed later with an earlier number, on any engine.
 """
 
@@ -26,7 +26,7 @@ OUTBOX_ROWS_MAX: Final = 200
 PLACED_MAX: Final = 1000  # in one transaction, or what one row holds: on SQLite, messages wait for it
 PRUNED_MAX: Final = 5000
 _POSITION: Final = "event-position"
-_EVENT_ID_BYTES: Final = 10  # drawn for all that get their places at once; the place is the rest of an id
+_EVENT_ID_BYTES: Final = 10  # drawn for all that get their positions at once; the position is the rest of an id
 
 
 class DeliveryState(StrEnum):
@@ -44,7 +44,7 @@ GIVEN_UP: Final = DeliveryState.GIVEN_UP.value
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlacedEvent:
-    """An event with its place in the stream."""
+    """An event with its position in the stream."""
 
     position: int
     event_id: str
@@ -100,8 +100,8 @@ class EventTables:
 
     # The stream
 
-    def place(self, random_bytes: Callable[[int], bytes]) -> int:
-        """Give the oldest events of the outbox their places. Returns how many. Others who ask wait."""
+    def assign_positions(self, random_bytes: Callable[[int], bytes]) -> int:
+        """Give the oldest events of the outbox their positions. Returns how many. Others who ask wait."""
         self._dialect.lock_names(self._connection, ["events"])
         found = self._connection.execute(select(OUTBOX).order_by(OUTBOX.c.id).limit(OUTBOX_ROWS_MAX)).all()
         if not found:
@@ -138,13 +138,13 @@ class EventTables:
         return self._connection.execute(select(OUTBOX.c.id).limit(1)).first() is not None
 
     def last_position(self) -> int:
-        """The newest place of the stream."""
+        """The newest position of the stream."""
         return self.mark(_POSITION) or 0
 
     def find(
         self, *, after: int, limit: int, account: str | None = None, kinds: Collection[str] = ()
     ) -> list[PlacedEvent]:
-        """Events behind a place, in order. ``account`` None: of every account."""
+        """Events behind a position, in order. ``account`` None: of every account."""
         statement = select(EVENTS).where(EVENTS.c.position > after)
         if account is not None:
             statement = statement.where(EVENTS.c.account == account)

@@ -2,7 +2,7 @@
 
 What a driver does around one statement (look for parameters in its text, choose formats, keep a cursor) costs as much as
 a small statement does, and each waits for the one before. Here, statements go out together, prepared once for each
-connection, and their results are awaited together, without Python's lock. The transaction begins with the first of
+connection, and their results are awaited together, without the GIL. The transaction begins with the first of
 them. It reads what is committed: each statement sees everything that a lock of an earlier one has waited for.
 
 Guarantees: an error of the server is raised as psycopg's, and the connection is in order; whatever else goes wrong

@@ -248,8 +248,8 @@ class ScopedTables:
             key = [table.c[name] for name in _HISTORY_KEYS[source]]
             within = self._within(statement, table.c.account).where(table.c.device_id == device_id)
             if before is not None and source == before.source:
-                place = (before.at, before.number, before.digest)[: len(key)]
-                within = within.where(tuple_(*key) < tuple_(*place))
+                cursor = (before.at, before.number, before.digest)[: len(key)]
+                within = within.where(tuple_(*key) < tuple_(*cursor))
             elif before is not None:
                 within = within.where(key[0] <= before.at if source < before.source else key[0] < before.at)
             found += self._all(within.order_by(*(part.desc() for part in key)).limit(limit), _TOLD_OF[source])

@@ -219,8 +219,8 @@ DECLARATIONS: Final = Table(
     Index("ix_declarations_account", "account", "at"),
 )
 
-# What is told to others. A unit of work adds one row to the outbox; `storage.events` gives each event in it its place in
-# the stream, under a lock, so that places rise in the order of commits and whoever reads behind a place misses nothing.
+# What is told to others. A unit of work adds one row to the outbox; `storage.events` gives each event in it its position in
+# the stream, under a lock, so that positions rise in the order of commits and whoever reads behind a position misses nothing.
 
 OUTBOX: Final = Table(
     "outbox",
@@ -241,7 +241,7 @@ EVENTS: Final = Table(
     Index("ix_events_at", "at"),
 )
 
-# Named numbers: `event-position`, the last place that was given; moments of what is done once in a while.
+# Named numbers: `event-position`, the last position that was given; moments of what is done once in a while.
 MARKS: Final = Table(
     "marks",
     METADATA,

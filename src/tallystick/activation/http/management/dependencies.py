@@ -14,7 +14,7 @@ from starlette.convertors import StringConvertor, register_url_convertor
 
 from tallystick.activation.core.permissions import Caller
 from tallystick.activation.services import IdempotentRequest, Office, OfficeError
-from tallystick.activation.services.history import PLACE_PATTERN
+from tallystick.activation.services.history import CURSOR_PATTERN
 from tallystick.activation.services.schemas import ACCOUNT_PATTERN, DEVICE_PATTERN, ENTITLEMENT_PATTERN, LINE_PATTERN
 from tallystick.activation.services.sign_in import caller_of_token
 
@@ -76,7 +76,7 @@ ReturnAfter = Annotated[
         description="`next` of the page before.",
     ),
 ]
-HistoryBefore = Annotated[str, Query(pattern=PLACE_PATTERN, description="`next` of the page before.")]
+HistoryBefore = Annotated[str, Query(pattern=CURSOR_PATTERN, description="`next` of the page before.")]
 IdempotencyKey = Annotated[
     str | None,
     Header(

@@ -46,7 +46,7 @@ Kinds = Annotated[list[EventKind], Field(max_length=50)]
 
 
 class AskedWebhook(Document):
-    """A new webhook. ``kinds`` empty: every kind; ``after``: also what is behind this place of the stream."""
+    """A new webhook. ``kinds`` empty: every kind; ``after``: also what is behind this position of the stream."""
 
     url: Url
     account: AccountName | None = None
@@ -63,7 +63,7 @@ class ChangedWebhook(Document):
 
 
 class BehindPosition(Document):
-    """A place in the stream of events."""
+    """A position in the stream of events."""
 
     after: Position
 
@@ -172,7 +172,7 @@ def retry_all(office: OfficeDependency, caller: CallerDependency, webhook_id: We
     return Retried(retried=webhooks.retry_all(office, caller, webhook_id))
 
 
-@router.post("/webhooks/{webhook_id}/replay", summary="Send everything behind a place of the stream again")
+@router.post("/webhooks/{webhook_id}/replay", summary="Send everything behind a position of the stream again")
 def replay(
     office: OfficeDependency, caller: CallerDependency, webhook_id: WebhookId, body: BehindPosition
 ) -> WebhookDocument:

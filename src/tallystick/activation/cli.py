@@ -67,7 +67,7 @@ def init(
     from tallystick.activation.keys.signing import KEYS_DIRECTORY, ROOT_FILE
     from tallystick.activation.server.instance import initialise
 
-    with console.told(as_json):
+    with console.report_errors(as_json):
         policy = Policy(enrolment=Enrolment(enrolment), waiting_days=waiting_days, lost_per_year=lost_per_year)
         activation = initialise(data, issuer=issuer, policy=policy, database=database)
         activation.close()
@@ -127,7 +127,7 @@ def _serve(data: Path, host: str, port: int, workers: int, database: str | None,
             return
         setup_code = service.make_setup_code(activation)
     # Opened above to refuse early; nothing that is open survives into the workers.
-    with console.told(as_json):
+    with console.report_errors(as_json):
         if not service.serve_with_workers(
             lambda: console.opened(data, database, as_json=False, service=True),
             workers,
@@ -166,7 +166,7 @@ def migrate(data: Data, database: Database = None, as_json: AsJson = False) -> N
     from tallystick.activation.server.instance import database_url
     from tallystick.activation.storage import migrate_database
 
-    with console.told(as_json):
+    with console.report_errors(as_json):
         before, after = migrate_database(database_url(data, database))
         if as_json:
             console.print_json({"before": before, "after": after})
@@ -190,7 +190,7 @@ def copy_database(
     from tallystick.activation.server.instance import database_url
     from tallystick.activation.storage import copy_database, open_store
 
-    with console.told(as_json):
+    with console.report_errors(as_json):
         copied: dict[str, int] = {}
         source, target = open_store(database_url(data, database)), None
         try:

@@ -123,7 +123,7 @@ def route(as_json: AsJson = False, forced: Forced = None) -> None:
     """Find the route to the activation server: online, semi-online or offline, and why."""
     with open_administrator(forced=forced) as administrator:
         found = administrator.courier.find_route(administrator.inventory.field_servers())
-    console.tell(schemas.show_route(found), f"{found.route}: {found.why}", as_json=as_json)
+    console.show_result(schemas.show_route(found), f"{found.route}: {found.why}", as_json=as_json)
 
 
 @app.command(epilog="Example: tallystick admin status")
@@ -253,7 +253,7 @@ def assign(
         "next_step": "tallystick admin activate",
     }
     text = ", ".join(f"{names[one.device_id]}: {one.line_id}={one.quantity}" for one in assignments)
-    console.tell(
+    console.show_result(
         value,
         f"Planned {text}. Next: tallystick admin activate {' '.join(names[r.device_id] for r in chosen)}",
         as_json=as_json,
@@ -273,7 +273,7 @@ def unassign(
         found = planning.choose_line(line, administrator.inventory.lines(), chosen)
         for record in chosen:
             administrator.inventory.unplan(record.device_id, [found.line_id])
-    console.tell(
+    console.show_result(
         {"line": found.line_id, "field_servers": [record.name for record in chosen]},
         f"{found.line_id} is no longer planned on {', '.join(record.name for record in chosen)}",
         as_json=as_json,
@@ -402,7 +402,7 @@ def export(
         "issuers": sorted({message.issuer for message in waiting}),
         "next_step": next_step,
     }
-    console.tell(
+    console.show_result(
         value,
         f"{count_text(len(waiting), 'message')} of {count_text(len(devices), 'field server')}. {next_step}",
         as_json=as_json,

@@ -173,7 +173,7 @@ class ApiClient:
         shown = [[_cell(name, row.get(name)) for _, name in columns] for row in rows]
         console.print_table([header for header, _ in columns], shown, empty=empty)
 
-    def tell(self, document: object, *sentences: str) -> None:
+    def show_result(self, document: object, *sentences: str) -> None:
         """One document as JSON, or sentences for people."""
         if self.as_json:
             console.print_json(document)
@@ -196,7 +196,7 @@ class ApiClient:
         from tallystick.activation.files import save_file
 
         save_file(output, [content], mode=mode)
-        self.tell({**document, "file": os.fspath(output)}, *sentences)
+        self.show_result({**document, "file": os.fspath(output)}, *sentences)
 
 
 def segment(text: str) -> str:
@@ -216,7 +216,7 @@ def reached(
 ) -> Iterator[ApiClient]:
     """The activation server that is meant; refusals are told."""
     if data is None:
-        with console.told(as_json):
+        with console.report_errors(as_json):
             url = url or os.environ.get(URL_VARIABLE)
             if url is None:
                 raise Error(
@@ -226,7 +226,7 @@ def reached(
                 raise Error("usage", expected="--by with --data only: a token says who it is", seen="--url")
             yield ApiClient(_Line(url.rstrip("/"), _token(token_file)).send, as_json)
         return
-    with console.told(as_json):
+    with console.report_errors(as_json):
         if url is not None:
             raise Error("usage", expected="either --data or --url", seen="both")
     with console.opened(data, database, as_json=as_json) as activation:

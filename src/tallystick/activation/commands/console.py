@@ -64,12 +64,12 @@ DeviceText = Annotated[
 
 
 @contextlib.contextmanager
-def told(as_json: bool) -> Iterator[None]:
+def report_errors(as_json: bool) -> Iterator[None]:
     """Tell a refusal as expected, seen and next step, and exit with its code."""
     try:
         yield
     except Error as error:
-        tell(error, as_json=as_json)
+        show_error(error, as_json=as_json)
         raise typer.Exit(_EXIT_CODES.get(error.code, REFUSED)) from None
     except BrokenPipeError:
         # Whoever read our output has enough. Nothing was left undone: output is written last.
@@ -77,7 +77,7 @@ def told(as_json: bool) -> Iterator[None]:
         raise typer.Exit(0) from None
 
 
-def tell(error: Error, *, as_json: bool) -> None:
+def show_error(error: Error, *, as_json: bool) -> None:
     """A refusal on standard error, with a reason per line where there are several."""
     document = problem_document(error)
     reasons = getattr(error, "reasons", ())
@@ -98,7 +98,7 @@ def opened(data: Path, database: str | None, *, as_json: bool, service: bool = F
     """The activation server of a data directory; refusals are told."""
     from tallystick.activation.server.instance import open_activation
 
-    with told(as_json):
+    with report_errors(as_json):
         activation = open_activation(data, database=database, service=service)
         try:
             yield activation

@@ -178,7 +178,7 @@ def change(
     if not body:
         raise Error("usage", expected="at least one of --quantity, --expires, --bought, --suspend", seen="none")
     after = client.change("PATCH", f"/v1/lines/{_line_id(line)}", body)
-    client.tell(
+    client.show_result(
         _line_view(after),
         f"Line {after['line']}: {after['quantity']} {after['product']}, {after['available']} available, "
         f"{_terms(after)}.",

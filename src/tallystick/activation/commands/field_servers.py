@@ -163,7 +163,7 @@ def declare_lost(
         for license_ in after["licenses"]
         if license_["quarantined"]
     ]
-    client.tell(
+    client.show_result(
         _view(after) | {"quarantined": quantities},
         f"{after['name']} is declared lost. Its rights become available at {console.moment(after['lost_until'])}.",
         "If it speaks before that, the declaration is undone by itself, and it keeps what it held.",
@@ -174,21 +174,21 @@ def declare_lost(
 def hold(client: ApiClient, device: DeviceText, reason: Why) -> None:
     """Put a field server on hold: nothing that it asks for is granted until it is released."""
     after = client.request("POST", f"/v1/field-servers/{client.device(device)}/hold", {"reason": _reason(reason)})
-    client.tell(_view(after), f"{after['name']} is on hold.")
+    client.show_result(_view(after), f"{after['name']} is on hold.")
 
 
 @verb
 def release(client: ApiClient, device: DeviceText) -> None:
     """End a hold: after a fork, once the second copy was found and stopped."""
     after = client.request("POST", f"/v1/field-servers/{client.device(device)}/release")
-    client.tell(_view(after), f"{after['name']} is released. Its next contact sets it to what it should hold.")
+    client.show_result(_view(after), f"{after['name']} is released. Its next contact sets it to what it should hold.")
 
 
 @verb
 def retire(client: ApiClient, device: DeviceText) -> None:
     """Take a field server that holds nothing out of service; its host id is free again."""
     after = client.request("POST", f"/v1/field-servers/{client.device(device)}/retire")
-    client.tell(_view(after), f"{after['name']} is retired.")
+    client.show_result(_view(after), f"{after['name']} is retired.")
 
 
 @verb

@@ -31,7 +31,7 @@ Root = Annotated[
 @keys_app.command("list", epilog="Example: tallystick activation keys list --data DIR")
 def list_(data: Data, as_json: AsJson = False) -> None:
     """The keys of the keyset, which of them signs, and the root."""
-    with console.told(as_json):
+    with console.report_errors(as_json):
         signer = _signer(data)
         view = keyset_view(signer.keyset, current=signer.key.public.thumbprint, place=signer.key.place)
         if as_json:
@@ -73,7 +73,7 @@ def rotate(
     from tallystick.activation.keys import lifecycle
     from tallystick.activation.server.instance import Activation, load_settings
 
-    with console.told(as_json), console.noted(data, database, by=by) as note:
+    with console.report_errors(as_json), console.noted(data, database, by=by) as note:
         settings, key = load_settings(data), _root(data, root)
         keyset, made = lifecycle.rotate(
             data,
@@ -110,7 +110,7 @@ def retire(
     from tallystick.activation.keys import lifecycle
     from tallystick.activation.server.instance import Activation
 
-    with console.told(as_json), console.noted(data, database, by=by) as note:
+    with console.report_errors(as_json), console.noted(data, database, by=by) as note:
         signer, key = _signer(data), _root(data, root)
         current = signer.key.public.thumbprint
         keyset = lifecycle.retire(data, key, kid, current=current, now=Activation.now(), remove=remove)
@@ -146,7 +146,7 @@ def hand_over(
     from tallystick.activation.server.instance import Activation
     from tallystick.protocol.envelope import PrivateKey
 
-    with console.told(as_json), console.noted(data, database, by=by) as note:
+    with console.report_errors(as_json), console.noted(data, database, by=by) as note:
         old = _root(data, root)
         passphrase = os.environ.get("TALLYSTICK_NEW_ROOT_PASSPHRASE")
         if new_root.exists():

@@ -33,7 +33,7 @@ _TOKEN = [("Token", "token_id"), ("Name", "name"), ("Role", "role"), ("Account",
 def create_account(client: ApiClient, account: AccountText, key: Key = None) -> None:
     """Make an account."""
     made = client.request("POST", "/v1/accounts", {"account": _text(account, "an account name")}, key=key)
-    client.tell(made, f"Account {made['account']}.")
+    client.show_result(made, f"Account {made['account']}.")
 
 
 @account_app.command("list", epilog="Example: tallystick activation account list --data DIR")
@@ -116,7 +116,7 @@ def change_person(
         raise Error("usage", expected="at least one of --name, --role, --activate, --deactivate", seen="none")
     after = client.change("PATCH", f"/v1/people/{_person_id(client, person)}", body)
     state = "active" if after["is_active"] else "not active"
-    client.tell(after, f"{after['name']} ({after['email']}) is {after['role']}, {state}.")
+    client.show_result(after, f"{after['name']} ({after['email']}) is {after['role']}, {state}.")
 
 
 @token_app.command(
@@ -149,7 +149,7 @@ def create_token(
     }
     made = client.request("POST", "/v1/tokens", body, key=key)
     shown = made["token"] or "was shown when it was made"
-    client.tell(made, f"Token {made['token_id']} of {made['name']}.", f"Its key, shown only now: {shown}")
+    client.show_result(made, f"Token {made['token_id']} of {made['name']}.", f"Its key, shown only now: {shown}")
 
 
 @token_app.command("list", epilog="Example: tallystick activation token list --data DIR")
@@ -172,7 +172,7 @@ def show_token(client: ApiClient, token: TokenText) -> None:
 def revoke_token(client: ApiClient, token: TokenText) -> None:
     """End a token. Done again, nothing changes."""
     after = client.request("DELETE", f"/v1/tokens/{_token_id(token)}")
-    client.tell(after, f"{after['token_id']} ({after['name']}) is revoked.")
+    client.show_result(after, f"{after['token_id']} ({after['name']}) is revoked.")
 
 
 @verb
@@ -195,7 +195,7 @@ def audit(
 
 def _tell_invited(client: ApiClient, made: dict[str, Any]) -> None:
     shown = made["invitation"] or "was shown when it was made"
-    client.tell(
+    client.show_result(
         made,
         f"{made['name']} ({made['person_id']}) is invited as {made['role']}.",
         f"The invitation, shown only now: {shown}",

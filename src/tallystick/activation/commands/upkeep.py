@@ -31,7 +31,7 @@ def check(data: Data, as_json: AsJson = False) -> None:
     from tallystick.activation import settings as settings_
     from tallystick.activation.keys import signing
 
-    with console.told(as_json):
+    with console.report_errors(as_json):
         settings = settings_.load_settings(data, os.environ)
         signer = signing.load_signer(data, settings.keys)
         if signer.keyset.issuer != settings.issuer:
@@ -50,7 +50,7 @@ def show(data: Data, as_json: AsJson = False) -> None:
     """Every setting, its value and where it comes from. Secrets are not shown."""
     from tallystick.activation import settings as settings_
 
-    with console.told(as_json):
+    with console.report_errors(as_json):
         found = settings_.show_settings(settings_.read_document(data), os.environ)
         if as_json:
             rows = [{"name": one.path, "value": one.value, "source": one.source, "help": one.help} for one in found]
@@ -74,7 +74,7 @@ def backup(
     from tallystick.activation.server import backups
     from tallystick.activation.server.instance import Activation, sqlite_file
 
-    with console.told(as_json):
+    with console.report_errors(as_json):
         made = backups.make_backup(
             data,
             output,
@@ -119,7 +119,7 @@ def restore(
     from tallystick.activation.storage import SqlTransaction
 
     if source is not None:
-        with console.told(as_json):
+        with console.report_errors(as_json):
             done = backups.restore_backup(
                 source,
                 data,

@@ -96,7 +96,7 @@ def change(
     if not body:
         raise Error("usage", expected="at least one of --to, --kind, --pause, --resume", seen="none")
     after = client.change("PATCH", f"/v1/webhooks/{_webhook_id(client, webhook)}", body)
-    client.tell(after, f"{after['webhook_id']}: {after['url']}, {_state(after)}.")
+    client.show_result(after, f"{after['webhook_id']}: {after['url']}, {_state(after)}.")
 
 
 @webhooks_app.command(
@@ -114,7 +114,7 @@ def rotate_secret(client: ApiClient, webhook: WebhookText, key: Key = None) -> N
 def remove(client: ApiClient, webhook: WebhookText) -> None:
     """Send nothing to it any more, and forget its deliveries."""
     gone = client.request("DELETE", f"/v1/webhooks/{_webhook_id(client, webhook)}")
-    client.tell(gone | {"removed": True}, f"{gone['webhook_id']} is removed.")
+    client.show_result(gone | {"removed": True}, f"{gone['webhook_id']} is removed.")
 
 
 @webhooks_app.command(epilog="Example: tallystick activation webhooks deliveries WH-ABCDEF --data DIR")
@@ -155,7 +155,7 @@ def retry(
     for one in position or ():
         client.request("POST", f"{path}/deliveries/{one}/retry")
     count = len(position) if position else client.request("POST", f"{path}/retry")["retried"]
-    client.tell({"retried": count}, f"{count} deliveries are tried again.")
+    client.show_result({"retried": count}, f"{count} deliveries are tried again.")
 
 
 @webhooks_app.command(epilog="Example: tallystick activation webhooks replay WH-ABCDEF --after 1200 --data DIR")
@@ -163,7 +163,7 @@ def retry(
 def replay(client: ApiClient, webhook: WebhookText, after: PositionOption) -> None:
     """Send again what is behind a position of the stream, also what was delivered."""
     client.request("POST", f"/v1/webhooks/{_webhook_id(client, webhook)}/replay", {"after": after})
-    client.tell({"after": after}, f"Everything behind position {after} is sent again.")
+    client.show_result({"after": after}, f"Everything behind position {after} is sent again.")
 
 
 def events(
@@ -215,7 +215,7 @@ def _show_events(found: list[dict[str, Any]], *, as_json: bool) -> None:
 
 def _tell_secret(client: ApiClient, made: dict[str, Any], sentence: str) -> None:
     shown = made["secret"] or "was shown when it was made"
-    client.tell(made, sentence, f"Its secret, shown only now: {shown}")
+    client.show_result(made, sentence, f"Its secret, shown only now: {shown}")
 
 
 def _state(webhook: dict[str, Any]) -> str:

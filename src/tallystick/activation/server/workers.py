@@ -83,7 +83,7 @@ def run(count: int, holder: socket.socket, serve: Serve, *, announce: Callable[[
         if stopping:
             continue
         code = os.waitstatus_to_exitcode(status)
-        if code == _EXIT_BY_ITSELF or not told_ready(told):
+        if code == _EXIT_BY_ITSELF or not all_listened(told):
             ended_well = False
             stop()
         else:
@@ -92,7 +92,7 @@ def run(count: int, holder: socket.socket, serve: Serve, *, announce: Callable[[
     return ended_well
 
 
-def told_ready(told: threading.Thread) -> bool:
+def all_listened(told: threading.Thread) -> bool:
     """Whether all workers listened once: what cannot even begin is not tried again."""
     return not told.is_alive()
 

@@ -84,7 +84,7 @@ def show_json_line(value: object) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
 
 
-def tell(value: Mapping[str, Any], text: str, *, as_json: bool) -> None:
+def show_result(value: Mapping[str, Any], text: str, *, as_json: bool) -> None:
     """The value as JSON, or the text."""
     if as_json:
         show_json(value)
@@ -240,7 +240,7 @@ def _list_row(record: FieldServerRecord, step: NextStep, *, is_reached: bool) ->
 
 
 @contextmanager
-def told(names: Mapping[DeviceId, str], *, is_quiet: bool) -> Iterator[Told]:
+def show_progress(names: Mapping[DeviceId, str], *, is_quiet: bool) -> Iterator[Told]:
     """Live progress on a terminal: a bar per field server, or one for all where there are many."""
     if is_quiet or not sys.stderr.isatty():
         yield Silent()

@@ -167,7 +167,7 @@ def remove(
             raise Error("usage", expected="nothing open on it, or --force", seen=step.text)
         administrator.inventory.remove_field_server(record.device_id)
     value = {"name": record.name, "device_id": record.device_id, "removed": True}
-    console.tell(value, f"Removed {record.name}", as_json=as_json)
+    console.show_result(value, f"Removed {record.name}", as_json=as_json)
 
 
 def site(
@@ -181,7 +181,7 @@ def site(
         chosen = planning.choose_field_servers(administrator.inventory, server, is_everyone=everyone)
         administrator.inventory.set_site([record.device_id for record in chosen], name.strip()[:_SITE_SYMBOLS_MAX])
     names = [record.name for record in chosen]
-    console.tell(
+    console.show_result(
         {"site": name.strip(), "field_servers": names}, f"{', '.join(names)}: {name.strip() or 'none'}", as_json=as_json
     )
 
@@ -223,7 +223,7 @@ def report(
         "open": len(made.open_returns),
         "receipts": len(made.receipts),
     }
-    console.tell(
+    console.show_result(
         value,
         f"{output}: {console.count_text(len(made.records), 'field server')}, {len(made.violations)} violations, "
         f"{len(made.open_returns)} open, {console.count_text(len(made.receipts), 'receipt')}",

@@ -63,7 +63,7 @@ def operation_text(operation: Operation, *, now: int) -> str:
 def _run(administrator: Administrator, number: int, goals: Mapping[DeviceId, Goal], *, as_json: bool) -> list[Report]:
     known = administrator.inventory.names()
     names = {device_id: known[device_id] for device_id in goals if device_id in known}
-    with console.told(names, is_quiet=as_json) as progress:
+    with console.show_progress(names, is_quiet=as_json) as progress:
         return administrator.run(number, goals, progress)
 
 
@@ -89,7 +89,9 @@ def go_on(number: Number = None, as_json: AsJson = False, forced: Forced = None)
     with open_administrator(forced=forced) as administrator:
         found = _chosen(administrator, number)
         if not found:
-            console.tell({"finished": True, "field_servers": []}, "Every operation is finished.", as_json=as_json)
+            console.show_result(
+                {"finished": True, "field_servers": []}, "Every operation is finished.", as_json=as_json
+            )
             return
         show(administrator, go_on_with(administrator, found, as_json=as_json), as_json=as_json)
 
@@ -102,7 +104,7 @@ def leave(number: Number = None, as_json: AsJson = False) -> None:
             administrator.operations.leave(operation.number, now=administrator.clock.now())
     numbers = [operation.number for operation in found]
     text = f"Left: {', '.join(map(str, numbers))}" if numbers else "Every operation is finished."
-    console.tell({"left": numbers}, text, as_json=as_json)
+    console.show_result({"left": numbers}, text, as_json=as_json)
 
 
 def stop(
@@ -114,7 +116,7 @@ def stop(
         if not administrator.operations.is_running(number):
             raise Error("not-found", expected="an operation that runs", seen=f"that {number} does not")
         administrator.operations.ask_to_stop(number)
-    console.tell(
+    console.show_result(
         {"asked_to_stop": number}, f"Operation {number} stops when the steps that were begun end.", as_json=as_json
     )
 

@@ -54,4 +54,4 @@ def proxy(
         who = f" as {found.user}" if found.user else ""
         scope = "activation servers and field servers" if found.is_for_field_servers else "activation servers"
         text = f"{found.address}{who}, towards {scope}."
-    console.tell(value, text, as_json=as_json)
+    console.show_result(value, text, as_json=as_json)

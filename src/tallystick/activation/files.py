@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
+from tallystick.directories import sync_directory
 from tallystick.errors import Error
 
 
@@ -40,13 +41,14 @@ def save_file(path: Path, chunks: Iterable[bytes], *, mode: int = 0o644) -> None
         raise file_fault(path, error) from error
 
 
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def remove_drafts(directory: Path, names: Iterable[str]) -> None:
+    """Remove what a ``save_file`` of these names that was interrupted has left in a directory. Raises ``FileError``."""
+    for name in names:
+        for draft in directory.glob(f".{name}.*"):
+            try:
+                draft.unlink(missing_ok=True)
+            except OSError as error:
+                raise file_fault(draft, error) from error
 
 
 def load_file(path: Path, *, bytes_max: int) -> bytes:

@@ -29,6 +29,7 @@ from tallystick.administrator.memory.qr_frames import FrameBox
 from tallystick.administrator.network.clients import RealNetwork
 from tallystick.administrator.network.proxy import read_stored
 from tallystick.administrator.ports import Progress, RouteKind
+from tallystick.directories import make_directory, sync_directory
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
 
@@ -159,7 +160,7 @@ def _key_in_keyring(name: str) -> bytes | None:
 
 def _make_key_file(path: Path) -> None:
     """A key of its own for this directory; of two that make one at once, the first is kept."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_directory(path.parent)
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
@@ -169,11 +170,12 @@ def _make_key_file(path: Path) -> None:
     try:
         os.link(beside, path)
     except FileExistsError:
-        pass
+        beside.unlink()
     except OSError:  # a file system without links
         beside.replace(path)
-        return
-    beside.unlink()
+    else:
+        beside.unlink()
+    sync_directory(path.parent)  # passwords that it seals are worth nothing without it
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tallystick.directories import make_directory
 from tallystick.errors import Error
 from tallystick.fieldserver import platform, vault
 from tallystick.fieldserver.agent import Agent, DeliveryResult
@@ -53,7 +54,7 @@ def commission(
     Raises ``Error``: ``already-initialised``, ``disk-full``, ``disk-failed``, ``vault-locked``.
     """
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(directory)
     except OSError as error:
         vault.refuse_disk(error, f"to make {directory}")
     with platform.FileLock(directory / platform.LOCK_FILE).hold():

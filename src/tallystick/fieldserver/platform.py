@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from tallystick import __version__
+from tallystick.directories import sync_directory
 from tallystick.errors import Error
 from tallystick.fieldserver.state import Device
 from tallystick.fieldserver.vault import SLOTS, refuse_disk
@@ -227,15 +228,6 @@ def write_file(path: Path, data: bytes) -> None:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
         refuse_disk(error, f"to write {path.name}")
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory durable."""
-    file = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 def find_host_id() -> str:

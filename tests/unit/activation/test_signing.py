@@ -99,6 +99,12 @@ class TestDirectory:
         assert code_of(make, data) == "already-initialised"
         assert {path: path.read_bytes() for path in before} == before
 
+    @pytest.mark.parametrize("left", ["tallystick.sqlite-journal", ".keyset.tally.1a2b", ".settings.toml.1a2b"])
+    def test_an_init_that_lost_its_power_anywhere_can_be_run_again(self, tmp_path, left):
+        (tmp_path / left).write_bytes(b"")
+        make(tmp_path)
+        assert not (tmp_path / left).exists()
+
     def test_a_directory_with_other_files_is_refused(self, tmp_path):
         (tmp_path / "letter.txt").touch()
         assert code_of(make, tmp_path) == "already-initialised"

@@ -28,6 +28,7 @@ from tallystick.activation.keys import sealing, signing
 from tallystick.activation.keys.signing import KEYS_DIRECTORY, KEYSET_FILE, SIGNING_FILE
 from tallystick.activation.settings import SETTINGS_FILE
 from tallystick.activation.storage import open_store
+from tallystick.directories import make_directory
 from tallystick.errors import Error
 from tallystick.protocol.keys import Keyset
 
@@ -111,7 +112,7 @@ def restore_backup(source: Path, data: Path, *, database: Path, passphrase: Call
         if taken.exists():
             raise BackupError("already-initialised", expected="a directory without a database in use", seen=str(taken))
     try:
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(data)
         draft = data / ".restoring.sqlite"
         for name in (draft, *(draft.with_name(draft.name + end) for end in ("-wal", "-shm"))):
             name.unlink(missing_ok=True)
@@ -259,7 +260,7 @@ def _place_keys(data: Path, small: dict[str, bytes]) -> None:
     if not path.exists():
         save_file(path, [small[KEYSET_FILE]])
     if _KEY_NAME in small and not (data / _KEY_NAME).exists():
-        (data / KEYS_DIRECTORY).mkdir(mode=0o700, exist_ok=True)
+        make_directory(data / KEYS_DIRECTORY)
         save_file(data / _KEY_NAME, [small[_KEY_NAME]], mode=0o600)
 
 

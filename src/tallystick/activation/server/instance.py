@@ -18,13 +18,14 @@ from tallystick.activation import settings as settings_
 from tallystick.activation.core import entitlements, interventions, issuing
 from tallystick.activation.core.ports import Answer, Policy
 from tallystick.activation.core.reading import Message
-from tallystick.activation.files import file_fault, locked, save_file
+from tallystick.activation.files import file_fault, locked, remove_drafts, save_file
 from tallystick.activation.keys import lifecycle, signing
 from tallystick.activation.keys.signing import KeySigner
 from tallystick.activation.outbound.mail import Digest, send_mail
 from tallystick.activation.outbound.webhooks import Dispatcher
 from tallystick.activation.settings import SETTINGS_FILE, KeySettings, Settings, SettingsError
 from tallystick.activation.storage import SqlStore, SqlTransaction, open_store
+from tallystick.directories import make_directory
 from tallystick.domain.ids import DeviceId
 from tallystick.protocol.envelope import PrivateKey
 
@@ -35,6 +36,7 @@ _OURS: Final = {
     signing.KEYS_DIRECTORY,
     signing.KEYSET_FILE,
     DATABASE_FILE,
+    f"{DATABASE_FILE}-journal",  # before the log is turned on
     f"{DATABASE_FILE}-wal",
     f"{DATABASE_FILE}-shm",
 }
@@ -121,7 +123,7 @@ def initialise(data: Path, *, issuer: str | None, policy: Policy, database: str 
     """
     settings_.check_policy(policy)
     try:
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(data)
     except OSError as error:
         raise file_fault(data, error) from error
     with locked(data):
@@ -193,6 +195,7 @@ def _database_url(data: Path, settings: Settings) -> str:
 
 
 def _check_empty(data: Path) -> None:
+    remove_drafts(data, (SETTINGS_FILE, signing.KEYSET_FILE))
     names = {path.name for path in data.iterdir()}
     if SETTINGS_FILE in names:
         raise SettingsError("already-initialised", expected="a new or empty directory", seen=f"{data} in use")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from tallystick.administrator.memory.run_locks import Marks
+from tallystick.directories import make_directory
 from tallystick.errors import Error
 
 FILE_NAME: Final = "administrator.sqlite3"
@@ -120,9 +121,9 @@ class Database:
 def open_database(directory: Path) -> Database:
     """Open the database of a directory, or make it. Raises ``Error`` (``database-newer``, ``database-unavailable``)."""
     with _as_our_error():
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = directory / FILE_NAME
         if not path.exists():
+            make_directory(directory)
             directory.chmod(0o700)
             path.touch(mode=0o600)
         connection = sqlite3.connect(path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False)

@@ -1,0 +1,34 @@
+"""Directories, and names in them, that outlast a power cut.
+
+What ``fsync`` does for the bytes of a file, it does not do for its name: that is in the directory, which is synced by
+itself. A directory is a name in another one, too, up to where the disk begins.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory that only its owner can read, where there is none, and its name durable, and those above it.
+
+    Also what an interrupted call before this one has left is made durable. Raises ``OSError``.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    device = path.stat().st_dev
+    for above in path.absolute().parents:
+        with suppress(PermissionError):  # nothing that we made is in what we cannot read; Windows has no such thing
+            sync_directory(above)
+        if above.stat().st_dev != device:
+            return
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable. Raises ``OSError``."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0))
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -67,6 +67,7 @@ check: lint docs-check  ## the fast part: format, lint, types, contracts, quick 
 ci: system-packages lint docs-check audit  ## what `make test` leaves out: PostgreSQL, Chromium, 5,000 seeds, a hundred under kill -9, ...
 	@$(MAKE) --no-print-directory simulate SEEDS=5000
 	@$(MAKE) --no-print-directory explore mutants
+	@$(MAKE) --no-print-directory powercuts
 	$(PYTEST) -m "postgres or softhsm or chromium or wapiti or slow"
 	@echo "web scan: $$(cat build/wapiti.txt)"
 
@@ -85,6 +86,10 @@ explore: .venv/.dev  ## every interleaving of small worlds (EXPLORE_SECONDS=20 o
 .PHONY: mutants
 mutants: .venv/.dev  ## seeded errors in the parties' code: simulation or exploration must find each of them
 	$(BIN)/python tools/mutants.py --workers $(or $(WORKERS),2)
+
+.PHONY: powercuts
+powercuts: .venv/.dev system-packages  ## the power goes at every system call that matters; controls without a sync must be found
+	@PYTHONPATH=tools:tests $(BIN)/python -m powercuts --workers $(or $(WORKERS),2)
 
 .PHONY: bench
 bench: .venv/.dev  ## how fast it is, beside limits measured in the same run (ROWS='B1 B3', BENCH_SCALE=0.05)

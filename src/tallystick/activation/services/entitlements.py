@@ -27,6 +27,7 @@ def save_catalog(office: Office, caller: Caller, catalog: Catalog, *, version: s
     """Replace the kinds, add or change products; none is removed."""
 
     def work(transaction: SqlTransaction, now: int) -> CatalogDocument:
+        transaction.events.lock("catalog")  # who changes it next sees what was changed
         check_version(schemas.catalog_document(transaction.load_catalog()).version, version, "the catalog")
         transaction.save_catalog(catalog)
         detail = f"{len(catalog.products)} products"

@@ -137,7 +137,7 @@ def start_change(
     """Set end states on a field server from here (None: everything to nothing). A customer may only lower."""
 
     def work(transaction: SqlTransaction, now: int) -> StartedDocument:
-        server = _server(transaction, caller, device_id)
+        (server,) = _locked(transaction, caller, device_id)
         tables = transaction.within(caller.scope)
         chosen = None if wants is None else [Want(line_id=LineId(line), quantity=quantity) for line, quantity in wants]
         for want in chosen or ():
@@ -196,7 +196,7 @@ def _lost(
     override: bool,
     now: int,
 ) -> FieldServerDocument:
-    server = _server(transaction, caller, device_id)
+    (server,) = _locked(transaction, caller, device_id)
     after = interventions.declare_lost(
         transaction,
         office.signer,
@@ -215,14 +215,8 @@ def hold(office: Office, caller: Caller, device_id: str, *, reason: str) -> Fiel
     """Nothing that it asks for is granted until the hold is released."""
 
     def work(transaction: SqlTransaction, now: int) -> FieldServerDocument:
-        after = _set_status(
-            office,
-            transaction,
-            _server(transaction, caller, device_id),
-            Status.HOLD,
-            cause=f"person:{caller.name}: held",
-            now=now,
-        )
+        (server,) = _locked(transaction, caller, device_id)
+        after = _set_status(office, transaction, server, Status.HOLD, cause=f"person:{caller.name}: held", now=now)
         record(transaction, caller, "hold", device_id, account=after.account, now=now, detail=reason)
         return _document(transaction, caller, after)
 
@@ -233,7 +227,7 @@ def release(office: Office, caller: Caller, device_id: str) -> FieldServerDocume
     """End a hold."""
 
     def work(transaction: SqlTransaction, now: int) -> FieldServerDocument:
-        server = _server(transaction, caller, device_id)
+        (server,) = _locked(transaction, caller, device_id)
         after = interventions.release_hold(transaction, office.signer, server.device_id, by=caller.name, now=now)
         record(transaction, caller, "release", device_id, account=server.account, now=now)
         return _document(transaction, caller, after)
@@ -245,7 +239,7 @@ def retire(office: Office, caller: Caller, device_id: str) -> FieldServerDocumen
     """Take a field server that holds nothing out of service; its host id is free again. If it speaks, it is back."""
 
     def work(transaction: SqlTransaction, now: int) -> FieldServerDocument:
-        server = _server(transaction, caller, device_id)
+        (server,) = _locked(transaction, caller, device_id)
         kept = server.reserved()
         if kept:
             raise OfficeError(
@@ -269,8 +263,7 @@ def replace_field_server(
     caller.check(Permission.DECLARE_LOST)
 
     def work(transaction: SqlTransaction, now: int) -> StartedDocument:
-        old = _server(transaction, caller, device_id)
-        new = _server(transaction, caller, by_device)
+        old, new = _locked(transaction, caller, device_id, by_device)
         if old.device_id == new.device_id or (new.account not in {None, old.account}):
             raise OfficeError("replace-wrong", expected="another field server of the same account", seen=by_device)
         wants = [Want(line_id=line_id, quantity=quantity) for line_id, quantity in old.intended.items()]
@@ -363,6 +356,15 @@ def find_entries(
         return [schemas.entry_document(entry) for entry in found]
 
     return office.read(caller, Permission.READ, work)
+
+
+def _locked(transaction: SqlTransaction, caller: Caller, *device_ids: str) -> list[FieldServer]:
+    """Field servers that a person decides about, locked until the commit.
+
+    What he saw may be old; whatever is decided from here on is decided on what is true when it is done.
+    """
+    transaction.load_field_servers_for_update([DeviceId(device_id) for device_id in device_ids])
+    return [_server(transaction, caller, device_id) for device_id in device_ids]
 
 
 def _server(transaction: SqlTransaction, caller: Caller, device_id: str) -> FieldServer:

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "protocol/": WIRE,
     "pages/": {"jinja2", "markupsafe"},
     "pages/codes.py": {"markupsafe", "segno"},
-    "pages/photos.py": {"PIL", "zxingcpp"},
+    "pages/photo_process.py": {"PIL", "zxingcpp"},
     "activation/": WIRE,
     "activation/http/protocol_api.py": {"fastapi", "msgspec", "starlette"},
     "activation/http/portal/": {"fastapi", "jinja2", "markupsafe", "segno", "starlette"},

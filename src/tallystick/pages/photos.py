@@ -1,41 +1,53 @@
 """The texts of the QR codes in a photograph, where the optional libraries for it are installed.
 
-Guarantees: only JPEG and PNG are looked at; a picture that says it is larger than the limit is not decoded; whatever is
-wrong with the bytes ends in one error.
+Guarantees: this process never decodes a picture. Another one does, of limited memory and time, and few of those at
+once; whatever is wrong with the bytes, or becomes of that process, ends in one error.
 """
 
 from __future__ import annotations
 
-from io import BytesIO
+import json
+import os
+import subprocess
+import sys
+import threading
+from importlib.util import find_spec
 from typing import Final
 
 from tallystick.errors import Error
+from tallystick.pages.photo_process import EXIT_UNREADABLE, PIXELS_MAX, READER_SECONDS
 
 PHOTO_BYTES_MAX: Final = 16 * 1024 * 1024
-PIXELS_MAX: Final = 64_000_000
 CODES_MAX: Final = 40
-_SIDE_PIXELS: Final = 4_000  # a larger one is made smaller before it is looked at
-_FORMATS: Final = ("JPEG", "PNG")
+READERS_MAX: Final = 2  # at once; others wait
+_SEEN_MAX: Final = 200
+_NEEDED: Final = ("PIL", "zxingcpp")
+
+_readers: Final = threading.BoundedSemaphore(READERS_MAX)
 
 
 def read_photo(data: bytes) -> list[str]:
     """The texts of all QR codes in it, one or more. Raises ``Error`` (``photo-unreadable``, ``photos-not-installed``)."""
-    try:
-        import zxingcpp  # noqa: PLC0415 - an optional part
-        from PIL import Image  # noqa: PLC0415 - an extra
-    except ImportError:
-        raise Error("photos-not-installed", expected="tallystick[photos]", seen="an installation without it") from None
-    try:
-        with Image.open(BytesIO(data), formats=_FORMATS) as picture:
-            if picture.width * picture.height > PIXELS_MAX:
-                raise _unreadable(f"{picture.width} x {picture.height} pixels")
-            picture.draft("L", (_SIDE_PIXELS, _SIDE_PIXELS))
-            grey = picture.convert("L")
-        grey.thumbnail((_SIDE_PIXELS, _SIDE_PIXELS))
-    except (OSError, ValueError, SyntaxError, EOFError, Warning, Image.DecompressionBombError):
-        raise _unreadable("something that is no such picture") from None
-    found = zxingcpp.read_barcodes(grey, formats=zxingcpp.BarcodeFormats([zxingcpp.BarcodeFormat.QRCode]))
-    texts = [code.text for code in found[:CODES_MAX] if code.valid]
+    if any(find_spec(name) is None for name in _NEEDED):
+        raise Error("photos-not-installed", expected="tallystick[photos]", seen="an installation without it")
+    # -P: the directory that this was started in is no place to import from.
+    command = [sys.executable, "-P", "-m", "tallystick.pages.photo_process"]
+    # One heap is enough for one thread, and each counts against the limit.
+    environment = {**os.environ, "MALLOC_ARENA_MAX": "1"}
+    with _readers:
+        try:
+            done = subprocess.run(
+                command, input=data, capture_output=True, timeout=READER_SECONDS, check=False, env=environment
+            )
+        except subprocess.TimeoutExpired:
+            raise _unreadable(f"one that takes more than {READER_SECONDS:g} seconds") from None
+        except OSError as error:
+            raise _unreadable(f"no process to read it in: {error.strerror}") from None
+    if done.returncode == EXIT_UNREADABLE:
+        raise _unreadable(done.stdout.decode("utf-8", "replace")[:_SEEN_MAX])
+    if done.returncode != 0:  # killed by its limits, or by a fault of a library
+        raise _unreadable("one that takes more memory than a photograph does")
+    texts = [text for text in json.loads(done.stdout) if isinstance(text, str)][:CODES_MAX]
     if not texts:
         raise _unreadable("a picture without a readable code")
     return texts

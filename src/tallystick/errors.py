@@ -13,8 +13,9 @@ class Error(Exception):
     def __init__(self, code: str, *, expected: str, seen: str) -> None:
         super().__init__(code, expected, seen)
         self.code = code
-        self.expected = expected
-        self.seen = seen
+        self.said = (expected, seen)  # as given: sentences, which the edge words in the reader's language
+        self.expected = str(expected)
+        self.seen = str(seen)
 
     def __str__(self) -> str:
         return f"expected {self.expected}; saw {self.seen}"

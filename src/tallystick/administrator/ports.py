@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 from tallystick.domain.ids import DeviceId, Digest, EntitlementId, LineId
 from tallystick.errors import Error
+from tallystick.protocol.messages import LineReason
 from tallystick.protocol.problems import BY_CODE
 from tallystick.structs import know
 
@@ -120,16 +121,6 @@ class WaitingNote:
     purpose: str
     digest: Digest
     written_at: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LineReason:
-    """Why one line, or the whole message, was refused."""
-
-    code: str
-    expected: str = ""
-    seen: str = ""
-    line: LineId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -360,4 +351,4 @@ class RouteReport:
     field_servers: tuple[Probe, ...] = ()
 
 
-know(Identity, LicenseReport, WrittenRequest, InboxResult, LineReason)
+know(Identity, LicenseReport, WrittenRequest, InboxResult)

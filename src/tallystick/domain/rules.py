@@ -20,13 +20,12 @@ RESERVED_LINES_MAX: Final = (
 )  # lines kept for one field server, proven or not: what one credit has room for
 
 
-class Reason(Struct, frozen=True, kw_only=True):
-    """Why a line, or (``line_id`` None) the whole message, was denied."""
+class Reason(Struct, frozen=True):
+    """Why a line, or (``line`` None) the whole message, was denied. ``protocol.reasons`` makes the sentence."""
 
     code: str
-    expected: str
-    seen: str
-    line_id: LineId | None = None
+    line: LineId | None = None
+    values: dict[str, int | str | tuple[str, ...]] = {}
 
 
 class Granted(Struct, frozen=True, kw_only=True):
@@ -67,14 +66,7 @@ def decide_activation(
     for want in wants:
         line = lines.get(want.line_id)
         if line is None or not want.is_proven:
-            reasons.append(
-                Reason(
-                    code="activation-id-wrong",
-                    expected="a line that exists, proven with its activation ID",
-                    seen="no such line, or a proof that does not fit",
-                    line_id=want.line_id,
-                )
-            )
+            reasons.append(Reason("activation-id-wrong", want.line_id))
             continue
         growth = want.quantity - reserved.get(want.line_id, 0)
         if want.quantity > held.get(want.line_id, 0):
@@ -93,23 +85,9 @@ def decide_return(
         line = lines.get(want.line_id)
         have = held.get(want.line_id, 0)
         if want.quantity > have:
-            reasons.append(
-                Reason(
-                    code="return-raises",
-                    expected=f"at most the {have} that this field server holds",
-                    seen=f"an end state of {want.quantity}",
-                    line_id=want.line_id,
-                )
-            )
+            reasons.append(Reason("return-raises", want.line_id, {"held": have, "wanted": want.quantity}))
         elif want.quantity < have and line is not None and not line.product.returnable:
-            reasons.append(
-                Reason(
-                    code="not-returnable",
-                    expected="a product that can be returned",
-                    seen=f"{line.product.sku}, which its vendor sells without return",
-                    line_id=want.line_id,
-                )
-            )
+            reasons.append(Reason("not-returnable", want.line_id, {"sku": line.product.sku}))
     return _result(reasons, wants, held)
 
 
@@ -139,39 +117,34 @@ def decide_company(
     kept = reserved.keys() | decision.quantities.keys()
     accounts = {lines[line_id].account for line_id in kept}
     if len(decision.quantities) > LINES_MAX:
-        expected, seen = f"at most {LINES_MAX} lines", f"{len(decision.quantities)} lines"
-    elif len(kept) > max(RESERVED_LINES_MAX, len(reserved)):
-        expected = f"at most {RESERVED_LINES_MAX} lines, with those whose return is not proven"
-        seen = f"{len(kept)} lines"
-    elif len(accounts) > 1:
-        reason = Reason(
-            code="account-differs",
-            expected="licenses of one account on a field server",
-            seen="a line of another account than those it holds",
-        )
-        return Denied(reasons=(reason,))
-    else:
-        return decision
-    return Denied(reasons=(Reason(code="too-many-lines", expected=expected, seen=seen),))
+        return Denied(reasons=(_too_many(LINES_MAX, held=len(decision.quantities)),))
+    if len(kept) > max(RESERVED_LINES_MAX, len(reserved)):
+        return Denied(reasons=(_too_many(RESERVED_LINES_MAX, reserved=len(kept)),))
+    if len(accounts) > 1:
+        return Denied(reasons=(Reason("account-differs"),))
+    return decision
+
+
+def _too_many(most: int, **lines: int) -> Reason:
+    return Reason("too-many-lines", values={"most": most, **lines})
 
 
 def _against_growth(line: Line, *, kind: str, growth: int, now: int) -> list[Reason]:
     reasons = []
 
-    def deny(code: str, expected: str, seen: str) -> None:
-        reasons.append(Reason(code=code, expected=expected, seen=seen, line_id=line.line_id))
+    def deny(code: str, **values: int | str | tuple[str, ...]) -> None:
+        reasons.append(Reason(code, line.line_id, values))
 
     if kind not in line.product.kinds:
-        kinds = ", ".join(sorted(line.product.kinds))
-        deny("kind-mismatch", f"a field server of kind {kinds} for {line.product.sku}", f"one of kind {kind}")
+        deny("kind-mismatch", sku=line.product.sku, kinds=tuple(sorted(line.product.kinds)), kind=kind)
     if line.expires_at is not None and line.expires_at <= now:
-        deny("line-expired", "a line that has not expired", f"one that expired {now - line.expires_at} seconds ago")
+        deny("line-expired", seconds=now - line.expires_at)
     if line.suspended:
-        deny("line-suspended", "a line that is not suspended", "one that its vendor suspended")
+        deny("line-suspended")
     if line.frozen:
-        deny("line-frozen", "a line that may grow", "one that is frozen since the activation server was restored")
+        deny("line-frozen")
     if growth > 0 and growth > line.balances.available:
-        deny("not-enough", f"{growth} more available", f"{line.balances.available} available")
+        deny("not-enough", wanted=growth, available=line.balances.available)
     return reasons
 
 
@@ -180,14 +153,7 @@ def _duplicates(wants: Sequence[Want]) -> list[Reason]:
     reasons = []
     for want in wants:
         if want.line_id in seen:
-            reasons.append(
-                Reason(
-                    code="line-twice",
-                    expected="each line once",
-                    seen="the same line twice in one message",
-                    line_id=want.line_id,
-                )
-            )
+            reasons.append(Reason("line-twice", want.line_id))
         seen.add(want.line_id)
     return reasons
 

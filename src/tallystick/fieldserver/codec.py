@@ -11,12 +11,11 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
-from tallystick.domain.ids import DeviceId, Digest, LineId
+from tallystick.domain.ids import DeviceId, Digest
 from tallystick.fieldserver.state import (
     OUTCOMES_MAX,
     Applied,
     Fate,
-    LineNote,
     MessageFate,
     State,
     Waiting,
@@ -26,7 +25,7 @@ from tallystick.fieldserver.state import (
 from tallystick.protocol import keys, messages
 from tallystick.protocol.envelope import INTEGER_MAX, open_envelope
 from tallystick.protocol.keys import Keyset
-from tallystick.protocol.messages import REASONS_MAX, Claims, Code, Hash, LineText, Moment, Number, Prose, Purpose
+from tallystick.protocol.messages import REASONS_MAX, Claims, Code, Hash, LineReason, Moment, Number, Prose, Purpose
 from tallystick.protocol.problems import WireError
 from tallystick.structs import know
 
@@ -42,15 +41,6 @@ class AppliedRecord(Claims, frozen=True):
     keyset: Place
 
 
-class ReasonRecord(Claims, frozen=True):
-    """One reason of a refusal."""
-
-    code: Code
-    expected: Prose
-    seen: Prose
-    line: LineText | None = None
-
-
 class OutcomeRecord(Claims, frozen=True):
     """What became of an own message."""
 
@@ -61,7 +51,7 @@ class OutcomeRecord(Claims, frozen=True):
     at: Moment
     detail: Prose
     code: Code | None = None
-    reasons: Annotated[tuple[ReasonRecord, ...], Meta(max_length=REASONS_MAX)] = ()
+    reasons: Annotated[tuple[LineReason, ...], Meta(max_length=REASONS_MAX)] = ()
 
 
 class StateRecord(Claims, frozen=True):
@@ -156,10 +146,7 @@ def _encode_outcome(outcome: MessageFate) -> OutcomeRecord:
         at=outcome.noted_at,
         detail=outcome.detail,
         code=outcome.code,
-        reasons=tuple(
-            ReasonRecord(code=note.code, expected=note.expected, seen=note.seen, line=note.line_id)
-            for note in outcome.reasons
-        ),
+        reasons=outcome.reasons,
     )
 
 
@@ -171,17 +158,9 @@ def _parse_outcome(record: OutcomeRecord) -> MessageFate:
         fate=record.fate,
         code=record.code,
         detail=record.detail,
-        reasons=tuple(
-            LineNote(
-                code=reason.code,
-                expected=reason.expected,
-                seen=reason.seen,
-                line_id=None if reason.line is None else LineId(reason.line),
-            )
-            for reason in record.reasons
-        ),
+        reasons=record.reasons,
         noted_at=record.at,
     )
 
 
-know(AppliedRecord, ReasonRecord, OutcomeRecord, StateRecord)
+know(AppliedRecord, OutcomeRecord, StateRecord)

@@ -47,7 +47,6 @@ from tallystick.fieldserver.state import (
     Device,
     Fate,
     LineEffect,
-    LineNote,
     MessageFate,
     Received,
     Refresh,
@@ -77,6 +76,7 @@ from tallystick.protocol.messages import (
     AppliedGrant,
     Credit,
     Grant,
+    LineReason,
     LineWant,
     Purpose,
     Refusal,
@@ -426,7 +426,7 @@ def _clear(state: State, reply: Reply, answered: Waiting | None, *, is_taken: bo
 
 def _outcome(sequence: int, purpose: Purpose, reply: Reply, *, is_taken: bool, now: int) -> MessageFate:
     code: str | None = None
-    reasons: tuple[LineNote, ...] = ()
+    reasons: tuple[LineReason, ...] = ()
     match reply:
         case Grant():
             fate = Fate.GRANTED
@@ -434,15 +434,7 @@ def _outcome(sequence: int, purpose: Purpose, reply: Reply, *, is_taken: bool, n
             detail = f"Grant {reply.number} of epoch {reply.epoch}."
         case Refusal():
             fate, code, detail = Fate.REFUSED, reply.code, reply.detail
-            reasons = tuple(
-                LineNote(
-                    code=reason.code,
-                    expected=reason.expected,
-                    seen=reason.seen,
-                    line_id=None if reason.line is None else LineId(reason.line),
-                )
-                for reason in reply.reasons
-            )
+            reasons = reply.reasons
         case Credit():
             fate, detail = Fate.CREDITED, _credited(reply)
         case _:

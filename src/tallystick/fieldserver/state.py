@@ -15,7 +15,7 @@ from tallystick.domain.verdict import License
 from tallystick.errors import Error
 from tallystick.protocol.envelope import PrivateKey, digest_of, open_envelope
 from tallystick.protocol.keys import Keyset
-from tallystick.protocol.messages import Facts, Grant, Purpose, Request, convert_claims
+from tallystick.protocol.messages import Facts, Grant, LineReason, Purpose, Request, convert_claims
 
 OUTCOMES_MAX: Final = 20
 OUTBOX_MAX: Final = 100
@@ -81,16 +81,6 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LineNote:
-    """One reason of a refusal, as a person reads it."""
-
-    code: str
-    expected: str
-    seen: str
-    line_id: LineId | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MessageFate:
     """What became of an own message, the last ``OUTCOMES_MAX`` of them."""
 
@@ -100,7 +90,7 @@ class MessageFate:
     fate: Fate
     code: str | None
     detail: str
-    reasons: tuple[LineNote, ...]
+    reasons: tuple[LineReason, ...]
     noted_at: int
 
 

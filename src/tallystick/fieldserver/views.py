@@ -147,7 +147,7 @@ def _show_outcome(outcome: MessageFate) -> View:
         "code": outcome.code,
         "detail": outcome.detail,
         "reasons": [
-            {"line": note.line_id, "code": note.code, "expected": note.expected, "seen": note.seen}
+            {"line": note.line, "code": note.code, "expected": note.expected, "seen": note.seen}
             for note in outcome.reasons
         ],
         "at": outcome.noted_at,

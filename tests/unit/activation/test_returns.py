@@ -114,7 +114,7 @@ def test_an_unknown_line_is_refused_with_its_name(bench):
                 tx, bench.signer, device.id, [Want(line_id=LineId("00000000"), quantity=1)], by="ann", now=bench.now
             )
         )
-    assert error.value.reasons[0].line_id == "00000000"
+    assert error.value.reasons[0].line == "00000000"
 
 
 def test_nothing_is_started_on_one_that_is_unknown_on_hold_or_lost(bench):

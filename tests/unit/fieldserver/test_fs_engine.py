@@ -346,7 +346,7 @@ def test_a_refusal_clears_its_message_and_keeps_every_reason():
         "refused",
         NOW,
     )
-    assert outcome.reasons[0].line_id == LINE
+    assert outcome.reasons[0].line == LINE
     assert desk.state.outbox == ()
     assert desk.state.applied.number == 1
 

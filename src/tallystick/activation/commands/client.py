@@ -25,6 +25,7 @@ import typer
 from tallystick.activation.commands import console
 from tallystick.activation.commands.console import AsJson, Database
 from tallystick.errors import Error
+from tallystick.protocol.messages import LineReason
 from tallystick.protocol.problems import BY_CODE
 
 SECONDS_MAX: Final = 60
@@ -62,20 +63,10 @@ Key = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class ProblemReason:
-    """Why one line was refused."""
-
-    code: str
-    expected: str
-    seen: str
-    line_id: str | None
-
-
 class ProblemError(Error):
     """What the API refused, with a reason per line where there are several."""
 
-    def __init__(self, code: str, *, expected: str, seen: str, reasons: Sequence[ProblemReason] = ()) -> None:
+    def __init__(self, code: str, *, expected: str, seen: str, reasons: Sequence[LineReason] = ()) -> None:
         super().__init__(code, expected=expected, seen=seen)
         self.reasons = tuple(reasons)
 
@@ -336,7 +327,8 @@ def _error_of(status: int, data: bytes) -> Error:
         document = json.loads(data)
         code, expected, seen = (str(document[name]) for name in ("code", "expected", "seen"))
         reasons = [
-            ProblemReason(one["code"], one["expected"], one["seen"], one["line"]) for one in document.get("reasons", ())
+            LineReason(**{name: one[name] for name in LineReason.__struct_fields__})
+            for one in document.get("reasons", ())
         ]
     except (ValueError, KeyError, TypeError):
         code, expected, seen, reasons = "unreachable", "an activation server", f"an answer with status {status}", []

@@ -20,6 +20,7 @@ import typer
 
 from tallystick.errors import Error
 from tallystick.protocol.problems import detail_text, problem_document
+from tallystick.protocol.reasons import reason_document, reason_sentences
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -82,15 +83,13 @@ def show_error(error: Error, *, as_json: bool) -> None:
     document = problem_document(error)
     reasons = getattr(error, "reasons", ())
     if as_json:
-        rows = [
-            {"code": reason.code, "expected": reason.expected, "seen": reason.seen, "line": reason.line_id}
-            for reason in reasons
-        ]
+        rows = [reason_document(reason) for reason in reasons]
         print_json(document | ({"reasons": rows} if rows else {}))
     typer.echo(f"{document['title']} ({error.code}). {plain(str(document['detail']))}", err=True)
     for reason in reasons if len(reasons) > 1 else ():
-        text = detail_text(reason.code, expected=reason.expected, seen=reason.seen)
-        typer.echo(f"  {reason.line_id or 'all'}: {reason.code}: {plain(text)}", err=True)
+        expected, seen = reason_sentences(reason)
+        text = detail_text(reason.code, expected=expected, seen=seen)
+        typer.echo(f"  {reason.line or 'all'}: {reason.code}: {plain(text)}", err=True)
 
 
 @contextlib.contextmanager

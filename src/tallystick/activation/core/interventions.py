@@ -19,6 +19,7 @@ from tallystick.domain import rules
 from tallystick.domain.ids import DeviceId, LineId
 from tallystick.domain.rules import Denied, Want
 from tallystick.errors import Error
+from tallystick.protocol.reasons import reason_sentences
 
 DAY_SECONDS: Final = 86_400
 YEAR_SECONDS: Final = 365 * DAY_SECONDS
@@ -63,7 +64,8 @@ def start_change(
     decision = rules.decide_company(decision, lines=books.lines, reserved=reserved)
     if isinstance(decision, Denied):
         first = decision.reasons[0]
-        raise RefusedError(first.code, expected=first.expected, seen=first.seen, reasons=decision.reasons)
+        expected, seen = reason_sentences(first)
+        raise RefusedError(first.code, expected=expected, seen=seen, reasons=decision.reasons)
     newest = transaction.load_issued_grant(device_id, field_server.number)
     if newest is not None and newest.envelope and decision.quantities == field_server.intended:
         return newest.envelope

@@ -48,6 +48,7 @@ from tallystick.domain.rules import Denied, Granted, Reason, Want
 from tallystick.protocol import messages
 from tallystick.protocol.messages import CREDIT, REFUSAL, Credit, Grant, Refusal
 from tallystick.protocol.problems import detail_text
+from tallystick.protocol.reasons import claim_of, reason_sentences
 
 NUMBER_JUMP = 1_000_000  # how far a restore moves numbers and sequences past anything that can have been issued or said
 
@@ -538,8 +539,8 @@ class _Decision:
 
     def _deny(self, reasons: Sequence[Reason]) -> Answer:
         codes = {reason.code for reason in reasons}
-        if len(reasons) == 1 or len(codes) == 1:
-            return self._refuse(reasons[0].code, reasons[0].expected, reasons[0].seen, reasons)
+        if len(codes) == 1:
+            return self._refuse(reasons[0].code, *reason_sentences(reasons[0]), reasons)
         return self._refuse(
             "denied", "end states that can all be granted", f"{len(reasons)} reasons against it", reasons
         )
@@ -561,14 +562,7 @@ class _Decision:
             seen=known.sequence if known else 0,
             code=code,
             detail=detail,
-            reasons=messages.fit_reasons(
-                [
-                    messages.LineReason(
-                        code=reason.code, expected=reason.expected, seen=reason.seen, line=reason.line_id
-                    )
-                    for reason in reasons
-                ]
-            ),
+            reasons=messages.fit_reasons([claim_of(reason) for reason in reasons]),
         )
         signed = self.batch.signer.sign(REFUSAL, messages.encode_claims(claims))
         return self._answer(MessageOutcome.REFUSED, signed, code=code, detail=detail)

@@ -39,6 +39,7 @@ from tallystick.domain.ids import parse_entitlement_id
 from tallystick.errors import Error
 from tallystick.protocol import messages, tallyfile
 from tallystick.protocol.problems import WireError, problem_document
+from tallystick.protocol.reasons import reason_document
 from tallystick.protocol.tallyfile import BadLine, GoodLine, LineParser
 from tallystick.structs import know
 
@@ -313,10 +314,7 @@ def problem(error: Error) -> Response:
     document = problem_document(error)
     reasons = getattr(error, "reasons", ())
     if reasons:
-        document["reasons"] = [
-            {"code": reason.code, "expected": reason.expected, "seen": reason.seen, "line": reason.line_id}
-            for reason in reasons
-        ]
+        document["reasons"] = [reason_document(reason) for reason in reasons]
     status = document["status"]
     headers = {}
     wait_seconds = getattr(error, "wait_seconds", None) or _RETRY_SECONDS.get(error.code)

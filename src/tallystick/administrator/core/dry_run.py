@@ -20,6 +20,7 @@ from tallystick.domain.entitlement import Line
 from tallystick.domain.ids import DeviceId, LineId, parse_activation_id
 from tallystick.domain.ledger import Balances
 from tallystick.domain.rules import Denied, Want, decide_activation, decide_return
+from tallystick.protocol.reasons import reason_text
 
 
 class PredictedEffect(StrEnum):
@@ -171,14 +172,14 @@ def _denied(
     record: FieldServerRecord, decision: Denied, ends: Mapping[LineId, int], *, lines: Mapping[LineId, KnownLine]
 ) -> list[Prediction]:
     """A message is granted whole or not at all, so lines without a fault of their own are refused with the others."""
-    reasons = {reason.line_id: reason for reason in reversed(decision.reasons)}
+    reasons = {reason.line: reason for reason in reversed(decision.reasons)}
     rows = []
     for line_id in ends:
         reason = reasons.get(line_id)
         before = record.held.get(line_id, 0)
         code = reason.code if reason else None
         why = (
-            f"expected {reason.expected}; saw {reason.seen}"
+            reason_text(reason)
             if reason
             else "Nothing is wrong with this line, but a request is granted as a whole or not at all."
         )

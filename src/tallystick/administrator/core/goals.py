@@ -9,7 +9,6 @@ from typing import assert_never
 from tallystick.administrator.memory.inventory import Assignment
 from tallystick.administrator.ports import (
     ActivateWish,
-    LineReason,
     RefreshWish,
     RelinquishWish,
     ReturnWish,
@@ -17,6 +16,7 @@ from tallystick.administrator.ports import (
 )
 from tallystick.domain.ids import DeviceId, LineId
 from tallystick.errors import InvariantError
+from tallystick.protocol.messages import LineReason
 from tallystick.structs import know
 
 

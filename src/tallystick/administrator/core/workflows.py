@@ -44,7 +44,6 @@ from tallystick.administrator.ports import (
     FieldServerPort,
     Identity,
     LicenseReport,
-    LineReason,
     Network,
     OutcomeNote,
     PortError,
@@ -58,6 +57,7 @@ from tallystick.errors import Error, InvariantError
 from tallystick.protocol import tallyfile
 from tallystick.protocol.envelope import open_envelope
 from tallystick.protocol.keys import Keyset
+from tallystick.protocol.messages import LineReason
 from tallystick.protocol.tallyfile import BadLine
 
 ROUNDS_MAX: Final = 8

@@ -36,7 +36,6 @@ from tallystick.administrator.ports import (
     Identity,
     InboxResult,
     LicenseReport,
-    LineReason,
     PortError,
     RefreshWish,
     RelinquishWish,
@@ -47,6 +46,7 @@ from tallystick.administrator.ports import (
 )
 from tallystick.domain.ids import Digest, EntitlementId
 from tallystick.protocol import tallyfile
+from tallystick.protocol.messages import LineReason
 from tallystick.structs import know
 
 USER: Final = "administrator"
@@ -378,7 +378,9 @@ def _problem(address: str, response: httpx2.Response, data: bytes) -> PortError:
 
 def _reasons(value: object) -> tuple[LineReason, ...]:
     try:
-        return msgspec.convert(value or [], tuple[LineReason, ...])
+        found = msgspec.convert(value or [], list[dict[str, Any]])
+        known = [{name: one.get(name, "") for name in LineReason.__struct_fields__} for one in found]  # others: newer
+        return msgspec.convert([one | {"line": one["line"] or None} for one in known], tuple[LineReason, ...])
     except msgspec.ValidationError:
         return ()
 

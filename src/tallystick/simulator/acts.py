@@ -7,7 +7,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from tallystick.activation.core import interventions
+from tallystick.activation.core import entitlements, interventions
+from tallystick.activation.core.entitlements import LineChange
 from tallystick.activation.core.ports import Answer, MessageOutcome, Status
 from tallystick.domain.ids import DeviceId, LineId
 from tallystick.domain.rules import Want
@@ -366,18 +367,22 @@ def _started(world: World, step: Step, dice: Dice, wants: list[Want] | None) -> 
 
 def _terms(world: World, step: Step, dice: Dice) -> str:
     line_id = dice.pick(world.activation.lines).line_id
-    expiries = (None, world.activation.clock.at + 30 * DAY)
-
-    def change(expires_at: int | None, *, suspended: bool) -> Callable[..., None]:
-        def work(transaction: object) -> None:
-            tables = transaction.tables  # type: ignore[attr-defined]  # a memory transaction
-            tables.lines[line_id] = replace(tables.lines[line_id], suspended=suspended, expires_at=expires_at)
-
-        return work
-
+    expires_at = dice.pick((None, world.activation.clock.at + 30 * DAY))
     suspended = dice.chance(400)
-    world.transact(change(dice.pick(expiries), suspended=suspended), step)
+    change = LineChange(has_expiry=True, expires_at=expires_at, suspended=suspended)
+    change_line(world, line_id, change, step)
     return f"line {line_id} is {'suspended' if suspended else 'open'}"
+
+
+def change_line(world: World, line_id: LineId, change: LineChange, step: Step | None) -> None:
+    """A person changes the quantity or the terms of a line."""
+    activation = world.activation
+    world.transact(
+        lambda tx: entitlements.change_line(
+            tx, activation.signer, line_id, change, by="support", now=activation.clock.at
+        ),
+        step,
+    )
 
 
 def _backup(world: World, _step: Step, _dice: Dice) -> str:
@@ -390,7 +395,7 @@ def _restore(world: World, _step: Step, dice: Dice) -> str:
         return "no backup, or a clock from before the last restore"
     world.restored_at = world.activation.clock.at
     backup = dice.pick(world.backups)
-    world.activation.store.tables = backup.tables.copy()
+    world.activation.store.put_back(backup.snapshot)
     world.tell_restored(backup)
     activation = world.activation
     world.transact(lambda tx: interventions.announce_restore(tx, activation.signer, now=activation.clock.at), None)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Final, TypeVar
 
 from tallystick.activation.core.ports import Changes, Transaction
+from tallystick.domain.entitlement import Entitlement
+from tallystick.domain.ledger import Entry
 from tallystick.simulator.dice import Dice
 from tallystick.simulator.store import MemoryStore, MemoryTransaction, Tables
 
@@ -132,6 +134,10 @@ class _Recorder(MemoryTransaction):
     def save(self, changes: Changes) -> None:
         super().save(changes)
         self.saved.append(changes)
+
+    def save_entitlement(self, entitlement: Entitlement, entries: Sequence[Entry]) -> None:
+        super().save_entitlement(entitlement, entries)
+        self.saved.append(Changes(lines={line.line_id: line for line in entitlement.lines}, entries=list(entries)))
 
 
 class SeededStore(MemoryStore):

@@ -32,6 +32,7 @@ from tallystick.protocol.problems import WireError
 from tallystick.protocol.tallyfile import BadLine
 from tallystick.simulator.dice import Dice
 from tallystick.simulator.faults import SeededDisk, SeededStore
+from tallystick.simulator.sql_store import SeededSqlStore
 from tallystick.simulator.store import Tables
 
 ResultT = TypeVar("ResultT")
@@ -103,11 +104,12 @@ class Issuer:
 class ActivationServer:
     """``issuing`` on a breakable store, with its clock."""
 
-    def __init__(self, *, policy: Policy) -> None:
+    def __init__(self, *, policy: Policy, has_sql: bool = False) -> None:
         self.policy = policy
         self.signer = Issuer()
         self.clock = Clock()
-        self.store = SeededStore(Tables(catalog=Catalog(kinds=KINDS, products=PRODUCTS)))
+        tables = Tables(catalog=Catalog(kinds=KINDS, products=PRODUCTS))
+        self.store = SeededSqlStore(tables) if has_sql else SeededStore(tables)
         self.lines: list[Line] = []
 
     def sell(self, quantity: int, sku: str, **terms: Any) -> Line:
@@ -136,7 +138,6 @@ class ActivationServer:
             entitlement_id=line.entitlement_id, account=line.account, created_at=self.clock.at, lines=(line,)
         )
         self.store.transact(lambda tx: tx.save_entitlement(entitlement, [entry]))
-        self.store.journal.append(Changes(lines={line.line_id: line}, entries=[entry]))
         self.lines.append(line)
         return line
 

@@ -61,6 +61,8 @@ def run_plan(plan: Plan) -> SeedResult:
         where = traceback.extract_tb(error.__traceback__)[-1]
         what = f"{type(error).__name__}: {error} at {where.filename.rsplit('/', 2)[-1]}:{where.lineno}"
         failure = _failure(plan, number, world, "errors", what)
+    finally:
+        world.activation.store.close()
     return SeedResult(
         seed=plan.seed,
         steps=number,

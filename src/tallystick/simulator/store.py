@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -80,6 +80,20 @@ class MemoryStore:
         result = work(MemoryTransaction(draft))
         self.tables = draft
         return result
+
+    def snapshot(self) -> Any:
+        """A backup: what ``put_back`` takes."""
+        return self.tables.copy()
+
+    def put_back(self, snapshot: Any) -> None:
+        """The last commit is what it was then."""
+        self.tables = snapshot.copy()
+
+    def compare(self) -> None:
+        """Memory is what it is."""
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class MemoryTransaction:

@@ -46,6 +46,8 @@ class Act(StrEnum):
     TECHNICIAN = "technician"  # Device Administrator works on a field server
 
 
+SQL_SEEDS: Final = 10  # one seed in ten runs on the real store
+
 USUAL: Final = {
     Act.WISH: 24,
     Act.EXCHANGE: 20,
@@ -93,6 +95,7 @@ class Plan:
     lines: tuple[tuple[str, int], ...]  # SKU and quantity
     kinds: tuple[str, ...]
     steps: tuple[Step, ...]
+    has_sql: bool = False  # the activation server's store is the real one, on SQLite in memory
 
 
 def make_plan(seed: int, *, steps: int, field_servers: int | None = None, often: Act | None = None) -> Plan:
@@ -124,6 +127,7 @@ def make_plan(seed: int, *, steps: int, field_servers: int | None = None, often:
         lines=lines,
         kinds=tuple(dice.pick(("AS-P", "AS-B", "Edge Server")) for _ in range(count)),
         steps=tuple(_make_step(dice, weights, kinds, per_mille) for _ in range(steps)),
+        has_sql=seed % SQL_SEEDS == SQL_SEEDS - 1,
     )
 
 

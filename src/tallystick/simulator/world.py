@@ -33,7 +33,6 @@ from tallystick.simulator.parties import (
     state_row,
     table_rows,
 )
-from tallystick.simulator.store import Tables
 from tallystick.simulator.workload import Plan, Step
 
 ResultT = TypeVar("ResultT")
@@ -45,7 +44,7 @@ CARRIED_MAX: Final = 80
 class Backup:
     """An old state of the activation server, and what the auditor knew about ended waiting periods."""
 
-    tables: Tables
+    snapshot: Any
     void: dict[str, int]
 
 
@@ -233,11 +232,12 @@ class World:
         report = self.activation.run(verification.verify_books)
         if not report.is_green:
             raise Violation("P5", "; ".join(report.faults))
+        self.activation.store.compare()
 
     def backup(self) -> None:
         """Copy the database away."""
         void = {device: known.void_below for device, known in self.auditor.devices.items()}
-        self.backups = [*self.backups[-3:], Backup(tables=self.activation.store.tables.copy(), void=void)]
+        self.backups = [*self.backups[-3:], Backup(snapshot=self.activation.store.snapshot(), void=void)]
 
     def tell_restored(self, backup: Backup) -> None:
         """The activation server is what the backup says."""
@@ -263,7 +263,7 @@ def _request_of(compact: str) -> tuple[str, int]:
 
 def make_world(plan: Plan) -> World:
     """The world of a plan, before anything happens."""
-    activation = ActivationServer(policy=Policy(lost_per_year=3))
+    activation = ActivationServer(policy=Policy(lost_per_year=3), has_sql=plan.has_sql)
     for sku, quantity in plan.lines:
         activation.sell(quantity, sku)
     keyset = activation.signer.keyset.compact

@@ -112,7 +112,8 @@ class SeededSqlStore(SeededStore):
             lines=[],
         )
         _same("replies", asked.past.answers, {digest: taken.answer for digest, taken in tables.messages.items()})
-        _same("sequences", asked.past.sequences, tables.sequences)
+        # Which of two messages with one sequence was first is nobody's business: that it is used is.
+        _same("sequences", dict.fromkeys(asked.past.sequences), dict.fromkeys(tables.sequences))
         _same("grants", asked.past.grants, {key: grant.digest for key, grant in tables.grants.items()})
 
     def _give_up(self, work: Callable[[Transaction], ResultT]) -> None:

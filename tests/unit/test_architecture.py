@@ -65,6 +65,7 @@ MAY_IMPORT = {
     "administrator/network/discovery.py": {"zeroconf"},
     "administrator/cli.py": COMMAND_LINE | {"msgspec", "uvicorn"},
     "simulator/crowd.py": {"starlette", "uvicorn"},
+    "simulator/sql_store.py": {"sqlalchemy"},
     "simulator/": WIRE | COMMAND_LINE | {"httpx2"},
 }
 # Decisions wait for nobody.

@@ -113,6 +113,7 @@ format: .venv/.dev  ## format the code, and fix what ruff can fix by itself
 docs: .venv/.dev  ## write the pages that are generated from the code
 	$(BIN)/python tools/commands_page.py
 	$(BIN)/python tools/errors_page.py
+	$(BIN)/python tools/openapi_file.py
 
 .PHONY: screenshots
 screenshots: .venv/.dev system-packages  ## take the pictures of docs/portal anew, by the browser tests
@@ -139,6 +140,7 @@ lint: .venv/.dev
 docs-check: .venv/.dev
 	$(BIN)/python tools/commands_page.py --check
 	$(BIN)/python tools/errors_page.py --check
+	$(BIN)/python tools/openapi_file.py --check
 
 .PHONY: simulate
 simulate: .venv/.dev

@@ -9,13 +9,12 @@ from msgspec import Struct
 
 import tallystick
 from tallystick import structs
-from tallystick.administrator import ports
 from tallystick.administrator.core import goals
 from tallystick.administrator.memory import inventory
 
 RACE = """
 import sys, threading
-from tallystick.administrator.ports import LicenseReport
+from tallystick.protocol.device_api import LicenseReport
 from tallystick.fieldserver.codec import StateRecord
 from tallystick.protocol import messages
 import msgspec
@@ -54,8 +53,7 @@ def test_every_struct_is_known_before_any_thread_can_meet_it():
 
 
 def test_every_dataclass_that_is_read_from_json_is_known():
-    read = {ports.Identity, ports.LicenseReport, ports.WrittenRequest, ports.InboxResult, ports.LineReason}
-    assert read | {inventory.Trouble, goals.Report} <= structs.KNOWN
+    assert {inventory.Trouble, goals.Report} <= structs.KNOWN
 
 
 def test_sixteen_threads_that_meet_them_at_once_go_on():

@@ -2,26 +2,25 @@
 
 All of it is bytes and values, so that a simulator can stand in for every part. Whatever goes wrong on the way is a
 ``PortError``, and nothing else leaves a port: it carries ``unreachable``, ``certificate-changed``, ``password-wrong``,
-``too-many-tries``, or the code with which the other side refused. What the other side says is read into frozen values
-here; what they do not know is passed over, so that an older Device Administrator can talk to a newer field server.
+``too-many-tries``, or the code with which the other side refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Protocol
 
-from tallystick.domain.ids import DeviceId, Digest, EntitlementId, LineId
+from tallystick.domain.ids import DeviceId, Digest, EntitlementId
 from tallystick.errors import Error
+from tallystick.protocol.device_api import Identity, InboxResult, LicenseReport, ReasonNote, Wish, WrittenRequest
 from tallystick.protocol.messages import LineReason
 from tallystick.protocol.problems import BY_CODE
-from tallystick.structs import know
+from tallystick.structs import copied
 
 FIELD_SERVERS_AT_ONCE_MAX: Final = 64
-PROTOCOL: Final = 1  # the version of the field server API, and of its messages, that is spoken here
 
 
 class PortError(Error):
@@ -43,179 +42,12 @@ def next_step_of(code: str | None) -> str:
     return problem.next_step if problem else "Look the code up in the documentation of the party that sent it."
 
 
-# A field server, as it speaks over HTTPS
+def made_reasons(notes: Iterable[ReasonNote]) -> tuple[LineReason, ...]:
+    """Reasons as they were signed, from what a field server says of them."""
+    return tuple(copied(LineReason, note) for note in notes)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnRoute:
-    """Whether the field server itself reaches the activation server, and when it looked."""
-
-    url: str
-    reachable: bool
-    why: str = ""
-    checked_at: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """Who a field server is. ``activation``: None where it was not told of any route of its own.
-
-    ``protocol``: which version it speaks; an answer that says nothing of it is of version 1.
-    """
-
-    device_id: DeviceId
-    kind: str
-    host_id: str
-    name: str
-    software: str
-    certificate_fingerprint: str
-    root_fingerprint: str | None = None
-    issuer: str | None = None
-    keyset_version: int | None = None
-    protocol: int = PROTOCOL
-    activation: OwnRoute | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AppliedNote:
-    """The grant in force."""
-
-    number: int
-    digest: Digest
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeldLicense:
-    """A license on a field server. ``features`` are counts per unit, ``expires`` Unix seconds."""
-
-    license: str
-    line: LineId
-    product: str
-    quantity: int
-    features: Mapping[str, int] = field(default_factory=dict)
-    expires: int | None = None
-    engineering: bool = False
-    one_carry: bool = False
-    expired: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeatureNote:
-    """Required, used, available and activated of one feature."""
-
-    feature: str
-    required: int
-    used: int
-    available: int
-    activated: int
-    violation: bool
-    standing: str
-    why: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WaitingNote:
-    """A message in the field server's outbox."""
-
-    sequence: int
-    purpose: str
-    digest: Digest
-    written_at: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutcomeNote:
-    """What became of one of the field server's last messages: granted, refused, credited or overtaken."""
-
-    sequence: int
-    digest: Digest
-    purpose: str
-    outcome: str
-    code: str | None = None
-    detail: str = ""
-    reasons: tuple[LineReason, ...] = ()
-    at: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LicenseReport:
-    """All that a field server says about its licenses."""
-
-    device_id: DeviceId
-    name: str
-    kind: str
-    epoch: int
-    applied: AppliedNote | None = None
-    licenses: tuple[HeldLicense, ...] = ()
-    features: tuple[FeatureNote, ...] = ()
-    outbox: tuple[WaitingNote, ...] = ()
-    outcomes: tuple[OutcomeNote, ...] = ()
-    time_seen: int = 0
-    rolled_back_at: int | None = None
-
-    @property
-    def held(self) -> dict[LineId, int]:
-        """Quantity per line."""
-        return {license_.line: license_.quantity for license_ in self.licenses}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActivateWish:
-    """Hold these end states: pairs of an activation ID, as printed, and a quantity."""
-
-    wants: tuple[tuple[str, int], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReturnWish:
-    """Give back down to these end states; ``wants`` None: everything."""
-
-    wants: tuple[tuple[LineId, int], ...] | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefreshWish:
-    """Ask what should be held now."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RelinquishWish:
-    """Give everything up first, and say so."""
-
-
-Wish = ActivateWish | ReturnWish | RefreshWish | RelinquishWish
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WrittenRequest:
-    """The message that a field server wrote for a wish. ``repeated``: it was waiting already."""
-
-    sequence: int
-    digest: Digest
-    purpose: str
-    message: str
-    repeated: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivered:
-    """What one delivered line did: applied, already, noted, stale, refused or error."""
-
-    line_number: int
-    outcome: str
-    kind: str = ""
-    digest: Digest | None = None
-    code: str | None = None
-    detail: str = ""
-    next_step: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InboxResult:
-    """The answer of an inbox. ``waiting``: how many messages are in the outbox afterwards."""
-
-    results: tuple[Delivered, ...]
-    waiting: int = 0
+# A field server (its documents: protocol.device_api)
 
 
 class FieldServerPort(Protocol):
@@ -349,6 +181,3 @@ class RouteReport:
     why: str
     activation: tuple[Probe, ...] = ()
     field_servers: tuple[Probe, ...] = ()
-
-
-know(Identity, LicenseReport, WrittenRequest, InboxResult)

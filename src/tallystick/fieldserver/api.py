@@ -10,13 +10,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from msgspec import Meta
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -24,22 +22,18 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tallystick.domain.ids import parse_activation_id, parse_line_id
 from tallystick.errors import Error
 from tallystick.fieldserver import views
 from tallystick.fieldserver.agent import Agent
 from tallystick.fieldserver.checks import Checks
 from tallystick.fieldserver.gate import Gate, PasswordError
 from tallystick.fieldserver.ports import Clock
-from tallystick.fieldserver.state import Activate, ActivationWant, Refresh, Relinquish, Return, ReturnWant, Wish
-from tallystick.fieldserver.views import View
-from tallystick.protocol import tallyfile
-from tallystick.protocol.messages import LICENSES_MAX, QUANTITY_MAX, Claims, convert_claims
+from tallystick.protocol import device_api, tallyfile
+from tallystick.protocol.device_api import FEATURE_SYMBOLS_MAX, INBOX_BYTES_MAX, INBOX_LINES_MAX
+from tallystick.protocol.envelope import encode_json
+from tallystick.protocol.messages import QUANTITY_MAX
 from tallystick.protocol.problems import problem_document
-from tallystick.structs import know
 
-INBOX_BYTES_MAX: Final = 16 * 1024 * 1024
-INBOX_LINES_MAX: Final = 20_000
 JSON_BYTES_MAX: Final = 64 * 1024
 DOCUMENT: Final = Path(__file__).with_name("openapi.json")
 REQUEST_SECONDS: Final = 120.0
@@ -47,29 +41,11 @@ _DRAIN_BYTES: Final = 16 * 1024 * 1024
 _DRAIN_SECONDS: Final = 2.0
 _REMEMBERED_MAX: Final = 256
 _PROBLEM_TYPE: Final = "application/problem+json"
-_FEATURE_SYMBOLS_MAX: Final = 32
 _DIGITS_MAX: Final = 20
 
 _log = logging.getLogger(__name__)
 
-Quantity = Annotated[int, Meta(ge=0, le=QUANTITY_MAX)]
 Handler = Callable[[Request], Awaitable[Response]]
-
-
-class WantBody(Claims, frozen=True):
-    """An end state: ``activation_id`` to activate, ``line`` to return."""
-
-    quantity: Quantity
-    activation_id: Annotated[str, Meta(max_length=200)] | None = None
-    line: Annotated[str, Meta(max_length=200)] | None = None
-
-
-class WishBody(Claims, frozen=True):
-    """``POST /v1/requests``."""
-
-    purpose: Annotated[str, Meta(max_length=20)]
-    wants: Annotated[tuple[WantBody, ...], Meta(min_length=1, max_length=LICENSES_MAX)] | None = None
-    all: bool | None = None
 
 
 class Api:
@@ -84,7 +60,7 @@ class Api:
         clock: Clock,
         monotonic: Callable[[], float],
         fingerprint: str,
-        activation: Callable[[], View | None],
+        activation: Callable[[], device_api.OwnRoute | None],
         written: Callable[[], None],
     ) -> None:
         """``activation`` says whether an own route is there (may take seconds); ``written`` wakes that route."""
@@ -102,7 +78,7 @@ class Api:
     async def get_document(self, _request: Request) -> Response:
         """The OpenAPI document of this API. It needs no password: it says nothing about this field server."""
         data = await asyncio.to_thread(DOCUMENT.read_bytes)
-        return Response(data, media_type="application/json")
+        return Response(data, media_type=device_api.JSON)
 
     async def get_identity(self, _request: Request) -> Response:
         """Who this is. It needs no password."""
@@ -120,11 +96,11 @@ class Api:
 
     async def post_requests(self, request: Request) -> Response:
         """Write the message that asks for something, or find it waiting."""
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != device_api.JSON:
             # Also keeps web pages out: a browser does not send this type to somebody else without asking first.
             raise Error("json-malformed", expected="Content-Type: application/json", seen="another type")
         body = b"".join([chunk async for chunk in _read_body(request, JSON_BYTES_MAX)])
-        written = await asyncio.to_thread(self._agent.ask, parse_wish(body))
+        written = await asyncio.to_thread(self._agent.ask, views.parse_wish(body))
         self._checks.look()
         self._written()
         return _answer(views.show_written(written))
@@ -157,7 +133,7 @@ class Api:
         used = request.query_params.get("used", "1")
         if not used.isascii() or not used.isdigit() or len(used) > _DIGITS_MAX or int(used) > QUANTITY_MAX:
             raise Error("quantity-wrong", expected=f"used=N with N from 0 to {QUANTITY_MAX}", seen=repr(used[:20]))
-        if not 1 <= len(feature) <= _FEATURE_SYMBOLS_MAX:
+        if not 1 <= len(feature) <= FEATURE_SYMBOLS_MAX:
             raise Error("not-found", expected="the name of a feature", seen=f"{len(feature)} symbols")
         if feature in self._required or len(self._required) < _REMEMBERED_MAX:
             self._required[feature] = int(used)
@@ -188,53 +164,27 @@ class Api:
 
 def make_app(api: Api) -> ASGIApp:
     """The routes."""
+    handlers = {
+        device_api.DOCUMENT: api.get_document,
+        device_api.IDENTITY: api.get_identity,
+        device_api.LICENSES: api.get_licenses,
+        device_api.REQUESTS: api.post_requests,
+        device_api.OUTBOX: api.get_outbox,
+        device_api.INBOX: api.post_inbox,
+        device_api.CHECK: api.get_check,
+    }
     routes = [
-        Route("/v1/openapi.json", api.get_document, methods=["GET"]),
-        Route("/v1/identity", api.get_identity, methods=["GET"]),
-        Route("/v1/licenses", api.guarded(api.get_licenses), methods=["GET"]),
-        Route("/v1/requests", api.guarded(api.post_requests), methods=["POST"]),
-        Route("/v1/outbox", api.guarded(api.get_outbox), methods=["GET"]),
-        Route("/v1/inbox", api.guarded(api.post_inbox), methods=["POST"]),
-        Route("/v1/checks/{feature}", api.guarded(api.get_check), methods=["GET"]),
+        Route(
+            operation.path,
+            api.guarded(handlers[operation]) if operation.needs_password else handlers[operation],
+            methods=[operation.method],
+        )
+        for operation in device_api.OPERATIONS
     ]
-    handlers: Any = {Error: _refused, HTTPException: _http_refused, ClientDisconnect: _gone}
-    app = Starlette(routes=routes, exception_handlers=handlers)
+    refusals: Any = {Error: _refused, HTTPException: _http_refused, ClientDisconnect: _gone}
+    app = Starlette(routes=routes, exception_handlers=refusals)
     app.router.redirect_slashes = False
     return _Deadline(app)
-
-
-def parse_wish(body: bytes) -> Wish:
-    """What ``POST /v1/requests`` asks for. Raises ``Error``."""
-    wish = convert_claims(body, WishBody)
-    match wish:
-        case WishBody(purpose="activate", wants=tuple() as wants, all=None):
-            return Activate(wants=tuple(_activation_want(want) for want in wants))
-        case WishBody(purpose="return", wants=tuple() as wants, all=None):
-            return Return(wants=tuple(_return_want(want) for want in wants))
-        case WishBody(purpose="return", wants=None, all=True):
-            return Return(wants=None)
-        case WishBody(purpose="refresh", wants=None, all=None):
-            return Refresh()
-        case WishBody(purpose="relinquish", wants=None, all=None):
-            return Relinquish()
-        case _:
-            raise Error(
-                "json-malformed",
-                expected="activate with wants, return with wants or all: true, refresh, or relinquish",
-                seen=f"purpose {wish.purpose!r} with something else",
-            )
-
-
-def _activation_want(want: WantBody) -> ActivationWant:
-    if want.activation_id is None or want.line is not None:
-        raise Error("json-malformed", expected="activation_id and quantity in each want", seen="something else")
-    return ActivationWant(activation_id=parse_activation_id(want.activation_id), quantity=want.quantity)
-
-
-def _return_want(want: WantBody) -> ReturnWant:
-    if want.line is None or want.activation_id is not None:
-        raise Error("json-malformed", expected="line and quantity in each want", seen="something else")
-    return ReturnWant(line_id=parse_line_id(want.line), quantity=want.quantity)
 
 
 def _password_of(request: Request) -> str:
@@ -327,8 +277,8 @@ async def _gone(_request: Request, _error: ClientDisconnect) -> Response:
     return Response(status_code=400)  # nobody reads it
 
 
-def _answer(view: View) -> Response:
-    return _json(view, 200, "application/json")
+def _answer(view: device_api.Answer) -> Response:
+    return _json(views.plain(view), 200, device_api.JSON)
 
 
 def _problem(error: Error) -> Response:
@@ -342,8 +292,6 @@ def _problem(error: Error) -> Response:
 
 
 def _json(value: dict[str, Any], status: int, media_type: str) -> Response:
-    body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-    return Response(body, status_code=status, media_type=media_type, headers={"Cache-Control": "no-store"})
-
-
-know(WantBody, WishBody)
+    return Response(
+        encode_json(value), status_code=status, media_type=media_type, headers={"Cache-Control": "no-store"}
+    )

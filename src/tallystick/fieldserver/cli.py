@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from tallystick.fieldserver.agent import DeliveryResult
     from tallystick.fieldserver.commissioning import Commissioned
     from tallystick.fieldserver.state import Wish
-    from tallystick.fieldserver.views import View
 
 app = typer.Typer(
     name="fieldserver",
@@ -123,9 +122,9 @@ def status(data: Data, as_json: AsJson = False) -> None:
         clock = platform.SystemClock()
         state = open_agent(home, clock=clock, random=platform.SystemRandom()).peek()
         certificate = platform.read_file(data / platform.TLS_CERTIFICATE_FILE)
-        view = views.show_identity(
-            home.device, state, fingerprint=fingerprint_of(certificate), activation=None
-        ) | views.show_licenses(home.device, state, required={}, now=clock.now())
+        identity = views.show_identity(home.device, state, fingerprint=fingerprint_of(certificate), activation=None)
+        licenses = views.show_licenses(home.device, state, required={}, now=clock.now())
+        view = views.plain(identity) | views.plain(licenses)
         if as_json:
             _print_json(view)
         else:
@@ -150,7 +149,7 @@ def outbox(
         if output is not None:
             platform.write_file(output, text)
         if as_json:
-            messages = [{**views.show_waiting(message), "message": message.compact} for message in waiting]
+            messages = [{**views.plain(views.show_waiting(message)), "message": message.compact} for message in waiting]
             _print_json(
                 {"waiting": len(waiting), "file": None if output is None else str(output), "messages": messages}
             )
@@ -172,7 +171,7 @@ def deliver(
     with _told(as_json):
         delivery, is_cut = _deliver(data, file)
         if as_json:
-            _print_json({**views.show_delivery(delivery), "more": is_cut})
+            _print_json({**views.plain(views.show_delivery(delivery)), "more": is_cut})
         else:
             _show_delivery(delivery)
         code = _delivery_exit_code(delivery)
@@ -198,7 +197,7 @@ def request(
     with _told(as_json):
         written = _open(data).ask(_parse_wish(purpose, wants or [], everything=everything))
         if as_json:
-            _print_json(views.show_written(written))
+            _print_json(views.plain(views.show_written(written)))
         else:
             was = "was waiting already" if written.is_repeated else "is written"
             typer.echo(
@@ -218,7 +217,7 @@ def check(
 
     verdict = checks.open(data).check(feature, used)
     if as_json:
-        _print_json(views.show_verdict(verdict))
+        _print_json(views.plain(views.show_verdict(verdict)))
     else:
         typer.echo(f"{feature}: {verdict.standing}")
     if not verdict.is_licensed:
@@ -307,27 +306,23 @@ def _delivery_exit_code(delivery: DeliveryResult) -> int:
 
 
 def _parse_wish(purpose: str, wants: list[str], *, everything: bool) -> Wish:
-    from tallystick.domain.ids import parse_activation_id, parse_line_id
-    from tallystick.fieldserver.state import Activate, ActivationWant, Refresh, Relinquish, Return, ReturnWant
+    from tallystick.fieldserver.views import make_wish
+    from tallystick.protocol import device_api
 
     ends = [_parse_end(want) for want in wants]
     match purpose, bool(ends), everything:
         case "activate", True, False:
-            return Activate(
-                wants=tuple(
-                    ActivationWant(activation_id=parse_activation_id(what), quantity=number) for what, number in ends
-                )
-            )
+            activations = (device_api.ActivateWant(activation_id=what, quantity=number) for what, number in ends)
+            return make_wish(device_api.ActivateWish(wants=tuple(activations)))
         case "return", True, False:
-            return Return(
-                wants=tuple(ReturnWant(line_id=parse_line_id(what), quantity=number) for what, number in ends)
-            )
+            returns = (device_api.ReturnWant(line=what, quantity=number) for what, number in ends)
+            return make_wish(device_api.ReturnWish(wants=tuple(returns)))
         case "return", False, True:
-            return Return(wants=None)
+            return make_wish(device_api.ReturnWish(all=True))
         case "refresh", False, False:
-            return Refresh()
+            return make_wish(device_api.RefreshWish())
         case "relinquish", False, False:
-            return Relinquish()
+            return make_wish(device_api.RelinquishWish())
         case _:
             raise Error(
                 "usage",
@@ -368,7 +363,7 @@ def _show_commissioned(made: Commissioned, as_json: bool) -> None:
     typer.echo(f"Next: tallystick fieldserver run --data {made.home.directory}")
 
 
-def _show_status(view: View) -> None:
+def _show_status(view: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import httpx2
 
@@ -17,6 +17,7 @@ from tallystick.errors import Error
 from tallystick.fieldserver.agent import Agent, DeliveryResult
 from tallystick.fieldserver.ports import Clock, Random
 from tallystick.protocol import tallyfile
+from tallystick.protocol.device_api import OwnRoute
 
 PROBE_SECONDS: Final = 2.0
 _PROBE_KEPT_SECONDS: Final = 10.0
@@ -51,7 +52,7 @@ class ActivationRoute:
         self._client = httpx2.Client(timeout=_EXCHANGE_SECONDS, transport=transport)
         self._probing = threading.Lock()
         self._probed_at: float | None = None
-        self._status: dict[str, Any] = {}
+        self._status = OwnRoute(url=self._url, reachable=False)
         self._awake = threading.Event()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="route", daemon=True)
@@ -70,20 +71,20 @@ class ActivationRoute:
         self._awake.set()
         self._client.close()
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> OwnRoute:
         """Whether the activation server answers; asked again at most every few seconds."""
         with self._probing:
             now = self._monotonic()
             if self._probed_at is None or now - self._probed_at >= _PROBE_KEPT_SECONDS:
                 why = self._probe()
                 self._probed_at = self._monotonic()
-                self._status = {
-                    "url": self._url,
-                    "reachable": why is None,
-                    "why": why or f"{self._url} answered",
-                    "checked_at": self._clock.now(),
-                }
-            return dict(self._status)
+                self._status = OwnRoute(
+                    url=self._url,
+                    reachable=why is None,
+                    why=why or f"{self._url} answered",
+                    checked_at=self._clock.now(),
+                )
+            return self._status
 
     def carry(self) -> None:
         """Exchange messages until none waits, or no reply clears any. Raises ``Error`` and ``httpx2.HTTPError``."""

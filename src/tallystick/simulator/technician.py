@@ -11,9 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
-import msgspec
-
-from tallystick.administrator import ports
 from tallystick.administrator.core import goals
 from tallystick.administrator.core.courier import Courier
 from tallystick.administrator.core.goals import Goal, Report
@@ -21,20 +18,12 @@ from tallystick.administrator.core.workflows import Workflows
 from tallystick.administrator.memory.database import open_in_memory
 from tallystick.administrator.memory.inventory import Assignment, Inventory
 from tallystick.administrator.memory.messages import Mailbag
-from tallystick.administrator.ports import (
-    Answered,
-    Contact,
-    Identity,
-    InboxResult,
-    LicenseReport,
-    PortError,
-    WrittenRequest,
-)
-from tallystick.domain.ids import EntitlementId, parse_activation_id
+from tallystick.administrator.ports import Answered, Contact, PortError
+from tallystick.domain.ids import EntitlementId
 from tallystick.errors import Error
-from tallystick.fieldserver import state as fieldserver
 from tallystick.fieldserver import views
 from tallystick.protocol import tallyfile
+from tallystick.protocol.device_api import Identity, InboxResult, LicenseReport, Wish, WrittenRequest
 from tallystick.simulator.dice import Dice
 from tallystick.simulator.evidence import Violation
 from tallystick.simulator.faults import CARRIAGE_FAULTS, DISK_FAULTS, STORE_FAULTS, Crash, Fault, damage
@@ -173,8 +162,7 @@ class _FieldServer:
 
     def look(self) -> Identity:
         """Who it is, without a network."""
-        view = views.show_identity(self._copy.device, self._copy.look(), fingerprint=self._copy.name, activation=None)
-        return msgspec.convert(view, Identity)
+        return views.show_identity(self._copy.device, self._copy.look(), fingerprint=self._copy.name, activation=None)
 
     def identity(self) -> Identity:
         """See ``administrator.ports.FieldServerPort``."""
@@ -183,16 +171,14 @@ class _FieldServer:
     def licenses(self) -> LicenseReport:
         """See ``administrator.ports.FieldServerPort``."""
         copy = self._copy
-        return self._call(
-            lambda _: msgspec.convert(
-                views.show_licenses(copy.device, copy.look(), required={}, now=copy.clock.at), LicenseReport
-            )
-        )
+        return self._call(lambda _: views.show_licenses(copy.device, copy.look(), required={}, now=copy.clock.at))
 
-    def request(self, wish: ports.Wish) -> WrittenRequest:
+    def request(self, wish: Wish) -> WrittenRequest:
         """See ``administrator.ports.FieldServerPort``."""
-        written = self._call(lambda here: self._answer(self._world.ask(self._copy, _wish(wish), _at_disk(here))))
-        return msgspec.convert(views.show_written(written), WrittenRequest)
+        written = self._call(
+            lambda here: self._answer(self._world.ask(self._copy, views.make_wish(wish), _at_disk(here)))
+        )
+        return views.show_written(written)
 
     def outbox(self) -> bytes:
         """See ``administrator.ports.FieldServerPort``."""
@@ -210,7 +196,7 @@ class _FieldServer:
         def work(here: Step | None) -> InboxResult:
             data = self._technician.damaged(tally, here)
             delivery = self._answer(self._world.hand_over(self._copy, data, _at_disk(here)))
-            return msgspec.convert(views.show_delivery(delivery), InboxResult)
+            return views.show_delivery(delivery)
 
         return self._call(work)
 
@@ -296,27 +282,6 @@ def technician_of(world: World) -> Technician:
     if not isinstance(world.technician, Technician):
         world.technician = Technician(world)
     return world.technician
-
-
-def _wish(wish: ports.Wish) -> fieldserver.Wish:
-    match wish:
-        case ports.ActivateWish(wants=wants):
-            return fieldserver.Activate(
-                wants=tuple(
-                    fieldserver.ActivationWant(activation_id=parse_activation_id(text), quantity=quantity)
-                    for text, quantity in wants
-                )
-            )
-        case ports.ReturnWish(wants=None):
-            return fieldserver.Return(wants=None)
-        case ports.ReturnWish(wants=tuple() as lowered):
-            return fieldserver.Return(
-                wants=tuple(fieldserver.ReturnWant(line_id=line, quantity=quantity) for line, quantity in lowered)
-            )
-        case ports.RelinquishWish():
-            return fieldserver.Relinquish()
-        case _:
-            return fieldserver.Refresh()
 
 
 def _at_disk(here: Step | None) -> Step | None:

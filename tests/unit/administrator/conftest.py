@@ -18,24 +18,14 @@ from tallystick.administrator.core.workflows import Workflows
 from tallystick.administrator.memory.database import open_in_memory
 from tallystick.administrator.memory.inventory import Assignment, Inventory
 from tallystick.administrator.memory.messages import Mailbag
-from tallystick.administrator.network.clients import wish_document
-from tallystick.administrator.ports import (
-    Answered,
-    Contact,
-    Identity,
-    InboxResult,
-    LicenseReport,
-    PortError,
-    ShownCertificate,
-    WrittenRequest,
-)
+from tallystick.administrator.ports import Answered, Contact, PortError, ShownCertificate
 from tallystick.errors import Error
 from tallystick.fieldserver import engine, views
 from tallystick.fieldserver.agent import DeliveryResult as FieldServerDelivery
 from tallystick.fieldserver.agent import LineResult, _bad
-from tallystick.fieldserver.api import parse_wish
 from tallystick.fieldserver.state import Device, Refused, State
 from tallystick.protocol import messages, tallyfile
+from tallystick.protocol.device_api import Identity, InboxResult, LicenseReport, WrittenRequest
 from tallystick.protocol.envelope import PrivateKey, open_envelope
 from tallystick.protocol.messages import EntitlementCertificate, EntitlementLine, Facts
 from tallystick.protocol.problems import problem_for
@@ -77,26 +67,26 @@ class FieldServer:
     def identity(self):
         self.called("identity")
         view = views.show_identity(self.device, self.state, fingerprint=self.fingerprint, activation=self.own_route)
-        return msgspec.convert(view, Identity)
+        return msgspec.json.decode(msgspec.json.encode(view), type=Identity)
 
     def licenses(self):
         self.called("licenses")
         view = views.show_licenses(self.device, self.state, required={}, now=self.site.now)
-        return msgspec.convert(view, LicenseReport)
+        return msgspec.json.decode(msgspec.json.encode(view), type=LicenseReport)
 
     def request(self, wish):
         self.called("request")
         with self.lock:
             self.state, result = engine.write_request(
                 self.state,
-                parse_wish(msgspec.json.encode(wish_document(wish))),
+                views.parse_wish(msgspec.json.encode(wish)),
                 device=self.device,
                 now=self.site.now,
                 random=self.random(),
             )
         if isinstance(result, Refused):
             raise PortError(result.code, expected=result.expected, seen=result.seen)
-        return msgspec.convert(views.show_written(result), WrittenRequest)
+        return msgspec.json.decode(msgspec.json.encode(views.show_written(result)), type=WrittenRequest)
 
     def outbox(self):
         self.called("outbox")
@@ -119,7 +109,7 @@ class FieldServer:
         results = tuple(LineResult(line_number=number, received=found[number]) for number in sorted(found))
         view = views.show_delivery(FieldServerDelivery(lines=results, waiting=len(self.state.outbox)))
         self.site.called(self.name, "inbox answered")
-        return msgspec.convert(view, InboxResult)
+        return msgspec.json.decode(msgspec.json.encode(view), type=InboxResult)
 
 
 class Activation:

@@ -8,8 +8,9 @@ from tallystick.administrator import app
 from tallystick.administrator.memory.database import FILE_NAME, open_database
 from tallystick.administrator.memory.inventory import Inventory
 from tallystick.administrator.memory.passwords import Sealer, key_from_file, key_from_passphrase
-from tallystick.administrator.ports import Contact, Identity
+from tallystick.administrator.ports import Contact
 from tallystick.errors import Error
+from tallystick.protocol.device_api import Identity
 
 
 @pytest.fixture(autouse=True)

@@ -58,9 +58,9 @@ def test_a_wrong_clock_on_the_field_server_does_not_spoil_the_age(site, line):
 def test_what_was_not_gathered_yet_is_gathered_first(site, line):
     roof = site.add("roof")
     site.activate(roof, (line, 1))
-    from tallystick.administrator.ports import ReturnWish
+    from tallystick.protocol.device_api import ReturnWish
 
-    roof.request(ReturnWish(wants=None))
+    roof.request(ReturnWish(all=True))
     site.workflows().look()
     assert "gather the request from the field server: tallystick admin sync" in site.step_text(roof)
 

@@ -1,6 +1,7 @@
 """The field server's own route: a courier that may fail as any other may."""
 
 import httpx2
+import msgspec
 import pytest
 from fs_helpers import NOW, Issuer
 from fs_rig import Rig
@@ -125,7 +126,7 @@ def test_an_answer_that_is_none_is_named(line):
 
 def test_it_says_whether_the_activation_server_answers_and_asks_seldom(line):
     first = line.route.status()
-    assert first == {
+    assert msgspec.to_builtins(first) == {
         "url": "http://office.example",
         "reachable": True,
         "why": "http://office.example answered",
@@ -135,8 +136,8 @@ def test_it_says_whether_the_activation_server_answers_and_asks_seldom(line):
     line.now = 9.0
     assert line.route.status() == first
     line.now = 11.0
-    assert line.route.status()["reachable"] is False
-    assert "no route" in line.route.status()["why"]
+    assert line.route.status().reachable is False
+    assert "no route" in line.route.status().why
     assert line.office.calls == ["GET /healthz"] * 2
 
 

@@ -21,7 +21,6 @@ from tallystick.administrator.ports import (
     FIELD_SERVERS_AT_ONCE_MAX,
     ActivationPort,
     Answered,
-    Identity,
     Network,
     PortError,
     Probe,
@@ -32,6 +31,7 @@ from tallystick.administrator.ports import (
 from tallystick.domain.ids import Digest, EntitlementId
 from tallystick.errors import Error
 from tallystick.protocol import messages, tallyfile
+from tallystick.protocol.device_api import Identity
 from tallystick.protocol.envelope import open_envelope
 from tallystick.protocol.messages import KEYS
 from tallystick.protocol.tallyfile import GoodLine

@@ -7,17 +7,19 @@ from enum import StrEnum
 from typing import assert_never
 
 from tallystick.administrator.memory.inventory import Assignment
-from tallystick.administrator.ports import (
+from tallystick.domain.ids import DeviceId, LineId
+from tallystick.errors import InvariantError
+from tallystick.protocol.device_api import (
+    ActivateWant,
     ActivateWish,
     RefreshWish,
     RelinquishWish,
+    ReturnWant,
     ReturnWish,
     Wish,
 )
-from tallystick.domain.ids import DeviceId, LineId
-from tallystick.errors import InvariantError
 from tallystick.protocol.messages import LineReason
-from tallystick.structs import know
+from tallystick.structs import copied, know
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,9 +89,11 @@ def wish_of(goal: Goal) -> Wish:
     """What a field server is asked to write for a goal."""
     match goal:
         case Activate(wants=wants):
-            return ActivateWish(wants=tuple((want.activation_id, want.quantity) for want in wants))
+            return ActivateWish(wants=tuple(copied(ActivateWant, want) for want in wants))
         case Return(wants=wants):
-            return ReturnWish(wants=wants)
+            if wants is None:
+                return ReturnWish(all=True)
+            return ReturnWish(wants=tuple(ReturnWant(line=line, quantity=quantity) for line, quantity in wants))
         case ReturnOneCarry():
             return RelinquishWish()
         case Refresh():

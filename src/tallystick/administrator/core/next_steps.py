@@ -23,7 +23,7 @@ from enum import StrEnum
 
 from tallystick.administrator.memory.inventory import Assignment, FieldServerRecord
 from tallystick.administrator.memory.messages import Inbound, Outbound
-from tallystick.administrator.ports import WaitingNote
+from tallystick.protocol.device_api import WaitingNote
 
 PROOFS = frozenset({"confirm", "relinquish"})
 CHANGING = frozenset({"activate", "return", "relinquish"})

@@ -19,9 +19,10 @@ from tallystick.administrator.core.file_courier import Import
 from tallystick.administrator.core.planning import normal_address
 from tallystick.administrator.memory.inventory import Inventory, KnownEntitlement
 from tallystick.administrator.memory.messages import Mailbag
-from tallystick.administrator.ports import Contact, Identity, Network, PortError, ShownCertificate, next_step_of
+from tallystick.administrator.ports import Contact, Network, PortError, ShownCertificate, next_step_of
 from tallystick.domain.ids import parse_entitlement_id
 from tallystick.errors import Error
+from tallystick.protocol.device_api import Identity
 from tallystick.protocol.envelope import open_envelope
 
 _SCHEMES: Final = ("https://", "http://")

@@ -40,21 +40,18 @@ from tallystick.administrator.memory.messages import Inbound, Mailbag, Outbound,
 from tallystick.administrator.ports import (
     FIELD_SERVERS_AT_ONCE_MAX,
     Clock,
-    Delivered,
     FieldServerPort,
-    Identity,
-    LicenseReport,
     Network,
-    OutcomeNote,
     PortError,
     Progress,
     Stage,
-    WrittenRequest,
+    made_reasons,
     next_step_of,
 )
 from tallystick.domain.ids import DeviceId, Digest
 from tallystick.errors import Error, InvariantError
 from tallystick.protocol import tallyfile
+from tallystick.protocol.device_api import Identity, LicenseReport, LineResult, OutcomeNote, WrittenRequest
 from tallystick.protocol.envelope import open_envelope
 from tallystick.protocol.keys import Keyset
 from tallystick.protocol.messages import LineReason
@@ -272,7 +269,7 @@ class _Log:
 
     no_route: PortError | None = None
     unread: list[Unread] = field(default_factory=list)
-    refused: dict[Digest, Delivered] = field(default_factory=dict)
+    refused: dict[Digest, LineResult] = field(default_factory=dict)
     is_delivered: bool = False
 
 
@@ -548,13 +545,13 @@ class _FieldServerRun:
         is_changed = asked is not None or self.log.is_delivered
         return self._report(GoalResult.DONE if is_changed else GoalResult.ALREADY, detail=_held_text(report))
 
-    def _refused(self, outcome: OutcomeNote | Delivered) -> Report:
+    def _refused(self, outcome: OutcomeNote | LineResult) -> Report:
         return self._report(
             GoalResult.REFUSED,
             code=outcome.code,
             detail=outcome.detail,
             next_step=next_step_of(outcome.code),
-            reasons=outcome.reasons if isinstance(outcome, OutcomeNote) else (),
+            reasons=made_reasons(outcome.reasons) if isinstance(outcome, OutcomeNote) else (),
         )
 
     def _without_field_server(self, goal: Goal, error: PortError) -> Report:

@@ -17,10 +17,11 @@ import msgspec
 
 from tallystick.administrator.memory.database import Database
 from tallystick.administrator.memory.passwords import Sealer
-from tallystick.administrator.ports import Contact, Identity, LicenseReport
+from tallystick.administrator.ports import Contact
 from tallystick.domain.ids import DeviceId, EntitlementId, LineId
 from tallystick.errors import Error
 from tallystick.protocol import keys, messages
+from tallystick.protocol.device_api import Identity, LicenseReport
 from tallystick.protocol.envelope import PublicKey, Unverified, Verified, open_envelope
 from tallystick.protocol.keys import Keyset, KeysetClaims
 from tallystick.protocol.messages import EntitlementCertificate, EntitlementLine

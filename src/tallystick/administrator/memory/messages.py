@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 import msgspec
 
 from tallystick.administrator.memory.database import Database
-from tallystick.administrator.ports import LicenseReport
 from tallystick.domain.ids import DeviceId, Digest, LineId
 from tallystick.protocol import envelope, messages
+from tallystick.protocol.device_api import LicenseReport
 from tallystick.protocol.envelope import Unverified, Verified
 from tallystick.protocol.messages import CREDIT, GRANT, REFUSAL, Credit, Reply
 from tallystick.protocol.problems import WireError

@@ -28,24 +28,24 @@ from tallystick.administrator.network.proxy import Proxy
 from tallystick.administrator.network.transport import deadline, open_tunnel, set_deadlines
 from tallystick.administrator.ports import (
     FIELD_SERVERS_AT_ONCE_MAX,
-    PROTOCOL,
-    ActivateWish,
     Answered,
     Contact,
     FieldServerPort,
+    PortError,
+    ShownCertificate,
+    made_reasons,
+)
+from tallystick.domain.ids import Digest, EntitlementId
+from tallystick.protocol import device_api, tallyfile
+from tallystick.protocol.device_api import (
     Identity,
     InboxResult,
     LicenseReport,
-    PortError,
-    RefreshWish,
-    RelinquishWish,
-    ReturnWish,
-    ShownCertificate,
+    Operation,
+    ReasonNote,
     Wish,
     WrittenRequest,
 )
-from tallystick.domain.ids import Digest, EntitlementId
-from tallystick.protocol import tallyfile
 from tallystick.protocol.messages import LineReason
 from tallystick.structs import know
 
@@ -57,7 +57,7 @@ PROBE_WHOLE_SECONDS: Final = 20.0
 ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
 ANSWER_WHOLE_SECONDS: Final = 180.0
 _SHOWN_CHARACTERS: Final = 200
-_PROBES: Final = frozenset({"/v1/identity", "/v1/keys"})
+_PROBES: Final = frozenset({device_api.IDENTITY.path, "/v1/keys"})
 _NO_CHECK_TIME: Final = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, which Python's ssl has no name for
 _CODE_UNAUTHORIZED: Final = 401
 _CODE_TOO_MANY: Final = 429
@@ -142,7 +142,7 @@ class _Said(msgspec.Struct):
     """What decides whether the rest can be read."""
 
     device_id: str
-    protocol: int = PROTOCOL
+    protocol: int = device_api.VERSION
     software: str = "unknown"
 
 
@@ -156,61 +156,56 @@ class HttpsFieldServer:
 
     def identity(self) -> Identity:
         """Who it is."""
-        answer = self._ask("GET", "/v1/identity", with_password=False)
+        answer = self._ask(device_api.IDENTITY)
         self._check_version(answer)
         return self._read(answer, Identity)
 
     def licenses(self) -> LicenseReport:
         """What it holds, and what waits."""
-        return self._read(self._ask("GET", "/v1/licenses"), LicenseReport)
+        return self._read(self._ask(device_api.LICENSES), LicenseReport)
 
     def request(self, wish: Wish) -> WrittenRequest:
         """Have it write a message."""
-        body = msgspec.json.encode(wish_document(wish))
-        answer = self._ask("POST", "/v1/requests", body, {"Content-Type": "application/json"})
+        body = msgspec.json.encode(wish)
+        answer = self._ask(device_api.REQUESTS, body)
         return self._read(answer, WrittenRequest)
 
     def outbox(self) -> bytes:
         """Its waiting messages."""
-        return self._ask("GET", "/v1/outbox")
+        return self._ask(device_api.OUTBOX)
 
     def inbox(self, tally: bytes) -> InboxResult:
         """Deliver a tally file."""
-        answer = self._ask("POST", "/v1/inbox", tally, {"Content-Type": tallyfile.MEDIA_TYPE})
+        answer = self._ask(device_api.INBOX, tally)
         return self._read(answer, InboxResult)
 
-    def _ask(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-        *,
-        with_password: bool = True,
-    ) -> bytes:
+    def _ask(self, operation: Operation, body: bytes | None = None) -> bytes:
         password = self._contact.password
-        if with_password and password is None:
+        if operation.needs_password and password is None:
             raise PortError(
                 "password-wrong",
                 expected=f"the password of the field server at {self._contact.address}",
                 seen="none stored here",
                 next_step="Add it again with --password-file.",
             )
-        auth = (USER, password) if with_password and password is not None else None
+        auth = (USER, password) if operation.needs_password and password is not None else None
         try:
-            return _exchange(self._client, self._contact.address, method, path, body, headers, auth=auth)
+            headers = {} if body is None else {"Content-Type": operation.body_type}
+            return _exchange(
+                self._client, self._contact.address, operation.method, operation.path, body, headers, auth=auth
+            )
         except ssl.SSLError as error:
             self._explain(error)
         except PortError as error:
             if error.code in {"not-found", "method-wrong"}:  # it is Tallystick's, and does not know what was asked
-                raise self._another_version(f"that it does not know {method} {path}") from None
+                raise self._another_version(f"that it does not know {operation.method} {operation.path}") from None
             raise
 
     def _check_version(self, answer: bytes) -> None:
         """Before anything else of an answer is looked at, because another version may have changed all of it."""
         with suppress(msgspec.DecodeError):
             said = msgspec.json.decode(answer, type=_Said)
-            if said.protocol != PROTOCOL:
+            if said.protocol != device_api.VERSION:
                 raise self._another_version(f"version {said.protocol}, of its software {said.software[:40]}")
 
     def _read(self, answer: bytes, kind: type[ValueT]) -> ValueT:
@@ -226,7 +221,7 @@ class HttpsFieldServer:
     def _another_version(self, seen: str) -> PortError:
         return PortError(
             "version-wrong",
-            expected=f"a field server that speaks version {PROTOCOL}, at {self._contact.address}",
+            expected=f"a field server that speaks version {device_api.VERSION}, at {self._contact.address}",
             seen=seen[:_SHOWN_CHARACTERS],
         )
 
@@ -281,22 +276,6 @@ class HttpActivation:
 def fingerprint_of(der: bytes) -> str:
     """``SHA256:`` and the digest of the certificate in base64 without padding, as field servers print it."""
     return f"SHA256:{base64.b64encode(hashlib.sha256(der).digest()).rstrip(b'=').decode('ascii')}"
-
-
-def wish_document(wish: Wish) -> dict[str, object]:
-    """The body of ``POST /v1/requests``."""
-    match wish:
-        case ActivateWish(wants=wants):
-            pairs = [{"activation_id": activation_id, "quantity": quantity} for activation_id, quantity in wants]
-            return {"purpose": "activate", "wants": pairs}
-        case ReturnWish(wants=wants):
-            if wants is None:
-                return {"purpose": "return", "all": True}
-            return {"purpose": "return", "wants": [{"line": line, "quantity": quantity} for line, quantity in wants]}
-        case RefreshWish():
-            return {"purpose": "refresh"}
-        case RelinquishWish():
-            return {"purpose": "relinquish"}
 
 
 def _pinned_context(contact: Contact) -> ssl.SSLContext:
@@ -378,9 +357,7 @@ def _problem(address: str, response: httpx2.Response, data: bytes) -> PortError:
 
 def _reasons(value: object) -> tuple[LineReason, ...]:
     try:
-        found = msgspec.convert(value or [], list[dict[str, Any]])
-        known = [{name: one.get(name, "") for name in LineReason.__struct_fields__} for one in found]  # others: newer
-        return msgspec.convert([one | {"line": one["line"] or None} for one in known], tuple[LineReason, ...])
+        return made_reasons(msgspec.convert(value or [], tuple[ReasonNote, ...]))
     except msgspec.ValidationError:
         return ()
 

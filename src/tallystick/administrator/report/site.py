@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from tallystick.administrator.core.next_steps import NextStep, Phase
 from tallystick.administrator.memory.inventory import FieldServerRecord, Inventory
 from tallystick.administrator.memory.messages import Mailbag, Receipt
-from tallystick.administrator.ports import FeatureNote
 from tallystick.domain.ids import DeviceId
+from tallystick.protocol.device_api import FeatureNote
 from tallystick.protocol.tallyfile import format_file
 
 _FORMULA = "=+-@\t\r"

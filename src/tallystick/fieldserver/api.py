@@ -12,6 +12,7 @@ import base64
 import binascii
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +38,7 @@ from tallystick.protocol.problems import problem_document
 JSON_BYTES_MAX: Final = 64 * 1024
 DOCUMENT: Final = Path(__file__).with_name("openapi.json")
 REQUEST_SECONDS: Final = 120.0
+ROUTE_SECONDS: Final = 0.5  # how long a fresh look at the own route is waited for; then what is known is told
 _DRAIN_BYTES: Final = 16 * 1024 * 1024
 _DRAIN_SECONDS: Final = 2.0
 _REMEMBERED_MAX: Final = 256
@@ -62,8 +64,12 @@ class Api:
         fingerprint: str,
         activation: Callable[[], device_api.OwnRoute | None],
         written: Callable[[], None],
+        looked: Callable[[], Future[None] | None] = lambda: None,
     ) -> None:
-        """``activation`` says whether an own route is there (may take seconds); ``written`` wakes that route."""
+        """``activation`` says what is known of an own route, and ``looked`` has it looked at; neither may wait.
+
+        ``written`` wakes that route.
+        """
         self._agent = agent
         self._checks = checks
         self._gate = gate
@@ -71,6 +77,7 @@ class Api:
         self._monotonic = monotonic
         self._fingerprint = fingerprint
         self._activation = activation
+        self._looked = looked
         self._written = written
         self._required: dict[str, int] = {}
         self._hashing = asyncio.Lock()
@@ -83,10 +90,13 @@ class Api:
     async def get_identity(self, _request: Request) -> Response:
         """Who this is. It needs no password."""
         state = await asyncio.to_thread(self._agent.peek)
-        activation = await asyncio.to_thread(self._activation)
-        return _answer(
-            views.show_identity(self._agent.device, state, fingerprint=self._fingerprint, activation=activation)
+        looking = self._looked()
+        if looking is not None:  # for a moment, and no thread is held by it
+            await asyncio.wait([asyncio.wrap_future(looking)], timeout=ROUTE_SECONDS)
+        view = views.show_identity(
+            self._agent.device, state, fingerprint=self._fingerprint, activation=self._activation()
         )
+        return _answer(view)
 
     async def get_licenses(self, _request: Request) -> Response:
         """What is held and what is under way."""

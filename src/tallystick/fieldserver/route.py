@@ -2,17 +2,20 @@
 
 A thread posts the outbox and delivers the replies, now and when something was written, with back-off and jitter. It
 can lose, repeat and fail as any courier may; nothing depends on it. It also tells whether the route is there, so that
-Device Administrator knows who can carry.
+Device Administrator knows who can carry. Whoever asks that is told what is known and waits for nothing; another thread
+looks again. Each exchange has a deadline for the whole of it and a limit in bytes.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Final
 
 import httpx2
 
+from tallystick.connections.calling import deadline, set_deadlines
 from tallystick.errors import Error
 from tallystick.fieldserver.agent import Agent, DeliveryResult
 from tallystick.fieldserver.ports import Clock, Random
@@ -21,9 +24,12 @@ from tallystick.protocol.device_api import OwnRoute
 
 PROBE_SECONDS: Final = 2.0
 _PROBE_KEPT_SECONDS: Final = 10.0
-_EXCHANGE_SECONDS: Final = 30.0
+_EXCHANGE_SECONDS: Final = 30.0  # for each read
+EXCHANGE_WHOLE_SECONDS: Final = 120.0
+START_SECONDS: Final = 1.0  # how long the first look is waited for at most, before anybody can ask
 _PAUSE_SECONDS_MIN: Final = 2.0
 _PAUSE_SECONDS_MAX: Final = 900.0
+_AS_IT_IS: Final = {"Accept-Encoding": "identity"}  # so that the limit in bytes is one
 _REPLY_BYTES_MAX: Final = 16 * 1024 * 1024
 _ROUNDS_MAX: Final = 5  # a grant, its confirmation, and what a refusal makes the field server add
 
@@ -50,16 +56,23 @@ class ActivationRoute:
         self._monotonic = monotonic
         self._delivered = delivered
         self._client = httpx2.Client(timeout=_EXCHANGE_SECONDS, transport=transport)
-        self._probing = threading.Lock()
+        set_deadlines(self._client)
+        self._prober = ThreadPoolExecutor(1, thread_name_prefix="route's look")
+        self._probing: Future[None] | None = None
         self._probed_at: float | None = None
-        self._status = OwnRoute(url=self._url, reachable=False)
+        self._status = OwnRoute(
+            url=self._url, reachable=False, why=f"{self._url} was not asked yet", checked_at=clock.now()
+        )
         self._awake = threading.Event()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="route", daemon=True)
 
     def start(self) -> None:
-        """Begin to carry."""
+        """Begin to carry, and look for the first time."""
         self._thread.start()
+        looking = self.look()
+        if looking is not None:
+            wait([looking], START_SECONDS)
 
     def wake(self) -> None:
         """Something was written: carry it soon."""
@@ -69,22 +82,32 @@ class ActivationRoute:
         """Carry no more. An exchange under way is given up; it can be repeated."""
         self._stopped.set()
         self._awake.set()
+        self._prober.shutdown(wait=False, cancel_futures=True)
         self._client.close()
 
     def status(self) -> OwnRoute:
-        """Whether the activation server answers; asked again at most every few seconds."""
-        with self._probing:
-            now = self._monotonic()
-            if self._probed_at is None or now - self._probed_at >= _PROBE_KEPT_SECONDS:
-                why = self._probe()
-                self._probed_at = self._monotonic()
-                self._status = OwnRoute(
-                    url=self._url,
-                    reachable=why is None,
-                    why=why or f"{self._url} answered",
-                    checked_at=self._clock.now(),
-                )
-            return self._status
+        """Whether the activation server answered when it was asked last. Waits for nothing."""
+        return self._status
+
+    def look(self) -> Future[None] | None:
+        """Ask again where what is known is old; None where it is not. Waits for nothing. Of one thread only."""
+        if self._probing is not None and not self._probing.done():
+            return self._probing
+        now = self._monotonic()
+        if self._stopped.is_set() or (self._probed_at is not None and now - self._probed_at < _PROBE_KEPT_SECONDS):
+            return None
+        self._probing = self._prober.submit(self._look)
+        return self._probing
+
+    def _look(self) -> None:
+        why = self._probe()
+        self._probed_at = self._monotonic()
+        self._status = OwnRoute(
+            url=self._url,
+            reachable=why is None,
+            why=why or f"{self._url} answered",
+            checked_at=self._clock.now(),
+        )
 
     def carry(self) -> None:
         """Exchange messages until none waits, or no reply clears any. Raises ``Error`` and ``httpx2.HTTPError``."""
@@ -112,24 +135,32 @@ class ActivationRoute:
         return delivery
 
     def _exchange(self, method: str, path: str, body: bytes | None) -> bytes:
-        headers = {"Accept": tallyfile.MEDIA_TYPE, "Content-Type": tallyfile.MEDIA_TYPE}
-        with self._client.stream(method, self._url + path, content=body, headers=headers) as response:
+        headers = {"Accept": tallyfile.MEDIA_TYPE, "Content-Type": tallyfile.MEDIA_TYPE, **_AS_IT_IS}
+        with (
+            deadline(EXCHANGE_WHOLE_SECONDS),
+            self._client.stream(method, self._url + path, content=body, headers=headers) as response,
+        ):
             if response.status_code != httpx2.codes.OK:
                 raise Error("unreachable", expected=f"200 from {path}", seen=f"{response.status_code}")
-            data = b""
-            for chunk in response.iter_bytes():
+            data = bytearray()
+            for chunk in response.iter_raw():
                 data += chunk
                 if len(data) > _REPLY_BYTES_MAX:
                     raise Error("body-too-large", expected=f"at most {_REPLY_BYTES_MAX} bytes", seen="more")
-            return data
+            return bytes(data)
 
     def _probe(self) -> str | None:
-        """None when it answers, else why not."""
+        """None when it answers, else why not. How it goes on after the head of its answer is not read."""
+        url = f"{self._url}/healthz"
         try:
-            response = self._client.get(f"{self._url}/healthz", timeout=PROBE_SECONDS)
+            with (
+                deadline(PROBE_SECONDS),
+                self._client.stream("GET", url, headers=_AS_IT_IS, timeout=PROBE_SECONDS) as response,
+            ):
+                status = response.status_code
         except (httpx2.HTTPError, httpx2.InvalidURL, RuntimeError) as error:
             return f"{self._url} did not answer: {str(error) or type(error).__name__}"
-        return None if response.status_code == httpx2.codes.OK else f"{self._url} answered {response.status_code}"
+        return None if status == httpx2.codes.OK else f"{self._url} answered {status}"
 
     def _run(self) -> None:
         pause = _PAUSE_SECONDS_MIN

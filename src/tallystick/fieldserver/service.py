@@ -172,6 +172,7 @@ def serve(
         fingerprint=fingerprint_of(certificate),
         activation=(lambda: None) if route is None else route.status,
         written=(lambda: None) if route is None else route.wake,
+        looked=(lambda: None) if route is None else route.look,
     )
     listener = _listen(host, port)
     end_announcement = _announce(home, fingerprint_of(certificate), host, listener) if is_announced else lambda: None

@@ -13,6 +13,10 @@ from tallystick.protocol import messages
 from tallystick.protocol.envelope import open_envelope
 
 
+def said(content):
+    return httpx2.Response(200, stream=httpx2.ByteStream(content))
+
+
 class Office:
     """An activation server that grants whatever is asked, over HTTP, and remembers what came."""
 
@@ -28,9 +32,9 @@ class Office:
             case "/healthz":
                 return httpx2.Response(200)
             case "/v1/keys":
-                return httpx2.Response(200, content=self.issuer.keyset(self.version()).encode())
+                return said(self.issuer.keyset(self.version()).encode())
             case "/v1/messages":
-                return httpx2.Response(200, content="\n".join(self.reply(request.content)).encode())
+                return said("\n".join(self.reply(request.content)).encode())
         return httpx2.Response(404)
 
     def version(self):
@@ -124,8 +128,17 @@ def test_an_answer_that_is_none_is_named(line):
     assert caught.value.code == "unreachable"
 
 
+def looked(line):
+    """What is known after a look, where one is due."""
+    looking = line.route.look()
+    if looking is not None:
+        looking.result(10)
+    return line.route.status()
+
+
 def test_it_says_whether_the_activation_server_answers_and_asks_seldom(line):
-    first = line.route.status()
+    assert line.route.status().reachable is False
+    first = looked(line)
     assert msgspec.to_builtins(first) == {
         "url": "http://office.example",
         "reachable": True,
@@ -134,10 +147,10 @@ def test_it_says_whether_the_activation_server_answers_and_asks_seldom(line):
     }
     line.office.is_down = True
     line.now = 9.0
-    assert line.route.status() == first
+    assert looked(line) == first
     line.now = 11.0
-    assert line.route.status().reachable is False
-    assert "no route" in line.route.status().why
+    assert looked(line).reachable is False
+    assert "no route" in looked(line).why
     assert line.office.calls == ["GET /healthz"] * 2
 
 

@@ -24,13 +24,15 @@ import typer
 
 from tallystick.activation.commands import console
 from tallystick.activation.commands.console import AsJson, Database
+from tallystick.connections.calling import CutOff, WatchedContext, cut_off
 from tallystick.errors import Error
 from tallystick.protocol.messages import LineReason
 from tallystick.protocol.problems import BY_CODE
 
-SECONDS_MAX: Final = 60
+SECONDS_MAX: Final = 60  # for each read
+WHOLE_SECONDS_MAX: Final = 300
 URL_VARIABLE: Final = "TALLYSTICK_URL"
-_ANSWER_BYTES_MAX: Final = 256 * 1024 * 1024
+ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024
 _TOKEN_BYTES_MAX: Final = 4096
 _TRIES_MAX: Final = 5
 _LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
@@ -282,23 +284,32 @@ class _Line:
         self, method: str, target: str, headers: Mapping[str, str], content: bytes | None
     ) -> tuple[int, Mapping[str, str], bytes]:
         """See ``InProcessClient.send``. Raises ``Error`` (``unreachable``)."""
-        connection = self._connection()
         sent = {**headers, "Authorization": f"Bearer {self.token}"}
-        try:
-            connection.request(method, urlsplit(self.url).path.rstrip("/") + target, body=content, headers=sent)
-            response = connection.getresponse()
-            data = response.read(_ANSWER_BYTES_MAX)
-            return response.status, {name.lower(): value for name, value in response.getheaders()}, data
-        except (OSError, http.client.HTTPException) as error:
-            raise Error("unreachable", expected=f"an answer from {self.url}", seen=str(error)[:200]) from error
-        finally:
-            connection.close()
+        with cut_off(WHOLE_SECONDS_MAX) as cut:
+            connection = self._connection(cut)
+            try:
+                connection.connect()
+                if connection.sock is not None and not isinstance(connection.sock, ssl.SSLSocket):
+                    cut.watch(connection.sock)
+                connection.request(method, urlsplit(self.url).path.rstrip("/") + target, body=content, headers=sent)
+                response = connection.getresponse()
+                data = response.read(ANSWER_BYTES_MAX + 1)
+                if len(data) > ANSWER_BYTES_MAX:
+                    raise Error(
+                        "unreachable", expected=f"at most {ANSWER_BYTES_MAX} bytes", seen="an answer without end"
+                    )
+                return response.status, {name.lower(): value for name, value in response.getheaders()}, data
+            except (OSError, http.client.HTTPException) as error:
+                seen = "no whole answer in time" if cut.is_over else str(error)[:200]
+                raise Error("unreachable", expected=f"an answer from {self.url}", seen=seen) from error
+            finally:
+                connection.close()
 
-    def _connection(self) -> http.client.HTTPConnection:
+    def _connection(self, cut: CutOff) -> http.client.HTTPConnection:
         address = urlsplit(self.url)
         host = address.hostname or ""
         if address.scheme == "https" and host:
-            context = ssl.create_default_context()
+            context: Any = WatchedContext(ssl.create_default_context(), cut)
             return http.client.HTTPSConnection(host, address.port, timeout=SECONDS_MAX, context=context)
         if address.scheme == "http" and host in _LOOPBACK:
             return http.client.HTTPConnection(host, address.port, timeout=SECONDS_MAX)

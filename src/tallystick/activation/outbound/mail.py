@@ -14,14 +14,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import format_datetime
-from typing import Final
+from typing import Any, Final
 
 from tallystick.activation.core.ports import EventKind
 from tallystick.activation.settings import MailSettings
 from tallystick.activation.storage import SqlStore, SqlTransaction
+from tallystick.connections.calling import BoundedFile, CutOff, WatchedContext, cut_off
 from tallystick.errors import Error
 
-TIMEOUT_SECONDS: Final = 30.0
+TIMEOUT_SECONDS: Final = 30.0  # for each read
+WHOLE_SECONDS: Final = 120.0
+ANSWER_BYTES_MAX: Final = 256 * 1024  # all that an SMTP server says, before and after STARTTLS
 RETRY_SECONDS: Final = 300
 TOLD_MAX: Final = 500  # in one mail; the rest comes with the next
 _MARK: Final = "mail-digest-at"
@@ -151,24 +154,47 @@ def make_mail(settings: MailSettings, issuer: str, matters: Sequence[Matter], *,
     return mail
 
 
+class _Bounded(smtplib.SMTP):
+    """Reads no more than an SMTP server has to say. ``cut`` ends it in time."""
+
+    def __init__(self, host: str, port: int, *, cut: CutOff, **more: Any) -> None:
+        self._cut = cut
+        super().__init__(host, port, **more)  # which connects, and has to know the host for TLS
+
+    def getreply(self) -> tuple[int, bytes]:
+        """See ``smtplib``."""
+        if self.file is None and self.sock is not None:
+            if not isinstance(self.sock, ssl.SSLSocket):
+                self._cut.watch(self.sock)
+            self.file = BoundedFile(self.sock.makefile("rb"), ANSWER_BYTES_MAX)
+        return super().getreply()
+
+
+class _BoundedOverTls(_Bounded, smtplib.SMTP_SSL):
+    """The same with TLS from the first byte."""
+
+
 def send_mail(settings: MailSettings, mail: EmailMessage) -> None:
     """Hand a mail over. Raises ``MailError``."""
     host, port = settings.host or "", settings.port
-    try:
-        if settings.security == "tls":
-            client: smtplib.SMTP = smtplib.SMTP_SSL(
-                host, port, timeout=TIMEOUT_SECONDS, context=ssl.create_default_context()
-            )
-        else:
-            client = smtplib.SMTP(host, port, timeout=TIMEOUT_SECONDS)
-        with client:
-            if settings.security == "starttls":
-                client.starttls(context=ssl.create_default_context())
-            if settings.user is not None:
-                client.login(settings.user, settings.password or "")
-            refused = client.send_message(mail)
-    except (OSError, smtplib.SMTPException) as error:
-        raise MailError("mail-failed", expected=f"{host}:{port} to take a mail", seen=str(error)[:200]) from error
+    with cut_off(WHOLE_SECONDS) as cut:
+        context: Any = WatchedContext(ssl.create_default_context(), cut)
+        more: dict[str, Any] = {"cut": cut, "timeout": TIMEOUT_SECONDS}
+        try:
+            is_tls = settings.security == "tls"
+            with (
+                _BoundedOverTls(host, port, context=context, **more)
+                if is_tls
+                else _Bounded(host, port, **more) as client
+            ):
+                if settings.security == "starttls":
+                    client.starttls(context=context)
+                if settings.user is not None:
+                    client.login(settings.user, settings.password or "")
+                refused = client.send_message(mail)
+        except (OSError, smtplib.SMTPException) as error:
+            seen = "no whole answer in time" if cut.is_over else str(error)[:200]
+            raise MailError("mail-failed", expected=f"{host}:{port} to take a mail", seen=seen) from error
     if refused:
         raise MailError("mail-failed", expected="every recipient to be taken", seen=", ".join(sorted(refused))[:200])
 

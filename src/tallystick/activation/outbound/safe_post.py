@@ -13,12 +13,12 @@ import http.client
 import ipaddress
 import socket
 import ssl
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from tallystick.connections.calling import CutOff, cut_off
 from tallystick.errors import Error
 
 URL_LENGTH_MAX: Final = 2000
@@ -76,24 +76,21 @@ def post(
         addresses = _resolve(parts, allowed)
     except TargetError as error:
         return Answered(status=None, detail=str(error)[:500])
-    connection = _Connection(parts, addresses, timeout_seconds)
-    watchdog = threading.Timer(timeout_seconds, connection.abort)
-    watchdog.daemon = True
-    watchdog.start()
-    try:
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        connection.request("POST", path, body=body, headers=dict(headers))
-        response = connection.getresponse()
-        text = response.read(_ANSWER_BYTES_MAX).decode("utf-8", "replace")
-        shown = "".join(symbol if symbol.isprintable() else " " for symbol in text)[:200]
-        return Answered(status=response.status, detail=shown)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        if connection.is_aborted:
-            return Answered(status=None, detail=f"no whole answer within {timeout_seconds:g} seconds")
-        return Answered(status=None, detail=_why(error))
-    finally:
-        watchdog.cancel()
-        connection.close()
+    with cut_off(timeout_seconds) as cut:
+        connection = _Connection(parts, addresses, timeout_seconds, cut)
+        try:
+            path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            connection.request("POST", path, body=body, headers=dict(headers))
+            response = connection.getresponse()
+            text = response.read(_ANSWER_BYTES_MAX).decode("utf-8", "replace")
+            shown = "".join(symbol if symbol.isprintable() else " " for symbol in text)[:200]
+            return Answered(status=response.status, detail=shown)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            if cut.is_over:
+                return Answered(status=None, detail=f"no whole answer within {timeout_seconds:g} seconds")
+            return Answered(status=None, detail=_why(error))
+        finally:
+            connection.close()
 
 
 def _why(error: Exception) -> str:
@@ -106,13 +103,13 @@ def _why(error: Exception) -> str:
 class _Connection(http.client.HTTPConnection):
     """Connects to one of the addresses that were checked; TLS is for the name."""
 
-    def __init__(self, parts: SplitResult, addresses: Sequence[Address], timeout_seconds: float) -> None:
+    def __init__(self, parts: SplitResult, addresses: Sequence[Address], timeout_seconds: float, cut: CutOff) -> None:
         default = 443 if parts.scheme == "https" else 80
         super().__init__(parts.hostname or "", parts.port or default, timeout=timeout_seconds)
         self._addresses = addresses
         self._is_tls = parts.scheme == "https"
         self.default_port = default  # so that Host names the port only where it is another
-        self.is_aborted = False
+        self._cut = cut
 
     def connect(self) -> None:
         failure: OSError = OSError("no address")
@@ -122,16 +119,13 @@ class _Connection(http.client.HTTPConnection):
                 break
             except OSError as error:
                 failure = error
+            if self._cut.is_over:
+                raise failure
         else:
             raise failure
+        self._cut.watch(self.sock)
         if self._is_tls:
             self.sock = ssl.create_default_context().wrap_socket(self.sock, server_hostname=self.host)
-
-    def abort(self) -> None:
-        """End it from another thread."""
-        self.is_aborted = True
-        with contextlib.suppress(OSError, AttributeError):
-            self.sock.shutdown(socket.SHUT_RDWR)
 
 
 def _resolve(parts: SplitResult, allowed: Sequence[str]) -> list[Address]:

@@ -25,7 +25,7 @@ import httpx2
 import msgspec
 
 from tallystick.administrator.network.proxy import Proxy
-from tallystick.administrator.network.transport import deadline, open_tunnel, set_deadlines
+from tallystick.administrator.network.transport import open_tunnel
 from tallystick.administrator.ports import (
     FIELD_SERVERS_AT_ONCE_MAX,
     Answered,
@@ -35,6 +35,7 @@ from tallystick.administrator.ports import (
     ShownCertificate,
     made_reasons,
 )
+from tallystick.connections.calling import WatchedContext, cut_off, deadline, set_deadlines
 from tallystick.domain.ids import Digest, EntitlementId
 from tallystick.protocol import device_api, tallyfile
 from tallystick.protocol.device_api import (
@@ -87,8 +88,9 @@ class RealNetwork:
         context.verify_mode = ssl.CERT_NONE  # only to look: nothing is sent, and the caller compares the fingerprint
         try:
             with (
+                cut_off(PROBE_WHOLE_SECONDS) as cut,
                 self._connect(address, host, port) as plain,
-                context.wrap_socket(plain, server_hostname=host) as secured,
+                WatchedContext(context, cut).wrap_socket(plain, server_hostname=host) as secured,
             ):
                 der = secured.getpeercert(binary_form=True)
         except (OSError, ValueError) as error:

@@ -34,7 +34,9 @@ def test_a_web_scanner_finds_nothing(tmp_path):
     site.person("ana@example.com")
     bought = site.sell("Harbour", ("smartdriver", 12), ("mqtt", 2))
     site.activated(site.device("roof"), (bought.lines[0], 3))
-    secret = sign_in.sign_in(site.office, email="ana@example.com", password=PASSWORD, address="scanner").secret
+    secret = sign_in.sign_in(
+        site.office, email="ana@example.com", password=PASSWORD, origin=sign_in.Origin(address="scanner")
+    ).secret
 
     async def web(scope, receive, send):
         if scope["type"] == "http" and scope["path"] == STUB:

@@ -7,6 +7,7 @@ secret (passphrases, PINs, passwords) is better in the environment or in a file 
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 import tomllib
@@ -96,6 +97,12 @@ TABLE: Final = (
     _row("keys.pkcs11_token", "text", None, "The label of the token in it."),
     _row("keys.pkcs11_pin", "text", None, "Its PIN. Better in the environment.", is_secret=True),
     _row("keys.pkcs11_pin_file", "text", None, "A file that holds it."),
+    _row(
+        "trusted_proxies",
+        "list",
+        ("127.0.0.1", "::1"),
+        "Addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto hold.",
+    ),
     _row("log.format", "text", "text", "text, or json: one object a line.", choices=("text", "json")),
     _row("log.level", "text", "warning", "How much is told.", choices=("debug", "info", "warning", "error")),
     _row("log.requests", "flag", default=False, help_="Whether every request gets a line (level info)."),
@@ -182,6 +189,7 @@ class Settings:
     webhooks: WebhookSettings = field(default_factory=WebhookSettings)
     mail: MailSettings = field(default_factory=MailSettings)
     events_kept_days: int = 90
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
     operations_token: str | None = None
 
 
@@ -252,6 +260,7 @@ def parse_settings(document: Mapping[str, Any], environment: Mapping[str, str] |
             )
         ),
         events_kept_days=found["events.kept_days"],
+        trusted_proxies=_networks("trusted_proxies", found["trusted_proxies"]),
         operations_token=found["operations.token"] or _secret_in("operations.token_file", found),
     )
 
@@ -363,6 +372,15 @@ def _check(entry: Entry, value: Any) -> Any:
                 refuse(entry.path, "a list of texts", seen)
             return tuple(value)
     return value
+
+
+def _networks(path: str, texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts:
+        try:
+            ipaddress.ip_network(text)
+        except ValueError:
+            refuse(path, "addresses like 10.0.0.7, or networks like 10.0.0.0/24", repr(text)[:60])
+    return texts
 
 
 def _secret_in(path: str, found: Mapping[str, Any]) -> str | None:

@@ -80,10 +80,10 @@ def test_the_second_factor_is_asked_for_and_each_code_works_once(site):
     reader = site.signed_in("ana@example.com")
     form = reader.form("/me", "/me", do="authenticator")
     totp = pyotp.TOTP(form.fields["secret"])
-    wrong = reader.client.post("/me", data={**form.fields, "code": "000000"})
+    wrong = reader.client.post("/me", data={**form.fields, "old": PASSWORD, "code": "000000"})
     assert wrong.status_code == 401
     assert form.fields["secret"] in wrong.text  # the same one, so that the authenticator need not be set up again
-    reader.client.post("/me", data={**form.fields, "code": totp.at(site.now)})
+    reader.client.post("/me", data={**form.fields, "old": PASSWORD, "code": totp.at(site.now)})
     assert "Signing in asks for the six digits" in reader.see("/me").text
 
     site.now += 60

@@ -33,7 +33,10 @@ COURIER_DAYS_MAX: Final = 31
 COURIER_DEVICES_MAX: Final = 1000
 TRIES_FREE: Final = 5
 ADDRESS_TRIES_FREE: Final = 20  # many people may share one
+NAME_TRIES_FREE: Final = 50  # from every address together, and only from browsers that were never signed in
 TRY_SECONDS_MAX: Final = 900
+KNOWN_SECONDS: Final = 90 * 86_400  # how long a browser that was signed in is known
+GUESSES_SCORE_MIN: Final = 3  # zxcvbn's: more than 10^8 guesses
 SECRET_BYTES: Final = 24
 SALT_BYTES: Final = 16
 _TOTP_SECONDS: Final = 30
@@ -65,12 +68,17 @@ class Person:
     invited_until: int | None = None
     created_at: int = 0
     version: int = 1
+    invited_by: str | None = None  # id of the person who invited, while the invitation was not used
 
     @property
     def caller(self) -> Caller:
         """The person as one who asks."""
         return Caller(
-            name=self.email, role=self.role, scope=Scope(account=self.account), subject=self.person_id, devices=None
+            name=self.email,
+            role=self.role,
+            scope=Scope(account=self.account),
+            subject=self.person_id,
+            person_id=self.person_id,
         )
 
 
@@ -107,6 +115,7 @@ class ApiToken:
     expires_at: int
     last_used_at: int | None = None
     revoked_at: int | None = None
+    person_id: str | None = None  # whose it is; None: made by a command on the activation server's own data
 
     def is_alive(self, now: int) -> bool:
         """Whether it still counts."""
@@ -120,6 +129,7 @@ class ApiToken:
             role=self.role,
             scope=Scope(account=self.account),
             subject=self.token_id,
+            person_id=self.person_id,
             is_read_only=self.is_read_only,
             devices=frozenset(self.devices) if self.role is Role.COURIER else None,
         )
@@ -147,13 +157,21 @@ class Tries:
     count: int
     last_at: int
 
+    @property
+    def free(self) -> int:
+        """How many tries cost nothing."""
+        return _FREE.get(self.key.partition(":")[0], TRIES_FREE)
+
     def wait_seconds(self, now: int) -> int:
         """How long the next try has to wait: nothing for the first few, then doubling, at most a quarter of an hour."""
-        free = ADDRESS_TRIES_FREE if self.key.startswith("address:") else TRIES_FREE
+        free = self.free
         if self.count < free:
             return 0
         pause = min(TRY_SECONDS_MAX, 1 << min(self.count - free + 1, 20))
         return max(0, self.last_at + pause - now)
+
+
+_FREE: Final = {"address": ADDRESS_TRIES_FREE, "name": NAME_TRIES_FREE}
 
 
 def digest_of(secret: str) -> str:
@@ -175,18 +193,31 @@ def check_email(text: str) -> str:
 
 
 def check_password(password: str, *, email: str) -> None:
-    """Long enough, and not the address. Nothing else: rules about symbols make passwords worse. Raises ``PeopleError``."""
+    """Long enough, and not among the first that somebody would try. Raises ``PeopleError``.
+
+    Rules about symbols make passwords worse; what counts is how many guesses it takes (lists of common passwords,
+    words, names, keyboard rows, dates, and the address itself).
+    """
     if not PASSWORD_LENGTH_MIN <= len(password) <= PASSWORD_LENGTH_MAX:
         seen = "a shorter one" if len(password) < PASSWORD_LENGTH_MIN else "a longer one"
     elif len(set(password)) < 4:
         seen = "hardly different symbols"
     elif password.lower() in {email, email.split("@", maxsplit=1)[0]}:
         seen = "the e-mail address"
+    elif _guesses_score(password, email) < GUESSES_SCORE_MIN:
+        seen = "one of the first that would be tried"
     else:
         return
     raise PeopleError(
         "password-weak", expected=f"a password of {PASSWORD_LENGTH_MIN} to {PASSWORD_LENGTH_MAX} symbols", seen=seen
     )
+
+
+def _guesses_score(password: str, email: str) -> int:
+    from zxcvbn import zxcvbn  # noqa: PLC0415 - its lists take a while to load, and passwords are rarely chosen
+
+    looked_at = password[:72]  # beyond, it takes long to look and length alone is enough
+    return int(zxcvbn(looked_at, user_inputs=[email, *re.split(r"[@.]", email), "tallystick"])["score"])
 
 
 def hash_password(password: str, salt: bytes) -> str:

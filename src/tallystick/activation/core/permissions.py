@@ -43,6 +43,7 @@ class Permission(StrEnum):
     CATALOG = "catalog"  # change the catalog
     ACCOUNTS = "accounts"  # create accounts
     PEOPLE = "people"  # people and tokens
+    REVEAL = "reveal"  # see what opens something (activation IDs, entitlement IDs, certificates), and replace it
     WEBHOOKS = "webhooks"  # who is told what happens here
 
 
@@ -72,6 +73,7 @@ ALLOWED: Final[dict[Role, frozenset[Permission]]] = {
             Permission.DECLARE_LOST,
             Permission.PEOPLE,
             Permission.WEBHOOKS,
+            Permission.REVEAL,
         }
     ),
     Role.CUSTOMER_TECHNICIAN: frozenset({Permission.DELIVER, Permission.READ_RETURNS}),
@@ -99,6 +101,7 @@ class Scope:
 
 EVERYTHING: Final = Scope(account=None)
 COMMAND_LINE: Final = "command line"
+NOT_SIGNED_IN: Final = "not signed in"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +112,7 @@ class Caller:
     role: Role
     scope: Scope
     subject: str  # id of the person or token
+    person_id: str | None = None  # whose rights these are: what the person makes ends with the person
     is_read_only: bool = False
     devices: frozenset[DeviceId] | None = None
     permissions: frozenset[Permission] = field(init=False)
@@ -120,7 +124,7 @@ class Caller:
     @property
     def title(self) -> str:
         """What the audit trail says the caller is: the role, or that it was a local command."""
-        return COMMAND_LINE if self.subject == COMMAND_LINE else self.role.value
+        return self.subject if self.subject in {COMMAND_LINE, NOT_SIGNED_IN} else self.role.value
 
     def may(self, permission: Permission) -> bool:
         """Whether the table allows it."""
@@ -136,6 +140,17 @@ class Caller:
 def operator(name: str) -> Caller:
     """Who runs a command on the activation server's own data, which is everything already."""
     return Caller(name=name, role=Role.VENDOR_ADMINISTRATOR, scope=EVERYTHING, subject=COMMAND_LINE)
+
+
+def stranger(name: str) -> Caller:
+    """Who tries to become somebody. May nothing; the audit trail says what name was given."""
+    nothing: frozenset[DeviceId] = frozenset()
+    return Caller(name=name, role=Role.COURIER, scope=Scope(account=""), subject=NOT_SIGNED_IN, devices=nothing)
+
+
+def may_give(role: Role, given: Role) -> bool:
+    """Whether somebody of ``role`` may give ``given``; a token counts only as long as its maker may."""
+    return given in GIVES.get(role, frozenset())
 
 
 def check_gives(caller: Caller, role: Role, account: str | None) -> None:

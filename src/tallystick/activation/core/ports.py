@@ -190,6 +190,13 @@ class EventKind(StrEnum):
     RESTORED = "activation_server.restored"
     LINES_FROZEN = "lines.frozen"
     FREEZE_LIFTED = "lines.freeze_lifted"
+    SIGN_IN_FAILED = "sign_in.failed"
+    SIGN_IN_PAUSED = "sign_in.paused"
+    SECRET_REVEALED = "secret.revealed"  # noqa: S105 - a kind of event, not a secret
+    SECRET_REPLACED = "secret.replaced"  # noqa: S105 - a kind of event, not a secret
+    TOKEN_CREATED = "token.created"  # noqa: S105 - a kind of event, not a secret
+    TOKEN_ENDED = "token.ended"  # noqa: S105 - a kind of event, not a secret
+    CREDENTIAL_CHANGED = "credential.changed"
 
 
 class Event(Struct, frozen=True, kw_only=True):

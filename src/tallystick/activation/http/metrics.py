@@ -48,6 +48,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=counting,
         )
+        self._security = Counter(
+            "tallystick_security_events",
+            "Failed and paused sign-ins, revealed and replaced secrets, tokens made and ended, changed credentials.",
+            ("kind",),
+            registry=counting,
+        )
         # What a label's values stand for is looked up once: there are few of them.
         self._message = cache(self._messages.labels)
         self._request = cache(self._requests.labels)
@@ -57,6 +63,10 @@ class Metrics:
     def count_message(self, outcome: str, code: str | None) -> None:
         """A message was answered."""
         self._message(outcome, code or "").inc()
+
+    def count_security(self, kind: str) -> None:
+        """Something happened that an attack would look like."""
+        self._security.labels(kind).inc()
 
     def count_request(self, *, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered."""

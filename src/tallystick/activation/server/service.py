@@ -144,6 +144,8 @@ def _serve(
         access_log=False,
         server_header=False,
         lifespan="off",
+        # The address of a client and its scheme are taken from a proxy's headers only when the proxy is one of these.
+        forwarded_allow_ips=list(activation.settings.trusted_proxies),
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     process = _Process(config, announce=announce, gone=gone)
@@ -173,10 +175,12 @@ def _operations(activation: Activation, batcher: Batcher, office: Office) -> Mon
         if batcher.broken is not None:
             raise batcher.broken
 
+    metrics = Metrics(lambda: look(store, signer))
+    office.watchers.append(metrics.count_security)
     return MonitoringContext(
         office=office,
         dispatcher=activation.dispatcher(),
-        metrics=Metrics(lambda: look(store, signer)),
+        metrics=metrics,
         token=activation.settings.operations_token,
         logs_requests=activation.settings.log.requests,
         request_ids=new_request_ids(activation.random_bytes),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from tallystick.activation.core.people import Record
 from tallystick.activation.core.permissions import Caller, Permission
-from tallystick.activation.core.ports import Policy, Signer
+from tallystick.activation.core.ports import Changes, Event, EventKind, Policy, Signer
 from tallystick.activation.services.batcher import Batcher
 from tallystick.activation.services.schemas import Document
 from tallystick.activation.storage import SqlStore, SqlTransaction
@@ -42,6 +42,7 @@ class Office:
     clock: Callable[[], int]
     random_bytes: Callable[[int], bytes]
     webhooks_inside: Sequence[str] = ()  # hosts and networks inside that the vendor's own webhooks may go to
+    watchers: list[Callable[[EventKind], None]] = field(default_factory=list)  # are told of security events
 
     def read(self, caller: Caller, permission: Permission, work: Callable[[SqlTransaction], ResultT]) -> ResultT:
         """Run ``work``, which writes nothing, when ``caller`` may."""
@@ -112,6 +113,28 @@ def record(
             detail=detail,
         )
     )
+
+
+def record_security(
+    office: Office,
+    transaction: SqlTransaction,
+    caller: Caller,
+    kind: EventKind,
+    action: str,
+    target: str,
+    *,
+    account: str | None,
+    now: int,
+    address: str | None = None,
+    detail: str = "",
+) -> None:
+    """Write the audit trail about what opens something; tell webhooks and monitoring, too."""
+    said = ", ".join(part for part in (detail, f"from {address}" if address else "") if part)
+    record(transaction, caller, action, target, account=account, now=now, detail=said)
+    data = {"action": action, "target": target, "by": caller.name, "address": address, "detail": detail}
+    transaction.save(Changes(events=[Event(kind=kind, at=now, account=account, data=data)]))
+    for watcher in office.watchers:
+        watcher(kind)
 
 
 def not_found(what: str, seen: str) -> OfficeError:

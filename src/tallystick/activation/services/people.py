@@ -7,9 +7,18 @@ from dataclasses import dataclass, replace
 
 from tallystick.activation.core import people
 from tallystick.activation.core.people import ApiToken, Person
-from tallystick.activation.core.permissions import VENDOR_ROLES, Caller, Permission, Role, check_gives
+from tallystick.activation.core.permissions import VENDOR_ROLES, Caller, Permission, Role, check_gives, may_give
+from tallystick.activation.core.ports import EventKind
 from tallystick.activation.services import schemas
-from tallystick.activation.services.base import IdempotentRequest, Office, OfficeError, check_version, not_found, record
+from tallystick.activation.services.base import (
+    IdempotentRequest,
+    Office,
+    OfficeError,
+    check_version,
+    not_found,
+    record,
+    record_security,
+)
 from tallystick.activation.services.schemas import (
     AccountDocument,
     InvitedPerson,
@@ -103,8 +112,10 @@ def invite_person(
 
     def work(transaction: SqlTransaction, now: int) -> InvitedPerson:
         _check_account(transaction, caller, account)
-        if transaction.people.find_person(email=email) is not None:
-            raise OfficeError("exists-already", expected="an e-mail address that nobody has here", seen=email)
+        # Of other accounts nothing is told: the same address may be in each.
+        transaction.people.lock_email(email)
+        if any(known.account == account for known in transaction.people.find_namesakes(email=email)):
+            raise OfficeError("exists-already", expected="an e-mail address that nobody has in the account", seen=email)
         person = Person(
             person_id=person_id,
             email=email,
@@ -114,6 +125,7 @@ def invite_person(
             invitation=people.digest_of(secret),
             invited_until=now + people.INVITATION_SECONDS,
             created_at=now,
+            invited_by=caller.person_id,
         )
         transaction.people.save_person(person)
         record(
@@ -138,10 +150,22 @@ def invite_again(office: Office, caller: Caller, person_id: str, *, once: Idempo
             invitation=people.digest_of(secret),
             invited_until=now + people.INVITATION_SECONDS,
             version=person.version + 1,
+            invited_by=caller.person_id,
         )
         transaction.people.save_person(changed)
         transaction.people.end_sessions(person_id)
-        record(transaction, caller, "person-invite-again", person_id, account=person.account, now=now)
+        _end_derived(office, transaction, caller, changed, now=now)
+        record_security(
+            office,
+            transaction,
+            caller,
+            EventKind.CREDENTIAL_CHANGED,
+            "person-invite-again",
+            person_id,
+            account=person.account,
+            now=now,
+            detail=f"{person.email}: the password counts no more",
+        )
         return schemas.invited_person(changed, secret)
 
     return office.create(caller, Permission.PEOPLE, work, kind=InvitedPerson, once=once)
@@ -150,7 +174,10 @@ def invite_again(office: Office, caller: Caller, person_id: str, *, once: Idempo
 def change_person(
     office: Office, caller: Caller, person_id: str, change: PersonChange, *, version: str | None
 ) -> PersonDocument:
-    """Another name or role, or no more signing in. A change of role or a deactivation ends the sessions."""
+    """Another name or role, or no more signing in.
+
+    A change of role or a deactivation ends the sessions, and what else the person made and could not make now.
+    """
 
     def work(transaction: SqlTransaction, now: int) -> PersonDocument:
         person = _person(transaction, caller, person_id)
@@ -170,13 +197,40 @@ def change_person(
             role=role,
             is_active=is_active,
             version=person.version + 1,
+            invitation=person.invitation if is_active else None,
         )
         transaction.people.save_person(changed)
+        if not is_active or role is not person.role:
+            _end_derived(office, transaction, caller, changed, now=now)
         detail = f"{role.value}, {'active' if is_active else 'not active'}"
         record(transaction, caller, "person-change", person_id, account=person.account, now=now, detail=detail)
         return schemas.person_document(changed)
 
     return office.change(caller, Permission.PEOPLE, work)
+
+
+def _end_derived(office: Office, transaction: SqlTransaction, caller: Caller, person: Person, *, now: int) -> None:
+    """What is derived from a person ends with the person, or with the right to make it: tokens, invitations."""
+    may_sign_in = person.is_active and person.password is not None
+    for token in transaction.people.tokens_of(person.person_id):
+        if not may_sign_in or not may_give(person.role, token.role):
+            _end_token(office, transaction, caller, token, now=now, why=f"with the rights of {person.email}")
+    if not may_sign_in or not may_give(person.role, Role.CUSTOMER_TECHNICIAN):
+        for invited in transaction.people.end_invitations_of(person.person_id):
+            detail = f"{invited.email}: with the rights of {person.email}"
+            target, account = invited.person_id, invited.account
+            record(transaction, caller, "invitation-end", target, account=account, now=now, detail=detail)
+
+
+def _end_token(
+    office: Office, transaction: SqlTransaction, caller: Caller, token: ApiToken, *, now: int, why: str = ""
+) -> None:
+    transaction.people.revoke_token(token.token_id, now=now)
+    detail = f"{token.name}, {why}" if why else token.name
+    kind, account = EventKind.TOKEN_ENDED, token.account
+    record_security(
+        office, transaction, caller, kind, "token-revoke", token.token_id, account=account, now=now, detail=detail
+    )
 
 
 def _check_last_administrator(transaction: SqlTransaction, person: Person) -> None:
@@ -266,10 +320,14 @@ def create_token(
             created_by=caller.name,
             created_at=now,
             expires_at=now + days * DAY_SECONDS,
+            person_id=caller.person_id,
         )
         transaction.people.save_token(token)
         detail = f"{name}: {role.value}, {days} days"
-        record(transaction, caller, "token-create", token_id, account=account, now=now, detail=detail)
+        kind = EventKind.TOKEN_CREATED
+        record_security(
+            office, transaction, caller, kind, "token-create", token_id, account=account, now=now, detail=detail
+        )
         return schemas.new_token(token, secret)
 
     return office.create(caller, Permission.PEOPLE, work, kind=NewToken, once=once)
@@ -282,8 +340,7 @@ def revoke_token(office: Office, caller: Caller, token_id: str) -> TokenDocument
         token = _token(transaction, caller, token_id)
         if token.revoked_at is None:
             check_gives(caller, token.role, token.account)
-            transaction.people.revoke_token(token_id, now=now)
-            record(transaction, caller, "token-revoke", token_id, account=token.account, now=now, detail=token.name)
+            _end_token(office, transaction, caller, token, now=now)
             token = replace(token, revoked_at=now)
         return schemas.token_document(token)
 

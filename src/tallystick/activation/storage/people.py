@@ -28,6 +28,7 @@ from tallystick.activation.storage.tables import (
 )
 
 REPEAT_SECONDS: Final = 86_400
+NAMESAKES_MAX: Final = 20  # so many passwords are compared at a sign-in, at most
 
 
 class PeopleTables:
@@ -49,8 +50,18 @@ class PeopleTables:
     # People
 
     def find_person(self, *, email: str) -> Person | None:
-        """The person who signs in with an address."""
-        return self._person(select(PEOPLE).where(PEOPLE.c.email == email))
+        """The first person with an address: see ``find_namesakes``."""
+        return next(iter(self.find_namesakes(email=email)), None)
+
+    def find_namesakes(self, *, email: str) -> list[Person]:
+        """Everybody who signs in with an address, the vendor's first: each account may have one."""
+        statement = select(PEOPLE).where(PEOPLE.c.email == email)
+        order = (PEOPLE.c.account.is_not(None), PEOPLE.c.created_at, PEOPLE.c.person_id)
+        return [_person_of(row) for row in self._connection.execute(statement.order_by(*order).limit(NAMESAKES_MAX))]
+
+    def lock_email(self, email: str) -> None:
+        """Keep others that add or change somebody with this address waiting."""
+        self._dialect.lock_names(self._connection, [f"email:{email}"])
 
     def load_person(self, scope: Scope, person_id: str) -> Person | None:
         """A person of the scope."""
@@ -74,6 +85,14 @@ class PeopleTables:
         return [
             _person_of(row) for row in self._connection.execute(statement.order_by(PEOPLE.c.person_id).limit(limit))
         ]
+
+    def end_invitations_of(self, person_id: str) -> list[Person]:
+        """Invitations that a person made and nobody used count no more. Returns whose they were."""
+        column = PEOPLE.c
+        is_theirs = (column.invited_by == person_id) & column.invitation.is_not(None)
+        found = [_person_of(row) for row in self._connection.execute(select(PEOPLE).where(is_theirs))]
+        self._connection.execute(update(PEOPLE).where(is_theirs).values(invitation=None, invited_until=None))
+        return found
 
     def count_vendor_administrators(self) -> int:
         """How many active ones there are: the last one stays."""
@@ -167,6 +186,11 @@ class PeopleTables:
             statement = statement.where(TOKENS.c.account == scope.account)
         return [_token_of(row) for row in self._connection.execute(statement.order_by(TOKENS.c.token_id).limit(limit))]
 
+    def tokens_of(self, person_id: str) -> list[ApiToken]:
+        """Tokens that a person made, and that were not revoked."""
+        statement = select(TOKENS).where(TOKENS.c.person_id == person_id, TOKENS.c.revoked_at.is_(None))
+        return [_token_of(row) for row in self._connection.execute(statement.order_by(TOKENS.c.token_id))]
+
     def save_token(self, token: ApiToken) -> None:
         """A new token."""
         values = {name: getattr(token, name) for name in TOKENS.c.keys()}  # noqa: SIM118 - a collection of columns
@@ -188,13 +212,21 @@ class PeopleTables:
     # Tries
 
     def load_tries(self, keys: Sequence[str]) -> list[Tries]:
-        """Failed tries under these keys."""
+        """Tries under these keys. Who counts them next waits until this transaction ends."""
+        if self._locks:
+            self._dialect.lock_names(self._connection, [f"tries:{key}" for key in keys])
         found = self._connection.execute(select(TRIES).where(TRIES.c.key.in_(keys)))
         return [Tries(key=row.key, count=row.failures, last_at=row.last_at) for row in found]
 
-    def count_try(self, key: str, *, now: int, forget_seconds: int) -> None:
-        """One more failed try; what lies back longer than ``forget_seconds`` is forgotten."""
-        self._connection.execute(delete(TRIES).where(TRIES.c.last_at < now - forget_seconds))
+    def forget_old_tries(self, *, now: int, forget_seconds: int, known_seconds: int) -> None:
+        """Forget tries of yesterday, and browsers that were not used for long."""
+        column = TRIES.c
+        is_known = column.key.like("known:%")
+        old = (~is_known & (column.last_at < now - forget_seconds)) | (column.last_at < now - known_seconds)
+        self._connection.execute(delete(TRIES).where(old))
+
+    def count_try(self, key: str, *, now: int) -> None:
+        """One more try."""
         statement = self._dialect.insert(TRIES).values(key=key, failures=1, last_at=now)
         self._connection.execute(
             statement.on_conflict_do_update(

@@ -12,8 +12,15 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from tallystick.activation.storage.dialects import READING, WRITING, DatabaseError, Dialect
 
-HEAD: Final = "0005"
-KNOWN: Final = ("0001", "0002", "0003", "0004", "0005")  # oldest first; a test compares them with the migrations
+HEAD: Final = "0006"
+KNOWN: Final = (
+    "0001",
+    "0002",
+    "0003",
+    "0004",
+    "0005",
+    "0006",
+)  # oldest first; a test compares them with the migrations
 _VERSION: Final = text("SELECT version_num FROM alembic_version")
 
 

@@ -320,9 +320,11 @@ PEOPLE: Final = Table(
     Column("invited_until", BigInteger),
     Column("created_at", BigInteger, nullable=False),
     Column("version", BigInteger, nullable=False),
-    Index("ix_people_email", "email", unique=True),
+    Column("invited_by", _ID),  # a person; NULL: a command, or long ago
+    Index("ix_people_email", "email"),  # unique in each account, see services.people
     Index("ix_people_account", "account"),
     Index("ix_people_invitation", "invitation"),
+    Index("ix_people_invited_by", "invited_by"),
 )
 
 SESSIONS: Final = Table(
@@ -354,8 +356,10 @@ TOKENS: Final = Table(
     Column("expires_at", BigInteger, nullable=False),
     Column("last_used_at", BigInteger),
     Column("revoked_at", BigInteger),
+    Column("person_id", _ID),  # whose it is; NULL: made by a command
     Index("ix_tokens_digest", "digest", unique=True),
     Index("ix_tokens_account", "account"),
+    Index("ix_tokens_person_id", "person_id"),
 )
 
 TRIES: Final = Table(

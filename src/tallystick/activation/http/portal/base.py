@@ -29,6 +29,7 @@ from tallystick.protocol.tallyfile import MEDIA_TYPE
 
 SESSION_COOKIE: Final = "__Host-tallystick"
 FORM_COOKIE: Final = "__Host-tallystick-form"
+KNOWN_COOKIE: Final = "__Host-tallystick-known"  # of a browser that was signed in
 PAGE_ROWS: Final = 50
 FORM_BYTES_MAX: Final = 64 * 1024
 FIELD_LENGTH_MAX: Final = 20_000
@@ -84,6 +85,11 @@ class PageRequest:
         if self.visitor is None:
             raise SignInNeeded
         return self.visitor
+
+    @property
+    def address(self) -> str:
+        """The client's address; a proxy's word for it counts only where the settings trust the proxy."""
+        return self.request.client.host if self.request.client else "unknown"
 
     def asked(self, name: str, length_max: int = 200) -> str:
         """A part of the query, cut."""

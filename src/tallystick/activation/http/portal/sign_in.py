@@ -13,6 +13,7 @@ from starlette.responses import Response
 from tallystick.activation.core import people
 from tallystick.activation.http.portal.base import (
     FORM_COOKIE,
+    KNOWN_COOKIE,
     SESSION_COOKIE,
     Form,
     PageRequest,
@@ -24,7 +25,7 @@ from tallystick.activation.http.portal.base import (
 from tallystick.activation.http.portal.forms import check_named
 from tallystick.activation.services import OfficeError
 from tallystick.activation.services import sign_in as sign_in_service
-from tallystick.activation.services.sign_in import NewSession
+from tallystick.activation.services.sign_in import NewSession, Origin
 from tallystick.errors import Error
 from tallystick.protocol.problems import problem_document
 
@@ -73,7 +74,7 @@ async def set_up(page: PageRequest) -> Response:
             email=email,
             name=name,
             password=form.secret("password"),
-            address=_address(page),
+            address=page.address,
         )
     except Error as error:
         return await show_form(page, "set_up.html", error=error, email=email[:254], name=name[:128])
@@ -92,7 +93,7 @@ async def sign_in(page: PageRequest) -> Response:
     email, to = form.text("email"), own_address(form.text("to"))
     try:
         signed_in = await page.do(
-            sign_in_service.sign_in, page.office, email=email, password=form.secret("password"), address=_address(page)
+            sign_in_service.sign_in, page.office, email=email, password=form.secret("password"), origin=_origin(page)
         )
     except Error as error:
         return await show_form(page, "sign_in.html", error=error, email=email[:254], to=to)
@@ -108,7 +109,9 @@ async def sign_in_code(page: PageRequest) -> Response:
     to = own_address(form.text("to"))
     secret = page.request.cookies.get(SESSION_COOKIE, "")
     try:
-        signed_in = await page.do(sign_in_service.enter_code, page.office, secret, form.text("code"))
+        signed_in = await page.do(
+            sign_in_service.enter_code, page.office, secret, form.text("code"), origin=_origin(page)
+        )
     except Error as error:
         return await show_form(page, "sign_in_code.html", error=error, to=to)
     return _enter(signed_in, to)
@@ -152,7 +155,9 @@ async def me(page: PageRequest) -> Response:
                     page.office,
                     page.who,
                     old=form.secret("old"),
+                    code=form.text("old_code"),
                     new=form.secret("password"),
+                    address=page.address,
                 )
             case "authenticator":
                 await page.do(
@@ -161,9 +166,19 @@ async def me(page: PageRequest) -> Response:
                     page.who,
                     secret=form.text("secret"),
                     code=form.text("code"),
+                    password=form.secret("old"),
+                    old_code=form.text("old_code"),
+                    address=page.address,
                 )
             case "no-authenticator":
-                await page.do(sign_in_service.stop_totp, page.office, page.who, password=form.secret("old"))
+                await page.do(
+                    sign_in_service.stop_totp,
+                    page.office,
+                    page.who,
+                    password=form.secret("old"),
+                    code=form.text("old_code"),
+                    address=page.address,
+                )
             case _:
                 raise OfficeError("form-stale", expected="a form of this page", seen="another one")
     except Error as error:
@@ -206,8 +221,19 @@ def _picture(address: str) -> Markup:
 def _enter(signed_in: NewSession, to: str) -> Response:
     if signed_in.needs_code:
         return set_session(redirect(f"/sign-in/code?to={quote(to, safe='')}"), signed_in.secret)
-    return set_session(redirect(to), signed_in.secret)
+    response = set_session(redirect(to), signed_in.secret)
+    if signed_in.known is not None:
+        response.set_cookie(
+            KNOWN_COOKIE,
+            signed_in.known,
+            max_age=people.KNOWN_SECONDS,
+            secure=True,
+            httponly=True,
+            samesite="strict",
+            path="/",
+        )
+    return response
 
 
-def _address(page: PageRequest) -> str:
-    return page.request.client.host if page.request.client else "unknown"
+def _origin(page: PageRequest) -> Origin:
+    return Origin(address=page.address, known=page.request.cookies.get(KNOWN_COOKIE, "")[:100])

@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "activation/services/schemas.py": {"pydantic"},
     "activation/http/management/": {"fastapi", "pydantic", "starlette"},
     "activation/services/": set(),
-    "activation/core/people.py": {"argon2", "pyotp"},
+    "activation/core/people.py": {"argon2", "pyotp", "zxcvbn"},
     "activation/core/permissions.py": set(),
     "activation/storage/": {"alembic", "msgspec", "psycopg", "sqlalchemy"},  # all SQL is here
     "activation/core/catalog_file.py": {"msgspec", "yaml"},

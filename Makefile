@@ -11,9 +11,10 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; 
 	"$$p" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 # Two workers: enough for two cores, and the memory of a small machine. Who is done early helps the other.
-PYTEST := $(BIN)/pytest --dist worksteal -n $(or $(WORKERS),2)
+PYTEST = $(BIN)/pytest --dist worksteal -n $(or $(WORKERS),2)
+# What `make test` leaves out, `make ci` runs: one expression, so that nothing falls between.
+LATER := slow or postgres or softhsm or chromium or wapiti
 SEEDS ?= 200
 KEEP ?=
 
@@ -24,29 +25,26 @@ help:  ## list the targets
 
 ## Set-up -----------------------------------------------------------------------------------------------------------
 
-.venv/.python:
-	@if [ -z "$(PYTHON)" ]; then \
-		echo "Tallystick needs Python 3.11 or later with its venv module; none was found on PATH." >&2; \
-		echo "Install one (on Debian: python3 and python3-venv), or name it: make PYTHON=/path/to/python3.11" >&2; \
-		exit 1; fi
-	@echo "set-up: .venv with $$($(PYTHON) --version)"
-	@$(PYTHON) -m venv --clear .venv
-	@touch $@
-
-# $(call install,requirement files): the pins with their hashes, then Tallystick itself, without looking anywhere.
-define install
-@echo "set-up: installing $(1)"
-@$(PIP) install --require-hashes $(addprefix -r ,$(1))
-@$(PIP) install --no-index --no-deps --no-build-isolation --editable .
-@touch $@
+# tools/set_up.py does one of them at a time in a checkout, whoever asks for it, and what is there already stays.
+define set_up
+@if [ ! -x $(BIN)/python ] && [ -z "$(PYTHON)" ]; then \
+	echo "Tallystick needs Python 3.11 or later with its venv module; none was found on PATH." >&2; \
+	echo "Install one (on Debian: python3 and python3-venv), or name it: make PYTHON=/path/to/python3.11" >&2; \
+	exit 1; fi
+@$(or $(PYTHON),$(BIN)/python) tools/set_up.py $(1)
 endef
 
-.venv/.base: .venv/.python requirements/base.txt requirements/build.txt pyproject.toml
-	$(call install,requirements/base.txt requirements/build.txt)
+.venv/.base: requirements/base.txt requirements/build.txt pyproject.toml
+	$(call set_up,base)
 
-.venv/.dev: .venv/.python requirements/dev.txt requirements/build.txt pyproject.toml
-	$(call install,requirements/dev.txt requirements/build.txt)
-	@touch .venv/.base  # dev.txt holds all of base.txt, at the same versions
+.venv/.test: requirements/test.txt requirements/build.txt pyproject.toml
+	$(call set_up,test)
+
+.venv/.dev: requirements/dev.txt requirements/build.txt pyproject.toml
+	$(call set_up,dev)
+
+build/lowest/.lowest: requirements/lowest.txt requirements/build.txt pyproject.toml
+	$(call set_up,lowest)
 
 ## What people run --------------------------------------------------------------------------------------------------
 
@@ -55,12 +53,16 @@ demo: .venv/.base  ## the whole story with real processes, in a minute (KEEP=1 l
 	@$(BIN)/tallystick demo $(if $(KEEP),--keep)
 
 .PHONY: test
-test: .venv/.dev  ## every test that needs nothing but Python
-	$(PYTEST) -m "not postgres and not softhsm and not chromium and not wapiti and not slow"
+test: $(if $(T),.venv/.dev,.venv/.test)  ## every layer in minutes, with nothing but Python (T=path or T=path::test runs a part, slow ones too)
+	$(PYTEST) $(if $(T),$(T),-m "not ($(LATER))")
+
+.PHONY: slowest
+slowest:  ## the twenty slowest tests of the runs of this checkout (COUNT=20)
+	@$(PYTHON) tools/slowest.py $(or $(COUNT),20)
 
 .PHONY: check
 check: lint docs-check  ## the fast part: format, lint, types, contracts, quick tests, seeds
-	$(PYTEST) $(wildcard tests/unit tests/property tests/golden tests/simulation) -m "not postgres and not softhsm and not chromium and not wapiti and not slow"
+	$(PYTEST) $(wildcard tests/unit tests/property tests/golden tests/simulation) -m "not ($(LATER))"
 	@$(MAKE) --no-print-directory simulate
 
 .PHONY: ci
@@ -68,12 +70,17 @@ ci: system-packages lint docs-check audit  ## what `make test` leaves out: Postg
 	@$(MAKE) --no-print-directory simulate SEEDS=5000
 	@$(MAKE) --no-print-directory explore mutants
 	@$(MAKE) --no-print-directory powercuts
-	$(PYTEST) -m "postgres or softhsm or chromium or wapiti or slow"
+	@$(MAKE) --no-print-directory lowest
+	$(PYTEST) -m "$(LATER)"
 	@echo "web scan: $$(cat build/wapiti.txt)"
 
 .PHONY: slow
-slow: .venv/.dev system-packages  ## what takes long: a hundred field servers under kill -9, gigabytes at every entrance
+slow: .venv/.dev system-packages  ## what takes long: real processes in number, kill -9, gigabytes at every entrance
 	$(PYTEST) -m slow
+
+.PHONY: lowest
+lowest: build/lowest/.lowest  ## the unit tests on the lowest versions that pyproject.toml allows
+	build/lowest/bin/pytest -n $(or $(WORKERS),2) --override-ini filterwarnings=default tests/unit tests/golden -m "not ($(LATER))"
 
 .PHONY: soak
 soak: .venv/.dev  ## simulate until stopped or until something is found, from a seed of its own each time (FIRST=0)
@@ -125,7 +132,7 @@ requirements: .venv/.dev  ## write requirements/*.txt from pyproject.toml (UPGRA
 
 .PHONY: clean
 clean:  ## remove .venv and every cache
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .venv.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 
 ## Parts of check and ci --------------------------------------------------------------------------------------------
 

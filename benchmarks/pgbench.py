@@ -16,10 +16,13 @@ from support.postgres import Cluster
 
 DEVICES: Final = 1000
 LINES: Final = 1000
+SALTS: Final = 10**12
 
+# Salt is drawn for columns of which nothing asks that they are unique. A key is made of the field server and of how many
+# messages it has sent: two draws may well be the same in a long run.
 _IDS = r"""\set device random(1, :devices)
 \set line random(1, :lines)
-\set salt random(1, 1000000000000)
+\set salt random(1, :salts)
 """
 _DEVICE = "lpad((:device)::text, 43, 'd')"
 _LINE = "lpad((:line)::text, 8, '0')"
@@ -34,7 +37,7 @@ _HOLDING = f"""INSERT INTO holdings VALUES ({_LINE}, {_DEVICE}, 'bench', 1, 0, 0
 ON CONFLICT (line_id, device_id) DO UPDATE SET held = holdings.held + 1"""
 _GRANT = f"""INSERT INTO grants SELECT device_id, {{number}}, 'bench', 1, repeat(md5((:salt)::text), 1), 1800000000, NULL
 FROM field_servers WHERE device_id = {_DEVICE}"""
-_MESSAGE = f"""INSERT INTO messages SELECT substr(md5((:salt)::text) || md5((:salt)::text || 1), 1, 43), device_id, 'bench',
+_MESSAGE = f"""INSERT INTO messages SELECT substr(md5(device_id || ({{number}})) || md5(({{number}}) || device_id), 1, 43), device_id, 'bench',
 1, {{number}}, 'activate', 1800000000, 'granted', NULL, '', repeat(md5((:salt)::text), 27)
 FROM field_servers WHERE device_id = {_DEVICE}"""
 
@@ -79,14 +82,14 @@ class Rival:
             if statement.strip():
                 cluster.sql(statement, database=self.database)
 
-    def run(self, clients: int, seconds: float) -> dict[str, Any]:
-        """Transactions a second and their latency."""
+    def run(self, clients: int, seconds: float, *, salts: int = SALTS) -> dict[str, Any]:
+        """Transactions a second and their latency, with so many different salts."""
         with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
             script.write(SEVEN)
             script.flush()
             command = ["pgbench", "-h", str(self.cluster.home), "-U", "tally", "-n", "-M", "prepared"]
             command += ["-c", str(clients), "-j", str(min(2, clients)), "-T", str(round(seconds)), "-f", script.name]
-            command += ["-D", f"devices={DEVICES}", "-D", f"lines={LINES}", self.database]
+            command += ["-D", f"devices={DEVICES}", "-D", f"lines={LINES}", "-D", f"salts={salts}", self.database]
             said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
         failed = re.search(r"number of failed transactions: (\d+)", said)
         if failed and int(failed[1]):

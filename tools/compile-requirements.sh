@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Writes requirements/*.txt: every package at one version, with the hashes of all its files, for every Python from
 # 3.11 on and every platform. No index address is written, so the files work with any mirror. dev.txt comes first and
-# binds the others, so that a version is the same wherever it appears.
+# binds the others, so that a version is the same wherever it appears; but lowest.txt, which has of everything that
+# pyproject.toml names the lowest version that it allows.
 # Arguments are handed on to `uv pip compile` (--upgrade, --upgrade-package NAME).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,6 +17,8 @@ compile() { # compile OUTPUT INPUT-AND-OPTIONS...
 }
 
 compile dev pyproject.toml --extra dev "$@"
+compile test pyproject.toml --extra test --constraint requirements/dev.txt
 compile base pyproject.toml --extra all --constraint requirements/dev.txt
 compile fieldserver pyproject.toml --extra fieldserver --constraint requirements/dev.txt
 compile build requirements/build.in --constraint requirements/dev.txt
+compile lowest pyproject.toml --extra test --resolution lowest-direct --constraint requirements/build.txt

@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.parties import TALLYSTICK, Site, make_site
-from benchmarks.prepared import say_all
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.parties import TALLYSTICK, Site, make_site
+from benchmarks.prepared import say_all
 from ha.clients import Client, Heard, Window, differing
 from ha.cluster import Cluster
 from ha.events import EVENTS, Event

@@ -5,8 +5,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Error as PlaywrightError
-from playwright.sync_api import sync_playwright
 
 from support.adminsite import site_at
 
@@ -25,6 +23,8 @@ PICTURES = Path(__file__).parents[3] / "docs" / "walkthroughs" / "pictures"
 
 @pytest.fixture(scope="module")
 def browser():
+    from playwright.sync_api import sync_playwright
+
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
         pytest.fail("Chromium is not installed; make system-packages installs it")
@@ -76,6 +76,8 @@ class Person:
         self.page.goto(self.base + path)
 
     def says(self, text, seconds=60):
+        from playwright.sync_api import Error as PlaywrightError
+
         try:
             self.page.get_by_text(text).first.wait_for(timeout=seconds * 1000)
         except PlaywrightError:

@@ -4,7 +4,6 @@ import json
 import shutil
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from support import camera
 from support.adminsite import COMMAND, site_at
@@ -24,6 +23,8 @@ def film(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser(film):
+    from playwright.sync_api import sync_playwright
+
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     assert path, "Chromium is not installed; make system-packages installs it"
     words = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]

@@ -6,16 +6,21 @@ whole short body is there is answered at once; every other one goes on to the ap
 
 A client says the same head again and again. One that was read before, in the very same bytes, on a connection where
 nothing else is under way, is not read again (see ``_Heads``).
+
+uvicorn promises nothing about the methods that are overridden here. One that lacks some of them answers everything by
+the application: correctly, and more slowly. Then the log says so once, at the start of the process.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from tallystick.activation.core import exchanges
@@ -33,6 +38,17 @@ WHOLE_SECONDS: Final = 1.0  # a body that takes longer is the application's to w
 HEADS_MAX: Final = 1024
 HEAD_BYTES_MAX: Final = 1024
 
+# What uvicorn calls at the turns of a request.
+HOOKS: Final = (
+    "_start_asgi_task",
+    "data_received",
+    "on_message_begin",
+    "on_message_complete",
+    "timeout_keep_alive_handler",
+    "connection_lost",
+)
+
+_LOG: Final = logging.getLogger(__name__)
 _HEAD_END: Final = b"\r\n\r\n"
 _TYPE: Final = (b"content-type", tallyfile.MEDIA_TYPE.encode())
 
@@ -87,7 +103,14 @@ class Shortcut(HttpToolsProtocol):
 
     @classmethod
     def on(cls, context: ProtocolContext, operations: MonitoringContext) -> Callable[..., Shortcut]:
-        """For uvicorn, which makes a protocol for every connection."""
+        """For uvicorn, which makes a protocol for every connection. Warns where uvicorn would never call it."""
+        missing = [name for name in HOOKS if not hasattr(HttpToolsProtocol, name)]
+        if missing:
+            _LOG.warning(
+                "the fast path is off, and messages are answered more slowly: uvicorn %s has no %s; install a uvicorn that pyproject.toml allows",
+                uvicorn.__version__,
+                ", ".join(missing),
+            )
         heads = _Heads()
 
         def protocol(**given: Any) -> Shortcut:

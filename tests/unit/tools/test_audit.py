@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-AUDIT = Path(__file__).parents[2] / "tools" / "audit.py"
+AUDIT = Path(__file__).parents[3] / "tools" / "audit.py"
 CLEAN = {"name": "good", "version": "1.0", "vulns": []}
 BAD = {"name": "bad", "version": "2.0", "vulns": [{"id": "CVE-2026-1", "fix_versions": ["2.1"]}]}
 UNKNOWN = {"name": "unknown", "skip_reason": "Dependency not found"}

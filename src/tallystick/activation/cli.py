@@ -143,7 +143,7 @@ def verify(data: Data, database: Database = None, as_json: AsJson = False) -> No
     """Recompute every balance from the ledger alone, and compare. Changes nothing."""
     from tallystick.activation.core.verification import verify_books
 
-    with console.opened(data, database, as_json=as_json) as activation:
+    with console.opened(data, database, as_json=as_json, is_moved_good=True) as activation:
         report = activation.read(verify_books)
         view = {"lines": report.lines, "entries": report.entries, "field_servers": report.field_servers}
         if as_json and report.is_green:
@@ -186,16 +186,21 @@ def copy_database(
     database: Database = None,
     as_json: AsJson = False,
 ) -> None:
-    """Copy everything into another database, SQLite to PostgreSQL say, and verify the copy. Stop serve first."""
-    from tallystick.activation.server.instance import database_url
+    """Copy everything into another database, SQLite to PostgreSQL say, and verify the copy.
+
+    Refused while anything else uses the source. From then on the copy is the activation server's, and the source is not.
+    """
+    from tallystick.activation.keys.signing import load_keyset
+    from tallystick.activation.server.instance import Activation, check_database, database_url
     from tallystick.activation.storage import copy_database, open_store
 
     with console.report_errors(as_json):
         copied: dict[str, int] = {}
         source, target = open_store(database_url(data, database)), None
         try:
+            check_database(source, load_keyset(data))
             target = open_store(to, create=True)
-            report = copy_database(source, target, advance=copied.__setitem__)
+            report = copy_database(source, target, now=Activation.now(), advance=copied.__setitem__)
         finally:
             source.close()
             if target is not None:

@@ -40,7 +40,7 @@ def grown(tmp_path):
 def test_a_copy_answers_as_the_source_does(grown, cluster):
     target = open_store(cluster.new_database(), create=True)
     copied = {}
-    report = copy_database(grown.store, target, advance=copied.__setitem__)
+    report = copy_database(grown.store, target, now=grown.now, advance=copied.__setitem__)
     assert copied["messages"] == 41
     assert (report.lines, report.field_servers) == (1, 30)
     copy = Office(target, now=grown.now + DAY)
@@ -57,7 +57,7 @@ def test_a_copy_answers_as_the_source_does(grown, cluster):
 def test_a_database_that_has_rows_is_not_copied_into(grown, cluster):
     office = Office.at(cluster.new_database())
     with pytest.raises(DatabaseError) as refused:
-        copy_database(grown.store, office.store, advance=lambda *_: None)
+        copy_database(grown.store, office.store, now=grown.now, advance=lambda *_: None)
     assert refused.value.code == "already-initialised"
     office.store.close()
 
@@ -67,7 +67,7 @@ def test_a_source_that_does_not_add_up_is_not_copied(grown, cluster):
         connection.execute(text("UPDATE entries SET quantity = 1 WHERE number = 5"))
     target = open_store(cluster.new_database(), create=True)
     with pytest.raises(InvariantError):
-        copy_database(grown.store, target, advance=lambda *_: None)
+        copy_database(grown.store, target, now=grown.now, advance=lambda *_: None)
     assert target.read(lambda tx: tx.find_lines()) == []
     target.close()
 
@@ -92,13 +92,13 @@ def test_every_command_works_on_postgresql(cluster, tmp_path):
     catalog.write_text("kinds: [AS-P]\nproducts:\n  a: {name: A, kinds: [AS-P], features: {a: 1}}\n", "utf-8")
     run("catalog", "load", catalog, "--data", data)
     bought = run("entitlement", "create", "--data", data, "--account", "acme", "--product", "a=5")
+    lines = run("lines", "--data", data)
     assert run("migrate", "--data", data, "--database", url)["before"] is None
     assert run("copy-database", "--data", data, "--to", url)["green"]
     elsewhere = ("--data", data, "--database", url)
-    assert run("lines", *elsewhere) == run("lines", "--data", data)
+    assert run("lines", *elsewhere) == lines
     assert run("verify", *elsewhere)["entries"] == 1
     run("entitlement", "create", *elsewhere, "--account", "acme", "--product", "a=7")
-    assert [line["bought"] for line in run("lines", "--data", data)] == [5]
     assert sorted(line["bought"] for line in run("lines", *elsewhere)) == [5, 7]
     assert run("entitlement", "certificate", bought["entitlement_id"], *elsewhere, "-o", tmp_path / "c.tally")
     for command in ("returns", "incidents", "field-servers"):

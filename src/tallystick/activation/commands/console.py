@@ -93,12 +93,14 @@ def show_error(error: Error, *, as_json: bool) -> None:
 
 
 @contextlib.contextmanager
-def opened(data: Path, database: str | None, *, as_json: bool, service: bool = False) -> Iterator[Activation]:
+def opened(
+    data: Path, database: str | None, *, as_json: bool, service: bool = False, is_moved_good: bool = False
+) -> Iterator[Activation]:
     """The activation server of a data directory; refusals are told."""
     from tallystick.activation.server.instance import open_activation
 
     with report_errors(as_json):
-        activation = open_activation(data, database=database, service=service)
+        activation = open_activation(data, database=database, service=service, is_moved_good=is_moved_good)
         try:
             yield activation
         finally:
@@ -212,7 +214,8 @@ def noted(data: Path, database: str | None, *, by: str | None) -> Iterator[Calla
     be told. Raises ``Error``.
     """
     from tallystick.activation.core.permissions import operator
-    from tallystick.activation.server.instance import Activation, database_url
+    from tallystick.activation.keys.signing import load_keyset
+    from tallystick.activation.server.instance import Activation, check_database, database_url
     from tallystick.activation.services import record
     from tallystick.activation.storage import open_store
 
@@ -226,6 +229,7 @@ def noted(data: Path, database: str | None, *, by: str | None) -> Iterator[Calla
         )
 
     try:
+        check_database(store, load_keyset(data))
         yield note
     finally:
         store.close()

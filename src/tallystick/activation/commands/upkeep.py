@@ -136,12 +136,13 @@ def restore(
                     "The database is on PostgreSQL: restore it there, then announce it: restore without --from."
                 )
         return
-    with console.opened(data, database, as_json=as_json) as activation:
+    with console.opened(data, database, as_json=as_json, is_moved_good=True) as activation:
         now = activation.now()
         caller = operator(console.person(by))
 
         def announce(transaction: SqlTransaction) -> tuple[int, int]:
             lines, field_servers = announce_restore(transaction, activation.signer, now=now)
+            transaction.deployment.set_moved(None)  # whoever goes on with what was copied away goes on with the past
             detail = f"{lines} lines, {field_servers} field servers"
             record(transaction, caller, "restore-announce", "database", account=None, now=now, detail=detail)
             return lines, field_servers

@@ -114,7 +114,7 @@ def restore_backup(source: Path, data: Path, *, database: Path, passphrase: Call
     try:
         make_directory(data)
         draft = data / ".restoring.sqlite"
-        for name in (draft, *(draft.with_name(draft.name + end) for end in ("-wal", "-shm"))):
+        for name in (draft, *(draft.with_name(draft.name + end) for end in ("-wal", "-shm", "-use"))):
             name.unlink(missing_ok=True)
         backup, small = _read_archive(source, draft)
         sealed = small.pop(_SEALED_NAME, None)
@@ -155,6 +155,7 @@ def _announce(draft: Path, keyset: Keyset, *, now: int) -> tuple[int, int]:
         )
     finally:
         store.close()
+        draft.with_name(draft.name + "-use").unlink(missing_ok=True)
     with closing(sqlite3.connect(draft)) as connection:  # everything into the one file that is renamed
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return found

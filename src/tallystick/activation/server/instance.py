@@ -24,10 +24,18 @@ from tallystick.activation.keys.signing import KeySigner
 from tallystick.activation.outbound.mail import Digest, send_mail
 from tallystick.activation.outbound.webhooks import Dispatcher
 from tallystick.activation.settings import SETTINGS_FILE, KeySettings, Settings, SettingsError
-from tallystick.activation.storage import SqlStore, SqlTransaction, open_store
+from tallystick.activation.storage import (
+    DatabaseError,
+    Deployment,
+    SqlStore,
+    SqlTransaction,
+    check_not_moved,
+    open_store,
+)
 from tallystick.directories import make_directory
 from tallystick.domain.ids import DeviceId
 from tallystick.protocol.envelope import PrivateKey
+from tallystick.protocol.keys import Keyset
 
 ROOT_PASSPHRASE: Final = "TALLYSTICK_ROOT_PASSPHRASE"  # noqa: S105 - where it is, not what it is
 DATABASE_FILE: Final = "tallystick.sqlite"
@@ -39,6 +47,7 @@ _OURS: Final = {
     f"{DATABASE_FILE}-journal",  # before the log is turned on
     f"{DATABASE_FILE}-wal",
     f"{DATABASE_FILE}-shm",
+    f"{DATABASE_FILE}-use",
 }
 
 ResultT = TypeVar("ResultT")
@@ -135,10 +144,7 @@ def initialise(data: Path, *, issuer: str | None, policy: Policy, database: str 
         settings = Settings(issuer=issuer, policy=policy, database=database)
         store = open_store(_database_url(data, settings), create=True)
         try:
-            if store.read(lambda transaction: transaction.find_entitlements(limit=1)):
-                raise SettingsError(
-                    "already-initialised", expected="an empty database", seen="one that an activation server uses"
-                )
+            _check_unused(data, store)
             signer = lifecycle.create_keys(
                 data,
                 issuer=issuer,
@@ -148,6 +154,9 @@ def initialise(data: Path, *, issuer: str | None, policy: Policy, database: str 
                 settings=secrets_of(os.environ),
                 root_passphrase=os.environ.get(ROOT_PASSPHRASE),
             )
+            root = signer.keyset.root_fingerprint
+            if not store.transact(lambda transaction: transaction.deployment.claim(issuer=issuer, root=root)):
+                raise _used("one that another init has just taken")
             save_file(data / SETTINGS_FILE, [settings_.format_settings(settings).encode()], mode=0o600)
         except BaseException:
             store.close()
@@ -155,10 +164,13 @@ def initialise(data: Path, *, issuer: str | None, policy: Policy, database: str 
     return Activation(data=data, settings=settings, signer=signer, store=store)
 
 
-def open_activation(data: Path, *, database: str | None = None, service: bool = False) -> Activation:
+def open_activation(
+    data: Path, *, database: str | None = None, service: bool = False, is_moved_good: bool = False
+) -> Activation:
     """Open what ``initialise`` made. ``service``: for ``serve``, which brings a SQLite schema up to date.
 
-    ``database`` is used instead of the one in the settings. Due quarantines are settled. Raises ``Error``.
+    ``database`` is used instead of the one in the settings. ``is_moved_good``: also one that was copied into another.
+    Due quarantines are settled. Raises ``Error``.
     """
     settings = load_settings(data)
     signer = signing.load_signer(data, settings.keys)
@@ -167,11 +179,38 @@ def open_activation(data: Path, *, database: str | None = None, service: bool = 
     store = open_store(database or _database_url(data, settings), service=service)
     activation = Activation(data=data, settings=settings, signer=signer, store=store)
     try:
-        activation.settle()
+        check_database(store, signer.keyset, is_moved_good=is_moved_good)
+        if not is_moved_good:
+            activation.settle()
     except BaseException:
         store.close()
         raise
     return activation
+
+
+def check_database(store: SqlStore, keyset: Keyset, *, is_moved_good: bool = False) -> None:
+    """Raises ``DatabaseError`` unless the database is that of these keys and no copy serves in its place.
+
+    A database that was made before it could say whose it is becomes that of the keys that it is used with.
+    """
+    found = store.read(lambda transaction: transaction.deployment.load())
+
+    def name(transaction: SqlTransaction) -> Deployment | None:
+        transaction.deployment.claim(issuer=keyset.issuer, root=keyset.root_fingerprint)
+        now = transaction.deployment.load()
+        if now is not None and now.root in keyset.root_fingerprints and now.issuer == keyset.issuer:
+            transaction.deployment.set_root(keyset.root_fingerprint, before=now.root)
+        return transaction.deployment.load()
+
+    if found is None or found.root != keyset.root_fingerprint:
+        found = store.transact(name)
+    if found is None or found.issuer != keyset.issuer or found.root != keyset.root_fingerprint:
+        seen = f"one of {found.issuer}, root {found.root[:12]}" if found else "one of nobody"
+        expected = f"the database of {keyset.issuer}, root {keyset.root_fingerprint[:12]}"
+        raise DatabaseError("database-foreign", expected=expected, seen=seen)
+    if not is_moved_good:
+        check_not_moved(found)
+        store.dialect.refuse_moved()
 
 
 def database_url(data: Path, database: str | None) -> str:
@@ -192,6 +231,23 @@ def load_settings(data: Path) -> Settings:
 
 def _database_url(data: Path, settings: Settings) -> str:
     return settings.database or f"sqlite:///{(data / DATABASE_FILE).absolute()}"
+
+
+def _check_unused(data: Path, store: SqlStore) -> None:
+    interrupted = signing.load_keyset(data).root_fingerprint if (data / signing.KEYSET_FILE).exists() else None
+
+    def work(transaction: SqlTransaction) -> str | None:
+        if interrupted is not None:
+            transaction.deployment.forget(interrupted)  # by an init that did not come to its settings
+        return transaction.deployment.used_table()
+
+    used = store.transact(work)
+    if used is not None:
+        raise _used(f"one that an activation server uses: rows in its table {used}")
+
+
+def _used(seen: str) -> SettingsError:
+    return SettingsError("already-initialised", expected="a database that nobody uses", seen=seen)
 
 
 def _check_empty(data: Path) -> None:

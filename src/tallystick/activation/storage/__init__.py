@@ -1,6 +1,7 @@
 """Durable storage on SQLite and PostgreSQL: all SQL of the activation server is here."""
 
-from tallystick.activation.storage.copying import copy_database
+from tallystick.activation.storage.copying import check_not_moved, copy_database
+from tallystick.activation.storage.deployment import Deployment
 from tallystick.activation.storage.dialects import DatabaseError
 from tallystick.activation.storage.events import EventTables, PlacedEvent, Webhook, WebhookDelivery
 from tallystick.activation.storage.pruning import Pruned, prune
@@ -11,6 +12,7 @@ from tallystick.activation.storage.transaction import SqlTransaction
 
 __all__ = [
     "DatabaseError",
+    "Deployment",
     "EventTables",
     "HistoryCursor",
     "NumberedIncident",
@@ -20,6 +22,7 @@ __all__ = [
     "SqlTransaction",
     "Webhook",
     "WebhookDelivery",
+    "check_not_moved",
     "copy_database",
     "migrate",
     "migrate_database",

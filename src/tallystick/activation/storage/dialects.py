@@ -6,9 +6,12 @@ database are worth a second try, and what the others are called.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
+from time import sleep
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
@@ -51,6 +54,21 @@ class Dialect(Protocol):
 
     def insert(self, table: Table) -> Any:
         """An INSERT that knows ``on_conflict_do_update`` (both engines have the same one)."""
+
+    def enter(self) -> None:
+        """Mark the database as in use, until ``leave`` or the end of the process. Raises ``DatabaseError`` while it is copied.
+
+        Whoever may write holds this mark; whoever copies the database away excludes everybody.
+        """
+
+    def leave(self) -> None:
+        """Not any more."""
+
+    def refuse_moved(self) -> None:
+        """From now on, also what connects anew later does not go on with a database that was copied away meanwhile."""
+
+    def exclude(self, connection: Connection) -> None:
+        """Let nobody else use the database until the transaction ends. Raises ``DatabaseError`` where somebody does."""
 
     def lock_names(self, connection: Connection, names: Iterable[str]) -> None:
         """Keep other transactions that name the same from going on until this one ends: for what has no row yet."""
@@ -102,6 +120,7 @@ class SqliteDialect:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._mark: int | None = None
 
     def open_engine(self, *, create: bool) -> Engine:
         """See ``Dialect``. A file that is gone is never made anew by opening it."""
@@ -132,6 +151,41 @@ class SqliteDialect:
     def insert(self, table: Table) -> Any:
         """See ``Dialect``."""
         return sqlite.insert(table)
+
+    def enter(self) -> None:
+        """See ``Dialect``. A lock of the operating system on a file beside it ends with the process."""
+        place = self.path.with_name(self.path.name + USE_SUFFIX)
+        try:  # for reading: whoever may not write it may still lock it
+            self._mark = os.open(place, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            fcntl.flock(self._mark, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.leave()
+            raise _in_use("that is not being copied", f"a copy of {self.path} under way") from None
+        except OSError as error:
+            self.leave()
+            raise DatabaseError("disk-failed", expected=f"{place} to be writable", seen=str(error)) from error
+
+    def leave(self) -> None:
+        """See ``Dialect``."""
+        if self._mark is not None:
+            os.close(self._mark)
+            self._mark = None
+
+    def refuse_moved(self) -> None:
+        """See ``Dialect``. While this process lives, its mark lets nobody copy."""
+
+    def exclude(self, connection: Connection) -> None:  # noqa: ARG002 - the mark is no lock of the database
+        """See ``Dialect``. It lasts until ``leave``."""
+        if self._mark is None:
+            self.enter()
+        for _ in range(_EXCLUDE_TRIES):
+            try:
+                fcntl.flock(self._mark or 0, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                sleep(_EXCLUDE_SECONDS)
+            else:
+                return
+        raise _in_use("that nothing uses", f"serve or another command on {self.path}")
 
     def lock_names(self, connection: Connection, names: Iterable[str]) -> None:
         """See ``Dialect``. The only writer needs no other lock."""
@@ -190,6 +244,7 @@ class PostgresDialect:
         import psycopg  # noqa: PLC0415 - an extra, which SQLite does without
 
         self.url = url.set(drivername="postgresql+psycopg")
+        self._refuses_moved = False
         self.errors: tuple[type[Exception], ...] = (DBAPIError, psycopg.Error)
 
     def open_engine(self, *, create: bool) -> Engine:  # noqa: ARG002 - part of the protocol
@@ -218,11 +273,11 @@ class PostgresDialect:
         event.listen(engine, "commit", self._before_commit)
         return engine
 
-    @staticmethod
-    def _prepare(connection: Any, record: ConnectionPoolEntry) -> None:
+    def _prepare(self, connection: Any, record: ConnectionPoolEntry) -> None:
         """Nothing waits for ever: each wait has an end, and then an answer. Nothing is planned twice, either.
 
-        A list of one key and a list of a thousand want the same plan, through the key.
+        A list of one key and a list of a thousand want the same plan, through the key. Each connection marks the database
+        as in use for as long as it lives: see ``Dialect.enter``.
         """
         connection.execute(
             "SET plan_cache_mode = force_generic_plan;"
@@ -230,7 +285,12 @@ class PostgresDialect:
             f"SET statement_timeout = {round(STATEMENT_SECONDS * 1000)};"
             f"SET idle_in_transaction_session_timeout = {round(STATEMENT_SECONDS * 1000)}"
         )
+        (is_free,) = connection.execute(f"SELECT pg_try_advisory_lock_shared({_USE_KEY})").fetchone()
+        moved = connection.execute(_MOVED).fetchone() if is_free and self._refuses_moved else None
         connection.commit()
+        if not is_free or moved:
+            connection.close()
+            raise _in_use("that is not being copied", "a copy under way" if not is_free else "one that was copied away")
 
         def note(warned: Any) -> None:
             if warned.severity_nonlocalized == "WARNING" and warned.sqlstate == _WARNING:
@@ -252,6 +312,24 @@ class PostgresDialect:
     def insert(self, table: Table) -> Any:
         """See ``Dialect``."""
         return postgresql.insert(table)
+
+    def enter(self) -> None:
+        """See ``Dialect``. Each connection does."""
+
+    def leave(self) -> None:
+        """See ``Dialect``. It ends with the last connection."""
+
+    def refuse_moved(self) -> None:
+        """See ``Dialect``. A mark ends with its connection, so the next one looks."""
+        self._refuses_moved = True
+
+    def exclude(self, connection: Connection) -> None:
+        """See ``Dialect``. The process at the other end of a connection that was closed takes a moment to end."""
+        for _ in range(_EXCLUDE_TRIES):
+            if connection.exec_driver_sql(f"SELECT pg_try_advisory_xact_lock({_USE_KEY})").scalar():
+                return
+            sleep(_EXCLUDE_SECONDS)
+        raise _in_use("that nothing uses", "serve or another command that is connected to it")
 
     def check_commit(self, connection: Connection) -> None:
         """See ``Dialect``. Whoever cancels the wait for the synchronous standby has it told as done, with a warning."""
@@ -303,8 +381,17 @@ class PostgresDialect:
         return DatabaseError("database-unavailable", expected="the database to take it", seen=seen)
 
 
+USE_SUFFIX: Final = "-use"  # of the file beside a SQLite database on which its users hold a lock
+_USE_KEY: Final = "hashtextextended('tallystick:in-use', 0)"
+_MOVED: Final = "SELECT 1 FROM deployment WHERE moved_at IS NOT NULL"
+_EXCLUDE_TRIES: Final = 20
+_EXCLUDE_SECONDS: Final = 0.1
 _INTEGRITY: Final = "23"
 _WARNING: Final = "01000"
+
+
+def _in_use(expected: str, seen: str) -> DatabaseError:
+    return DatabaseError("database-in-use", expected=f"a database {expected}", seen=seen)
 
 
 def _of_driver(error: Exception) -> BaseException:

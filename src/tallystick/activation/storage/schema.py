@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from tallystick.activation.storage.dialects import READING, WRITING, DatabaseError, Dialect
 
-HEAD: Final = "0006"
+HEAD: Final = "0007"
 KNOWN: Final = (
     "0001",
     "0002",
@@ -20,6 +20,7 @@ KNOWN: Final = (
     "0004",
     "0005",
     "0006",
+    "0007",
 )  # oldest first; a test compares them with the migrations
 _VERSION: Final = text("SELECT version_num FROM alembic_version")
 

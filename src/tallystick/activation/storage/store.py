@@ -44,6 +44,7 @@ class SqlStore:
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+        self.dialect.leave()
 
     def _run(self, work: Callable[[SqlTransaction], ResultT], *, writes: bool) -> ResultT:
         attempt = losses = 0
@@ -90,6 +91,7 @@ def open_store(url: str, *, create: bool = False, service: bool = False) -> SqlS
     dialect = dialect_for(url)
     store = SqlStore(dialect.open_engine(create=create), dialect)
     try:
+        dialect.enter()
         schema.check(store.engine, dialect, may_migrate=create or (service and dialect.migrates_itself))
     except dialect.errors as error:
         store.close()

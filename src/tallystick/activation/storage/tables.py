@@ -37,6 +37,16 @@ METADATA: Final = MetaData(
 _ID: Final = Text().with_variant(Text(collation="C"), "postgresql")
 _RISING: Final = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers only INTEGER keys by itself
 
+# Whose database this is: one row. A test says that nobody else can use it.
+DEPLOYMENT: Final = Table(
+    "deployment",
+    METADATA,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),  # always 1
+    Column("issuer", Text, nullable=False),
+    Column("root", _ID, nullable=False),  # its fingerprint
+    Column("moved_at", BigInteger),  # since when a copy serves in its place
+)
+
 KINDS: Final = Table(
     "kinds",
     METADATA,

@@ -25,6 +25,7 @@ from tallystick.activation.core.ports import (
 )
 from tallystick.activation.storage import rows, schema, statements
 from tallystick.activation.storage.batches import BatchKeys
+from tallystick.activation.storage.deployment import DeploymentTable
 from tallystick.activation.storage.dialects import KEYS_MAX, Dialect
 from tallystick.activation.storage.events import EventTables, outbox_values
 from tallystick.activation.storage.frames import FrameTable
@@ -73,6 +74,11 @@ class SqlTransaction:
     def frames(self) -> FrameTable:
         """QR codes that people read."""
         return FrameTable(self._connection, self._dialect)
+
+    @property
+    def deployment(self) -> DeploymentTable:
+        """Whose database this is."""
+        return DeploymentTable(self._connection, self._dialect)
 
     def within(self, scope: Scope) -> ScopedTables:
         """What exists for a caller."""

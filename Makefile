@@ -122,6 +122,15 @@ docs: .venv/.dev  ## write the pages that are generated from the code
 	$(BIN)/python tools/errors_page.py
 	$(BIN)/python tools/openapi_file.py
 
+.PHONY: sentences
+sentences: .venv/.dev  ## take new sentences into every language, and compile them (LANGUAGE_NEW=de begins one)
+	$(BIN)/python tools/sentences.py $(if $(LANGUAGE_NEW),--language $(LANGUAGE_NEW))
+
+.PHONY: pseudo-locale
+pseudo-locale: .venv/.dev  ## make a language that shows what went through the catalog
+	$(BIN)/python tools/sentences.py --pseudo build/translations
+	@echo "now: TALLYSTICK_TRANSLATIONS=build/translations LANGUAGE=en_XA $(BIN)/tallystick ..."
+
 .PHONY: screenshots
 screenshots: .venv/.dev system-packages  ## take the pictures of docs/portal anew, by the browser tests
 	TALLYSTICK_SCREENSHOTS=1 $(PYTEST) tests/e2e/test_portal_pages.py tests/e2e/test_portal_return.py
@@ -148,6 +157,7 @@ docs-check: .venv/.dev
 	$(BIN)/python tools/commands_page.py --check
 	$(BIN)/python tools/errors_page.py --check
 	$(BIN)/python tools/openapi_file.py --check
+	$(BIN)/python tools/sentences.py --check
 
 .PHONY: simulate
 simulate: .venv/.dev

@@ -7,6 +7,7 @@ party's packages says which extra to install. What the commands do is left to th
 from __future__ import annotations
 
 import importlib
+import os
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ import typer.main
 
 from tallystick import __version__
 from tallystick.errors import InvariantError
+from tallystick.sentences import READER, Reader, language_of_shell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,4 +139,5 @@ for _name, _party in PARTIES.items():
 
 def main() -> None:
     """Run the command line and exit with its code: 0 done, 1 refused, 2 wrong usage, 3 unreachable, 4 in part."""
+    READER.set(Reader(language=language_of_shell(os.environ)))
     app(prog_name="tallystick")

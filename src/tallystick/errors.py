@@ -6,6 +6,8 @@ not to the place that raises: it stands once, in ``protocol.problems``. No error
 
 from __future__ import annotations
 
+from tallystick.sentences import Sentence, _
+
 
 class Error(Exception):
     """Something was refused, for a reason with a stable code (protocol, section 10)."""
@@ -16,6 +18,11 @@ class Error(Exception):
         self.said = (expected, seen)  # as given: sentences, which the edge words in the reader's language
         self.expected = str(expected)
         self.seen = str(seen)
+
+    @property
+    def sentence(self) -> Sentence:
+        """Both in one, for a person."""
+        return _("expected {expected}; saw {seen}", expected=self.said[0], seen=self.said[1])
 
     def __str__(self) -> str:
         return f"expected {self.expected}; saw {self.seen}"

@@ -11,41 +11,57 @@ from __future__ import annotations
 
 import gettext
 import os
+import re
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 DOMAIN: Final = "tallystick"
 ENGLISH: Final = "en"
 FOLDER_VARIABLE: Final = "TALLYSTICK_TRANSLATIONS"  # a folder of catalogs to use in place of our own
-LANGUAGE: ContextVar[str] = ContextVar("language", default=ENGLISH)
+_WEIGHT: Final = re.compile(r"q=([01](?:\.[0-9]{0,3})?)")
 _VARIABLES: Final = ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """Who reads: in which language, and whether a page (which names what to click) or a shell (what to type)."""
+
+    language: str = ENGLISH
+    is_page: bool = False
+
+
+READER: ContextVar[Reader] = ContextVar("reader", default=Reader())  # noqa: B039 -- it is frozen
+
+
 class Sentence(str):
-    """The English text; ``spoken`` words it in another language.
+    """The English text, as a shell says it; ``spoken`` words it for another reader.
 
     Joining, cutting or formatting it makes a plain string of it, which stays English. msgspec takes exact strings only:
-    what goes into a struct is ``str(sentence)``.
+    what goes into a struct is ``str(sentence)``, or is kept by ``structs.encode_kept``.
     """
 
-    __slots__ = ("msgid", "plural", "values")
+    __slots__ = ("msgid", "page", "plural", "values")
 
     msgid: str
-    plural: str | None
     values: Mapping[str, object]
+    plural: str | None
+    page: str | None
 
-    def __new__(cls, msgid: str, values: Mapping[str, object], plural: str | None = None) -> Self:
-        """``plural``: the text for any ``values["count"]`` but 1."""
+    def __new__(
+        cls, msgid: str, values: Mapping[str, object], plural: str | None = None, page: str | None = None
+    ) -> Self:
+        """``plural``: the text for any ``values["count"]`` but 1; ``page``: the text of a page, where it differs."""
         self = super().__new__(cls, _filled(msgid if plural is None or values["count"] == 1 else plural, values))
-        self.msgid, self.plural, self.values = msgid, plural, values
+        self.msgid, self.values, self.plural, self.page = msgid, values, plural, page
         return self
 
-    def __reduce__(self) -> tuple[type, tuple[str, Mapping[str, object], str | None]]:
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         """What a copy is made of."""
-        return Sentence, (self.msgid, self.values, self.plural)
+        return Sentence, (self.msgid, self.values, self.plural, self.page)
 
 
 def _(msgid: str, /, **values: object) -> Sentence:
@@ -58,24 +74,48 @@ def _n(one: str, many: str, /, *, count: int, **values: object) -> Sentence:
     return Sentence(one, {"count": count, **values}, many)
 
 
+def way(command: str, page: str, /, **values: object) -> Sentence:
+    """How something is done: the command to type, or (marked with ``N_``) what a page has for it."""
+    return Sentence(command, values, page=page)
+
+
 def N_(msgid: str) -> str:  # noqa: N802 -- gettext's own name for a mark without effect
     """Mark a text of a table, from which ``_`` makes a sentence later."""
     return msgid
 
 
-def spoken(text: str, language: str | None = None) -> str:
-    """A sentence in a language (None: the reader's, ``LANGUAGE``); any other text as it is."""
+def spoken(text: str, reader: Reader | None = None) -> str:
+    """A sentence for a reader (None: who reads now, ``READER``); any other text as it is."""
     if not isinstance(text, Sentence):
         return text
-    language = language or LANGUAGE.get()
-    if language == ENGLISH:
-        return str(text)
-    catalog = translations(language)
-    values = {name: spoken(value, language) if isinstance(value, str) else value for name, value in text.values.items()}
+    reader = reader or READER.get()
+    catalog = translations(reader.language)
+    values = {name: spoken(value, reader) if isinstance(value, str) else value for name, value in text.values.items()}
+    if text.page is not None and reader.is_page:
+        return _filled(catalog.gettext(text.page), values)
     if text.plural is None:
         return _filled(catalog.gettext(text.msgid), values)
     count = values["count"]
     return _filled(catalog.ngettext(text.msgid, text.plural, count if isinstance(count, int) else 2), values)
+
+
+def pack(value: object) -> object:
+    """A sentence as JSON keeps it; msgspec's hook."""
+    if not isinstance(value, Sentence):
+        raise NotImplementedError  # what msgspec wants to hear about what is not ours
+    values = {
+        name: pack(one) if isinstance(one, Sentence) else one if isinstance(one, int) else str(one)
+        for name, one in value.values.items()
+    }
+    return {"msgid": value.msgid, "values": values, "plural": value.plural, "page": value.page}
+
+
+def unpack(value: Any) -> Any:
+    """A sentence again; anything else as it is."""
+    if not isinstance(value, dict) or "msgid" not in value:
+        return value
+    values = {name: unpack(one) for name, one in value["values"].items()}
+    return Sentence(value["msgid"], values, value["plural"], value["page"])
 
 
 def translations(language: str) -> gettext.NullTranslations:
@@ -85,8 +125,7 @@ def translations(language: str) -> gettext.NullTranslations:
 
 def languages() -> frozenset[str]:
     """What there is a catalog of."""
-    found = _folder().glob(f"*/LC_MESSAGES/{DOMAIN}.mo")
-    return frozenset({ENGLISH, *(path.parent.parent.name for path in found)})
+    return _languages(_folder())
 
 
 def language_of_shell(environ: Mapping[str, str]) -> str:
@@ -100,10 +139,9 @@ def language_of_browser(accepted: str) -> str:
     weighted = []
     for part in accepted[:1000].split(","):
         name, _semicolon, weight = part.partition(";")
-        digits = weight.strip().removeprefix("q=").replace(".", "", 1)
-        weighted.append((float(weight.strip()[2:]) if digits.isascii() and digits.isdigit() else 1.0, name.strip()))
-    weighted.sort(key=lambda pair: -pair[0])
-    return _first(name.replace("-", "_") for _weight, name in weighted)
+        number = _WEIGHT.fullmatch(weight.strip())
+        weighted.append((float(number[1]) if number else 1.0, name.strip().replace("-", "_")))
+    return _first(name for weight, name in sorted(weighted, key=lambda pair: -pair[0]) if weight)
 
 
 def _first(wanted: Iterable[str]) -> str:
@@ -117,6 +155,12 @@ def _first(wanted: Iterable[str]) -> str:
 
 def _folder() -> Path:
     return Path(os.environ.get(FOLDER_VARIABLE) or Path(__file__).parent / "translations")
+
+
+@cache
+def _languages(folder: Path) -> frozenset[str]:
+    found = folder.glob(f"*/LC_MESSAGES/{DOMAIN}.mo")
+    return frozenset({ENGLISH, *(path.parent.parent.name for path in found)})
 
 
 @cache

@@ -8,10 +8,13 @@ module shows it the kinds that it defines while it is being imported, which only
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import replace
 from functools import cache
 from typing import Any, Final, TypeVar, cast
 
 import msgspec
+
+from tallystick.sentences import Sentence, pack, unpack
 
 KindT = TypeVar("KindT")
 
@@ -40,3 +43,18 @@ def _names(kind: Any) -> tuple[str, ...]:
     """The fields of a struct, of a dataclass or of a pydantic model."""
     fields = getattr(kind, "__struct_fields__", None) or getattr(kind, "model_fields", None)
     return tuple(fields or kind.__dataclass_fields__)
+
+
+def encode_kept(value: object) -> bytes:
+    """JSON for our own files, in which a sentence stays one."""
+    return msgspec.json.encode(value, enc_hook=pack)
+
+
+def decode_kept(data: bytes, kind: type[KindT]) -> KindT:
+    """A dataclass from it; texts that were kept before there were sentences are as they were."""
+    document: dict[str, Any] = msgspec.json.decode(data)
+    found = {name: unpack(value) for name, value in document.items()}
+    sentences: Any = {name: value for name, value in found.items() if isinstance(value, Sentence)}
+    plain: Any = msgspec.convert(document | {name: str(value) for name, value in sentences.items()}, kind)
+    kept: KindT = replace(plain, **sentences)
+    return kept

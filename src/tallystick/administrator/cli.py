@@ -29,11 +29,12 @@ from tallystick.administrator.commands.operations import IN_PART, REFUSED, UNREA
 from tallystick.administrator.core import pinning, planning, schemas
 from tallystick.administrator.core.file_courier import Import, write_durably, write_export
 from tallystick.administrator.core.goals import Goal, GoalResult, Refresh, Return, ReturnOneCarry, Sync
-from tallystick.administrator.core.next_steps import Phase
+from tallystick.administrator.core.next_steps import Phase, step_sentence
 from tallystick.administrator.ports import PortError
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
 from tallystick.protocol.tallyfile import format_file
+from tallystick.sentences import _
 
 _OPEN = (Phase.TROUBLE, Phase.DELIVER, Phase.PROVE, Phase.ASK)
 
@@ -83,7 +84,9 @@ def servers(as_json: AsJson = False, forced: Forced = None) -> None:
     if as_json:
         console.show_json(
             [
-                schemas.show_field_server(one, is_reached=reached[one.device_id], next_step=steps[one.device_id].text)
+                schemas.show_field_server(
+                    one, is_reached=reached[one.device_id], next_step=step_sentence(steps[one.device_id])
+                )
                 for one in records
             ]
         )
@@ -100,9 +103,9 @@ def show(server: Server, as_json: AsJson = False, forced: Forced = None) -> None
         record = administrator.inventory.field_server(record.device_id) or record
         step = administrator.workflows.next_step(record.device_id)
         plan = administrator.inventory.assignments(record.device_id)
-        value = schemas.show_field_server(record, is_reached=is_reached, next_step=step.text) | schemas.show_details(
-            record, plan, administrator.mailbag
-        )
+        value = schemas.show_field_server(
+            record, is_reached=is_reached, next_step=step_sentence(step)
+        ) | schemas.show_details(record, plan, administrator.mailbag)
     if as_json:
         console.show_json(value)
         return
@@ -114,8 +117,8 @@ def show(server: Server, as_json: AsJson = False, forced: Forced = None) -> None
     for feature in value["features"]:
         if feature["violation"]:
             console.show_text(f"VIOLATION: {feature['feature']}: {feature['why']}")
-    if step.text:
-        console.show_text(f"Next: {step.text}")
+    if text := step_sentence(step):
+        console.show_text(_("Next: {step}", step=text))
 
 
 @app.command(epilog="Example: tallystick admin route")
@@ -146,7 +149,7 @@ def status(as_json: AsJson = False) -> None:
                     "device_id": device_id,
                     "phase": str(step.phase),
                     "age_seconds": None if step.since_at is None else max(0, now - step.since_at),
-                    "next_step": step.text,
+                    "next_step": step_sentence(step),
                 }
                 for device_id, step in steps.items()
                 if step.phase in {*_OPEN, Phase.PLANNED}

@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, PrefixLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from tallystick.pages.statics import STATICS
+from tallystick.sentences import READER, Reader, language_of_browser, spoken, translations
 
 NAME_LENGTH_SHOWN_MAX: Final = 128
 _STEPS: Final = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
@@ -35,7 +36,11 @@ def make_environment(package: str, *, static_prefix: str, extra: Mapping[str, An
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
+        extensions=["jinja2.ext.i18n"],
+        finalize=spoken,
     )
+    i18n: Any = environment  # the extension has added what follows
+    i18n.install_gettext_callables(_gettext, _ngettext, newstyle=True)
     filters: dict[str, Callable[..., object]] = {
         "moment": show_moment,
         "day": show_day,
@@ -48,6 +53,19 @@ def make_environment(package: str, *, static_prefix: str, extra: Mapping[str, An
     environment.globals["static"] = lambda name: f"{static_prefix}/{STATICS.hashed_name(name)}"
     environment.globals |= dict(extra or {})
     return environment
+
+
+def page_reader(accept_language: str | None) -> Reader:
+    """Who reads a page, from the header of their browser."""
+    return Reader(language=language_of_browser(accept_language or ""), is_page=True)
+
+
+def _gettext(text: str) -> str:
+    return translations(READER.get().language).gettext(text)
+
+
+def _ngettext(one: str, many: str, count: int) -> str:
+    return translations(READER.get().language).ngettext(one, many, count)
 
 
 def show_moment(seconds: int | None) -> Markup:
@@ -88,6 +106,7 @@ def show_name(text: str | None, length_max: int = NAME_LENGTH_SHOWN_MAX) -> Mark
     """A text from outside, isolated from its surroundings; symbols that nobody can see become ``\N{REPLACEMENT CHARACTER}``."""
     if not text:
         return Markup('<span class="quiet">none</span>')
+    text = spoken(text)
     shown = "".join("\N{REPLACEMENT CHARACTER}" if _is_unreal(symbol) else symbol for symbol in text[:length_max])
     rest = "\N{HORIZONTAL ELLIPSIS}" if len(text) > length_max else ""
     return Markup("<bdi>{}</bdi>").format(escape(shown + rest))

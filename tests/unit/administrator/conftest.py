@@ -14,6 +14,7 @@ from support.activation import ISSUER, START, Bench, seeded
 from tallystick.activation.core import reading
 from tallystick.administrator.core.courier import Courier
 from tallystick.administrator.core.goals import Activate, Refresh, Return, ReturnOneCarry, Sync
+from tallystick.administrator.core.next_steps import step_sentence
 from tallystick.administrator.core.workflows import Workflows
 from tallystick.administrator.memory.database import open_in_memory
 from tallystick.administrator.memory.inventory import Assignment, Inventory
@@ -269,7 +270,7 @@ class Site:
         return self.do(Sync(), *(servers or self.servers.values()), **options)
 
     def step_text(self, server, **options):
-        return self.workflows().next_step(server.id, **options).text
+        return step_sentence(self.workflows().next_step(server.id, **options))
 
 
 @pytest.fixture

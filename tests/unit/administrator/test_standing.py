@@ -4,9 +4,19 @@ from dataclasses import replace
 
 import pytest
 
-from tallystick.administrator.core.next_steps import Phase, age_text, decide_next_step
+from tallystick.administrator.core.goals import Report
+from tallystick.administrator.core.next_steps import (
+    Action,
+    NextStep,
+    Phase,
+    age_sentence,
+    decide_next_step,
+    step_sentence,
+)
 from tallystick.administrator.core.planning import assign
 from tallystick.administrator.memory.inventory import Trouble
+from tallystick.sentences import Reader, spoken
+from tallystick.structs import decode_kept, encode_kept
 
 DAY = 86_400
 
@@ -16,19 +26,22 @@ DAY = 86_400
     [(-5, "a moment"), (59, "a moment"), (60, "1 minute"), (7_200, "2 hours"), (3 * DAY + 5, "3 days")],
 )
 def test_ages_are_said_as_people_say_them(seconds, text):
-    assert age_text(seconds) == text
+    assert age_sentence(seconds) == text
 
 
 def test_nothing_to_do_says_nothing(site):
     step = site.workflows().next_step(site.add("roof").id)
-    assert (step.phase, step.text) == (Phase.IDLE, "")
+    assert (step.phase, step_sentence(step)) == (Phase.IDLE, "")
 
 
 def test_a_plan_that_differs_is_named_with_the_command(site, line):
     site.add("roof")
     assign(site.inventory, ["smartdriver=2"], site.inventory.field_servers(), now=1)
     step = site.workflows().next_step(site.inventory.field_servers()[0].device_id)
-    assert (step.phase, step.text) == (Phase.PLANNED, f"planned {line.line_id}=2: tallystick admin activate roof")
+    assert (step.phase, step_sentence(step)) == (
+        Phase.PLANNED,
+        f"planned {line.line_id}=2: tallystick admin activate roof",
+    )
 
 
 def test_a_request_under_way_says_how_to_carry_it_by_the_route_there_is(site, line):
@@ -52,7 +65,7 @@ def test_a_wrong_clock_on_the_field_server_does_not_spoil_the_age(site, line):
     site.now = now + DAY
     message = replace(site.mailbag.outbound()[0], gathered_at=now)
     step = decide_next_step(site.inventory.field_server(roof.id), outbound=[message], now=site.now)
-    assert step.text.startswith("activate asked for 1 day ago")
+    assert step_sentence(step).startswith("activate asked for 1 day ago")
 
 
 def test_what_was_not_gathered_yet_is_gathered_first(site, line):
@@ -82,7 +95,7 @@ def test_troubles_are_told_and_being_out_of_reach_comes_last(site, code, phase):
     site.inventory.keep_trouble(roof.id, Trouble(code=code, seen="what was seen", next_step="Do this.", at=1))
     step = site.workflows().next_step(roof.id)
     assert step.phase is phase
-    assert ("what was seen" if phase is Phase.SILENT else "Do this.") in step.text
+    assert ("what was seen" if phase is Phase.SILENT else "Do this.") in step_sentence(step)
 
 
 def test_standings_of_all_are_those_of_each(site, line):
@@ -91,3 +104,35 @@ def test_standings_of_all_are_those_of_each(site, line):
     site.activate(servers[1], (line, 1))
     flow = site.workflows()
     assert flow.standings() == {server.id: flow.next_step(server.id) for server in servers}
+
+
+PAGE = Reader(is_page=True)
+
+
+@pytest.mark.parametrize("action", [action for action in Action if action is not Action.NOTHING])
+@pytest.mark.parametrize("phase", [Phase.PROVE, Phase.ASK])
+def test_every_action_is_worded_as_a_command_for_a_shell_and_as_a_button_for_a_page(action, phase):
+    values = {
+        "code": "x", "detail": "d", "seen": "s", "next_step": "n", "ends": "e", "name": "roof", "address": "a",
+        "age_seconds": DAY, "exported_seconds": DAY, "purpose": "confirm",
+    }  # fmt: skip
+    text = step_sentence(NextStep(phase=phase, action=action, values=values))
+    assert text
+    assert "tallystick" not in spoken(text, PAGE)
+    assert ("tallystick admin" in spoken(text)) == (spoken(text) != spoken(text, PAGE))
+
+
+def test_what_a_visit_ended_with_is_kept_as_a_sentence_and_shown_to_each_reader_in_their_words(site, line):
+    roof = site.add("roof")
+    site.cut.add("activation")
+    report = site.activate(roof, (line, 1))
+    kept = decode_kept(encode_kept(report), Report)
+    assert kept == report
+    assert "tallystick admin export" in spoken(kept.next_step)
+    assert "“Carry what waits”" in spoken(kept.next_step, PAGE) or "What to carry" in spoken(kept.next_step, PAGE)
+    assert "tallystick admin" not in spoken(kept.next_step, PAGE)
+
+
+def test_a_report_of_an_earlier_release_is_read_as_it_was_kept():
+    data = b'{"device_id": "A", "name": "roof", "result": "failed", "next_step": "Do {this}.", "reasons": []}'
+    assert spoken(decode_kept(data, Report).next_step) == "Do {this}."

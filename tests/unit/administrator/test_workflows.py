@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tallystick.administrator.core.goals import GoalResult, Return, Sync
-from tallystick.administrator.core.next_steps import Phase
+from tallystick.administrator.core.next_steps import Phase, step_sentence
 from tallystick.administrator.ports import PortError, RouteKind, Stage
 
 DAY = 86_400
@@ -161,7 +161,9 @@ def test_the_offline_return_and_its_forgotten_confirm(site, line, roof):
     site.now += 3 * DAY
     step = site.workflows().next_step(roof.id, has_route=False)
     assert step.phase is Phase.PROVE
-    assert step.text.startswith("returning since 3 days: carry the confirm to the activation server: tallystick admin")
+    assert step_sentence(step).startswith(
+        "returning since 3 days: carry the confirm to the activation server: tallystick admin"
+    )
     again = site.give_back(roof)
     assert (again.result, len(roof.state.outbox)) == (GoalResult.CARRY, 1)
     carry_by_file(site)

@@ -58,11 +58,11 @@ def test_no_sentence_wants_a_value_that_no_decision_gives():
 
 
 def test_what_is_signed_and_what_programs_read_is_english_whatever_the_reader_speaks():
-    token = sentences.LANGUAGE.set("de")
+    token = sentences.READER.set(sentences.Reader(language="de"))
     try:
         claim = claim_of(Reason("not-enough", "00000001", {"wanted": 4, "available": 3}))
     finally:
-        sentences.LANGUAGE.reset(token)
+        sentences.READER.reset(token)
     assert (claim.expected, claim.seen, claim.line) == ("4 more available", "3 available", "00000001")
     assert type(claim.expected) is str
     assert reason_document(claim) == {

@@ -22,13 +22,15 @@ from rich.table import Table
 from tallystick.administrator.app import ROUTE_VARIABLE
 from tallystick.administrator.core.dry_run import PredictedEffect, Prediction
 from tallystick.administrator.core.goals import GoalResult, Report
-from tallystick.administrator.core.next_steps import NextStep
+from tallystick.administrator.core.next_steps import NextStep, step_sentence
 from tallystick.administrator.core.workflows import Silent
 from tallystick.administrator.memory.inventory import FieldServerRecord
 from tallystick.administrator.ports import Progress as Told
 from tallystick.administrator.ports import RouteKind, Stage, next_step_of
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
+from tallystick.protocol.reasons import reason_text
+from tallystick.sentences import _, spoken
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Forced = Annotated[
@@ -109,19 +111,21 @@ def show_foreseen(rows: Sequence[Prediction]) -> None:
     for row in rows:
         if row.why:
             code = f" ({row.code})" if row.code else ""
-            out.print(escape(f"{row.name}{' ' + row.line_id if row.line_id else ''}: {row.effect}{code}: {row.why}"))
+            out.print(
+                escape(f"{row.name}{' ' + row.line_id if row.line_id else ''}: {row.effect}{code}: {spoken(row.why)}")
+            )
         if row.effect is PredictedEffect.REFUSED and row.next_step:
-            out.print(f"  Next: {escape(row.next_step)}")
+            out.print(escape(spoken(_("  Next: {step}", step=row.next_step))))
 
 
 def show_text(text: str) -> None:
     """A paragraph on standard output."""
-    console().print(escape(text))
+    console().print(escape(spoken(text)))
 
 
 def show_note(text: str) -> None:
     """A paragraph on standard error."""
-    console(to_error=True).print(escape(text))
+    console(to_error=True).print(escape(spoken(text)))
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, kept_whole: int = 0) -> None:
@@ -132,9 +136,9 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, kept_wh
         return
     table = Table(box=box.ROUNDED if is_terminal else None, pad_edge=False, show_edge=is_terminal)
     for place, column in enumerate(columns):
-        table.add_column(column, overflow="fold", no_wrap=place < kept_whole)
+        table.add_column(spoken(column), overflow="fold", no_wrap=place < kept_whole)
     for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
+        table.add_row(*(escape(spoken(cell)) for cell in row))
     console().print(table)
 
 
@@ -148,7 +152,10 @@ def show_entitlement(value: Mapping[str, Any]) -> None:
 def cells(values: Sequence[Mapping[str, Any]], *columns: str) -> list[list[str]]:
     """Rows of a table from values for ``--json``."""
     return [
-        [", ".join(value[column]) if isinstance(value[column], list) else str(value[column]) for column in columns]
+        [
+            ", ".join(one) if isinstance(one := value[column], list) else one if isinstance(one, str) else str(one)
+            for column in columns
+        ]
         for value in values
     ]
 
@@ -156,10 +163,10 @@ def cells(values: Sequence[Mapping[str, Any]], *columns: str) -> list[list[str]]
 def show_error(error: Error) -> None:
     """Why something was refused: the code, what was expected, what was seen, and what to do next."""
     out = console(to_error=True)
-    out.print(f"[red]{escape(error.code)}[/red]: {escape(f'expected {error.expected}; saw {error.seen}')}")
+    out.print(f"[red]{escape(error.code)}[/red]: {escape(spoken(error.sentence))}")
     next_step = getattr(error, "next_step", "") or next_step_of(error.code)
     if next_step:
-        out.print(f"Next: {escape(next_step)}")
+        out.print(escape(spoken(_("Next: {step}", step=next_step))))
 
 
 def show_reports(reports: Sequence[Report]) -> None:
@@ -172,7 +179,7 @@ def show_reports(reports: Sequence[Report]) -> None:
     else:
         out = console()
         for report in good:
-            out.print(f"{escape(report.name)}: [green]{report.result}[/green], {escape(report.detail)}")
+            out.print(f"{escape(report.name)}: [green]{report.result}[/green], {escape(spoken(report.detail))}")
     bad: dict[tuple[object, ...], list[Report]] = {}
     for report in reports:
         if not report.is_finished:
@@ -193,12 +200,12 @@ def _show_alike(reports: Sequence[Report]) -> None:
     names = ", ".join(one.name for one in reports)
     style = _STYLES[report.result]
     code = f" ({report.code})" if report.code else ""
-    out.print(f"{escape(names)}: [{style}]{report.result}[/{style}]{escape(code)}: {escape(report.detail)}")
+    out.print(f"{escape(names)}: [{style}]{report.result}[/{style}]{escape(code)}: {escape(spoken(report.detail))}")
     for reason in report.reasons:
         where = f"line {reason.line}: " if reason.line else ""
-        out.print(f"  {escape(where + reason.code)}: {escape(f'expected {reason.expected}; saw {reason.seen}')}")
+        out.print(f"  {escape(where + reason.code)}: {escape(spoken(reason_text(reason)))}")
     if report.next_step:
-        out.print(f"  Next: {escape(report.next_step)}")
+        out.print(escape(spoken(_("  Next: {step}", step=report.next_step))))
 
 
 def count_text(count: int, noun: str) -> str:
@@ -235,7 +242,7 @@ def _list_row(record: FieldServerRecord, step: NextStep, *, is_reached: bool) ->
         record.address.removeprefix("https://"),
         "yes" if is_reached else "no",
         licenses_text(record) or "none",
-        ". ".join([*violations, *([step.text] if step.text else [])]),
+        ". ".join([*violations, *filter(None, [spoken(step_sentence(step))])]),
     ]
 
 

@@ -14,7 +14,7 @@ from tallystick.administrator.commands import console
 from tallystick.administrator.commands.console import AsJson, Everyone, Server, Servers
 from tallystick.administrator.core import pinning, planning
 from tallystick.administrator.core.file_courier import write_durably
-from tallystick.administrator.core.next_steps import Phase
+from tallystick.administrator.core.next_steps import Phase, step_sentence
 from tallystick.administrator.report import site as site_service
 from tallystick.errors import Error
 
@@ -164,7 +164,7 @@ def remove(
         record = planning.find_field_server(administrator.inventory.field_servers(), server)
         step = administrator.workflows.next_step(record.device_id)
         if step.phase in {Phase.DELIVER, Phase.PROVE, Phase.ASK} and not force:
-            raise Error("usage", expected="nothing open on it, or --force", seen=step.text)
+            raise Error("usage", expected="nothing open on it, or --force", seen=step_sentence(step))
         administrator.inventory.remove_field_server(record.device_id)
     value = {"name": record.name, "device_id": record.device_id, "removed": True}
     console.show_result(value, f"Removed {record.name}", as_json=as_json)

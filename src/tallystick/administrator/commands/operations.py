@@ -9,15 +9,16 @@ import typer
 
 from tallystick.administrator.app import Administrator, open_administrator
 from tallystick.administrator.commands import console
-from tallystick.administrator.commands.console import AsJson, Forced, count_text
+from tallystick.administrator.commands.console import AsJson, Forced
 from tallystick.administrator.core import dry_run as dry_run_service
 from tallystick.administrator.core import schemas
 from tallystick.administrator.core.goals import Goal, GoalResult, Report
-from tallystick.administrator.core.next_steps import age_text
+from tallystick.administrator.core.next_steps import age_sentence
 from tallystick.administrator.core.operations import Operation
 from tallystick.administrator.report.site import moment_text
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
+from tallystick.sentences import _n
 
 DONE, REFUSED, USAGE, UNREACHABLE, IN_PART = 0, 1, 2, 3, 4
 Number = Annotated[
@@ -54,9 +55,14 @@ def go_on_with(administrator: Administrator, operations: Sequence[Operation], *,
 
 def operation_text(operation: Operation, *, now: int) -> str:
     """What it is, how old, and what is open."""
-    count = f"{len(operation.open_goals)} of {count_text(len(operation.visits), 'field server')}"
-    return (
-        f"operation {operation.number} ({operation.kind}), begun {age_text(now - operation.begun_at)} ago, {count} open"
+    return _n(
+        "operation {number} ({kind}), begun {age} ago, {open} of {count} field server open",
+        "operation {number} ({kind}), begun {age} ago, {open} of {count} field servers open",
+        count=len(operation.visits),
+        number=operation.number,
+        kind=operation.kind,
+        age=age_sentence(now - operation.begun_at),
+        open=len(operation.open_goals),
     )
 
 

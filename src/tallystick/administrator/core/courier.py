@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
+from tallystick.administrator.core.ways import NAME_ACTIVATION
 from tallystick.administrator.memory.inventory import FieldServerRecord, Inventory
 from tallystick.administrator.memory.messages import KnownReply, Outbound
 from tallystick.administrator.ports import (
@@ -35,6 +36,7 @@ from tallystick.protocol.device_api import Identity
 from tallystick.protocol.envelope import open_envelope
 from tallystick.protocol.messages import KEYS
 from tallystick.protocol.tallyfile import GoodLine
+from tallystick.sentences import _
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -127,8 +129,7 @@ class Courier:
                 "unreachable",
                 expected=f"the address of the activation server {issuer}",
                 seen="none that is known here",
-                next_step="Carry the messages as a file, or name the address: "
-                "tallystick admin entitlement add ENTITLEMENT --activation URL.",
+                next_step=_("Carry the messages as a file, or name the address: {add}.", add=NAME_ACTIVATION),
             )
         failure: PortError | None = None
         for url in urls:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from tallystick.administrator.core.courier import Courier
+from tallystick.administrator.core.ways import ADD
 from tallystick.administrator.memory.inventory import Inventory
 from tallystick.administrator.memory.messages import KnownReply, Mailbag, Outbound, read_message
 from tallystick.administrator.ports import next_step_of
@@ -27,6 +28,7 @@ from tallystick.protocol.envelope import Unverified
 from tallystick.protocol.messages import CREDIT, ENTITLEMENT, GRANT, KEYS, REFUSAL, REQUEST
 from tallystick.protocol.problems import WireError
 from tallystick.protocol.tallyfile import BadLine, GoodLine
+from tallystick.sentences import _
 
 CHUNK_BYTES: Final = 1 << 20
 BATCH_LINES: Final = 500
@@ -233,7 +235,7 @@ class Import:
                     file=str(path),
                     line_number=line_number,
                     code=error.code,
-                    detail=str(error),
+                    detail=error.sentence,
                     next_step=_next_step(error.code),
                 )
             )
@@ -256,9 +258,11 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 def _next_step(code: str) -> str:
     if code == "device-wrong":
-        return "If that field server is one of yours, add it (tallystick admin add URL), then import this file again."
+        return _("If that field server is one of yours, add it ({add}), then import this file again.", add=ADD)
     if code == "key-unknown":
-        return "Import a file with the activation server's keys first (its download page, or GET /v1/keys), then this again."
+        return _(
+            "Import a file with the activation server's keys first (its download page, or GET /v1/keys), then this again."
+        )
     return next_step_of(code)
 
 

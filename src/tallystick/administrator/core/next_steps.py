@@ -1,4 +1,6 @@
-"""What is open on a field server, since when, and what a technician does next. Pure; every sentence is made here.
+"""What is open on a field server, since when, and what a technician does next, as an action with values. Pure.
+
+``step_sentence`` words it: a shell reads commands, a page names its buttons.
 
 From what is known alone, also when nothing can be reached: what the field server said last, what waits in both
 directions, and the plan. The phases, in the order in which they are looked for:
@@ -17,20 +19,19 @@ idle       nothing to do
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
+from tallystick.administrator.core.ways import EXPORT, SYNC, TAKE_IN, activate
 from tallystick.administrator.memory.inventory import Assignment, FieldServerRecord
 from tallystick.administrator.memory.messages import Inbound, Outbound
 from tallystick.protocol.device_api import WaitingNote
+from tallystick.sentences import N_, Sentence, _, _n
 
 PROOFS = frozenset({"confirm", "relinquish"})
 CHANGING = frozenset({"activate", "return", "relinquish"})
-
-_SYNC = "tallystick admin sync"
-_EXPORT = "tallystick admin export FILE.tally"
-_UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"))
 
 
 class Phase(StrEnum):
@@ -46,13 +47,75 @@ class Phase(StrEnum):
     IDLE = "idle"
 
 
+class Action(StrEnum):
+    """What to do about it."""
+
+    NOTHING = "nothing"
+    MEND = "mend"
+    REACH = "reach"
+    DELIVER = "deliver"
+    ASK_FOR_REPLY = "ask-for-reply"  # the field server could not use the one that was delivered
+    ASK_AGAIN = "ask-again"  # the activation server could not read the message
+    GATHER = "gather"
+    CARRY = "carry"  # there is a route
+    EXPORT = "export"  # there is none
+    EXPORT_OR_CARRY = "export-or-carry"  # nobody has looked
+    UPLOAD = "upload"  # it was exported
+    ACTIVATE = "activate"
+    KEEP = "keep"
+
+
+_WORDS: Final[Mapping[Action, str]] = {
+    Action.MEND: N_("{code}: {next_step}"),
+    Action.REACH: N_("not reached: {seen}"),
+    Action.DELIVER: N_("a reply waits here since {age}: go where {address} can be reached, then {sync}"),
+    Action.ASK_FOR_REPLY: N_("the field server could not use a reply ({code}): {detail}"),
+    Action.ASK_AGAIN: N_(
+        "{what}: the activation server could not read it ({code}); ask again on the field server, then {sync}"
+    ),
+    Action.GATHER: N_("{what}: gather {message} from the field server: {sync}"),
+    Action.CARRY: N_("{what}: carry {message} to the activation server: {sync}"),
+    Action.EXPORT: N_("{what}: carry {message} to the activation server: {export}"),
+    Action.EXPORT_OR_CARRY: N_(
+        "{what}: carry {message} to the activation server: {export} (with a route to it, {sync} does it)"
+    ),
+    Action.UPLOAD: N_(
+        "{what}: exported {exported} ago: upload that file at the activation server, then {take_in} "
+        "(lost it? {export} writes it again)"
+    ),
+    Action.ACTIVATE: N_("planned {ends}: {activate}"),
+    Action.KEEP: N_("all is done; a receipt for it goes along with the next {sync} that reaches it"),
+}
+_MESSAGES: Final = {"confirm": N_("the confirm"), "relinquish": N_("the proof")}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextStep:
-    """The phase, what to do in words (empty: nothing), and since when it is open."""
+    """The phase, what to do with the values that it needs, and since when it is open."""
 
     phase: Phase
-    text: str = ""
+    action: Action = Action.NOTHING
     since_at: int | None = None
+    values: Mapping[str, str | int] = field(default_factory=dict)
+
+
+def step_sentence(step: NextStep) -> str:
+    """What to do in words, for each reader in theirs; empty where there is nothing to do."""
+    if step.action is Action.NOTHING:
+        return ""
+    values: dict[str, object] = dict(step.values)
+    for name in ("age_seconds", "exported_seconds"):
+        if name in values:
+            values[name.removesuffix("_seconds")] = age_sentence(int(step.values[name]))
+    if step.phase is Phase.PROVE:
+        values["what"] = _("returning since {age}", age=values["age"])
+    elif step.phase is Phase.ASK:
+        values["what"] = _("{purpose} asked for {age} ago", purpose=values["purpose"], age=values["age"])
+    message = _MESSAGES.get(str(values.get("purpose")), N_("the request"))
+    values |= {"message": _(message), "sync": SYNC, "export": EXPORT, "take_in": TAKE_IN}
+    values["activate"] = activate(str(values.get("name")))
+    text = _WORDS[step.action]
+    return _(text, **{name: value for name, value in values.items() if f"{{{name}}}" in text})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,53 +141,48 @@ def decide_next_step(
     """``has_route``: whether this computer reaches the activation server; None where nobody has looked."""
     trouble = record.trouble
     if trouble is not None and trouble.code != "unreachable":
-        return NextStep(phase=Phase.TROUBLE, text=f"{trouble.code}: {trouble.next_step}", since_at=trouble.at)
+        values: dict[str, str | int] = {"code": trouble.code, "next_step": trouble.next_step}
+        return NextStep(phase=Phase.TROUBLE, action=Action.MEND, values=values, since_at=trouble.at)
     replies = [reply for reply in inbound if reply.kind != "credit"]
     if replies:
         return _deliver(record, replies, now=now)
     waiting = _open_messages(record, outbound, inbound, now=now)
     proofs = [message for message in waiting if message.purpose in PROOFS]
     if proofs:
-        since = min(message.since_at for message in proofs)
-        what = "the confirm" if any(message.purpose == "confirm" for message in proofs) else "the proof"
-        text = f"returning since {age_text(now - since)}: {_carry(what, proofs, now=now, has_route=has_route)}"
-        return NextStep(phase=Phase.PROVE, text=text, since_at=since)
+        purpose = "confirm" if any(message.purpose == "confirm" for message in proofs) else "relinquish"
+        return _carry(Phase.PROVE, purpose, proofs, now=now, has_route=has_route)
     if waiting:
-        since = min(message.since_at for message in waiting)
-        what = f"{waiting[-1].purpose} asked for {age_text(now - since)} ago"
-        text = f"{what}: {_carry('the request', waiting, now=now, has_route=has_route)}"
-        return NextStep(phase=Phase.ASK, text=text, since_at=since)
+        return _carry(Phase.ASK, waiting[-1].purpose, waiting, now=now, has_route=has_route)
     differing = [one for one in assignments if record.held.get(one.line_id, 0) != one.quantity]
     if differing:
         ends = ", ".join(f"{one.line_id}={one.quantity}" for one in differing)
-        return NextStep(phase=Phase.PLANNED, text=f"planned {ends}: tallystick admin activate {record.name}")
+        return NextStep(phase=Phase.PLANNED, action=Action.ACTIVATE, values={"ends": ends, "name": record.name})
     if inbound:
-        text = f"all is done; a receipt for it goes along with the next {_SYNC} that reaches it"
-        return NextStep(phase=Phase.RECEIPT, text=text, since_at=inbound[0].kept_at)
+        return NextStep(phase=Phase.RECEIPT, action=Action.KEEP, since_at=inbound[0].kept_at)
     if trouble is not None:
-        return NextStep(phase=Phase.SILENT, text=f"not reached: {trouble.seen}", since_at=trouble.at)
+        return NextStep(phase=Phase.SILENT, action=Action.REACH, values={"seen": trouble.seen}, since_at=trouble.at)
     return NextStep(phase=Phase.IDLE)
 
 
-def age_text(seconds: int) -> str:
+def age_sentence(seconds: int) -> Sentence:
     """An age as people say it."""
-    for unit, name in _UNITS:
-        count = seconds // unit
-        if count >= 1:
-            return f"{count} {name}{'s' if count > 1 else ''}"
-    return "a moment"
+    if seconds >= 86_400:
+        return _n("{count} day", "{count} days", count=seconds // 86_400)
+    if seconds >= 3_600:
+        return _n("{count} hour", "{count} hours", count=seconds // 3_600)
+    if seconds >= 60:
+        return _n("{count} minute", "{count} minutes", count=seconds // 60)
+    return _("a moment")
 
 
 def _deliver(record: FieldServerRecord, replies: Sequence[Inbound], *, now: int) -> NextStep:
     since = min(reply.kept_at for reply in replies)
     refused = next((reply for reply in replies if reply.code), None)
     if refused is not None:
-        text = f"the field server could not use a reply ({refused.code}): {refused.detail}"
-    else:
-        text = (
-            f"a reply waits here since {age_text(now - since)}: go where {record.address} can be reached, then {_SYNC}"
-        )
-    return NextStep(phase=Phase.DELIVER, text=text, since_at=since)
+        values: dict[str, str | int] = {"code": refused.code or "", "detail": refused.detail}
+        return NextStep(phase=Phase.DELIVER, action=Action.ASK_FOR_REPLY, values=values, since_at=since)
+    values = {"age_seconds": now - since, "address": record.address}
+    return NextStep(phase=Phase.DELIVER, action=Action.DELIVER, values=values, since_at=since)
 
 
 def _open_messages(
@@ -155,19 +213,21 @@ def _plausible(written_at: int, known_at: int) -> int:
     return written_at if 0 < known_at - written_at <= 10 * 365 * 86_400 else known_at
 
 
-def _carry(what: str, waiting: Sequence[_Open], *, now: int, has_route: bool | None) -> str:
-    unread = next((message for message in waiting if message.code), None)
-    if unread is not None:
-        return f"the activation server could not read it ({unread.code}); ask again on the field server, then {_SYNC}"
-    if not all(message.is_gathered for message in waiting):
-        return f"gather {what} from the field server: {_SYNC}"
-    if has_route:
-        return f"carry {what} to the activation server: {_SYNC}"
+def _carry(phase: Phase, purpose: str, waiting: Sequence[_Open], *, now: int, has_route: bool | None) -> NextStep:
+    since = min(message.since_at for message in waiting)
+    values: dict[str, str | int] = {"purpose": purpose, "age_seconds": now - since}
+    unread = next((message.code for message in waiting if message.code), None)
     exported = [message.exported_at for message in waiting if message.exported_at is not None]
-    if len(exported) == len(waiting):
-        return (
-            f"exported {age_text(now - max(exported))} ago: upload that file at the activation server, then "
-            f"tallystick admin import REPLY.tally (lost it? {_EXPORT} writes it again)"
-        )
-    other = "" if has_route is False else f" (with a route to it, {_SYNC} does it)"
-    return f"carry {what} to the activation server: {_EXPORT}{other}"
+    if unread is not None:
+        action = Action.ASK_AGAIN
+        values["code"] = unread
+    elif not all(message.is_gathered for message in waiting):
+        action = Action.GATHER
+    elif has_route:
+        action = Action.CARRY
+    elif len(exported) == len(waiting):
+        action = Action.UPLOAD
+        values["exported_seconds"] = now - max(exported)
+    else:
+        action = Action.EXPORT if has_route is False else Action.EXPORT_OR_CARRY
+    return NextStep(phase=phase, action=action, values=values, since_at=since)

@@ -29,6 +29,7 @@ from tallystick.administrator.core.goals import (
 from tallystick.administrator.memory.database import Database
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import InvariantError
+from tallystick.structs import decode_kept, encode_kept
 
 KEPT_MAX: Final = 50
 _GOALS: Final = {"activate": Activate, "return": Return, "one-carry": ReturnOneCarry, "refresh": Refresh, "sync": Sync}
@@ -169,7 +170,7 @@ class Operations:
         with self._database.write() as sql:
             sql.execute(
                 "UPDATE visits SET report = ? WHERE operation = ? AND device_id = ?",
-                (msgspec.json.encode(report), number, report.device_id),
+                (encode_kept(report), number, report.device_id),
             )
 
     def end(self, number: int, *, now: int) -> None:
@@ -248,14 +249,14 @@ def _end(sql: sqlite3.Connection, number: int, *, now: int) -> None:
 
 
 def _is_open(row: sqlite3.Row) -> bool:
-    return row["report"] is None or msgspec.json.decode(row["report"], type=Report).result is GoalResult.INTERRUPTED
+    return row["report"] is None or decode_kept(row["report"], Report).result is GoalResult.INTERRUPTED
 
 
 def _set_given_up(sql: sqlite3.Connection, row: sqlite3.Row, why: str) -> None:
     report = Report(device_id=DeviceId(row["device_id"]), name=row["name"], result=GoalResult.LEFT, detail=why)
     sql.execute(
         "UPDATE visits SET report = ? WHERE operation = ? AND device_id = ?",
-        (msgspec.json.encode(report), row["operation"], row["device_id"]),
+        (encode_kept(report), row["operation"], row["device_id"]),
     )
 
 
@@ -274,7 +275,7 @@ def _operation(row: sqlite3.Row, visits: Sequence[sqlite3.Row]) -> Operation:
                 device_id=DeviceId(visit["device_id"]),
                 name=visit["name"],
                 goal=_decode(visit["goal"]),
-                report=None if visit["report"] is None else msgspec.json.decode(visit["report"], type=Report),
+                report=None if visit["report"] is None else decode_kept(visit["report"], Report),
             )
             for visit in visits
         ),

@@ -11,11 +11,13 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from tallystick.administrator.core.goals import Activate, Goal
+from tallystick.administrator.core.ways import ADD, ADD_ENTITLEMENT, ASSIGN, GIVE_BACK
 from tallystick.administrator.memory.inventory import Assignment, FieldServerRecord, Inventory, KnownLine
 from tallystick.administrator.ports import PortError
 from tallystick.domain.ids import DeviceId, IdError, LineId, parse_activation_id, parse_line_id
 from tallystick.errors import Error
 from tallystick.protocol.messages import QUANTITY_MAX
+from tallystick.sentences import _
 
 DEVICE_PREFIX_MIN: Final = 4
 
@@ -72,7 +74,7 @@ def activation_goals(
             "not-found",
             expected=f"a plan for {', '.join(without[:10])}",
             seen="none",
-            next_step="Assign licenses first: tallystick admin assign LINE=QTY SERVER, or use --line LINE=QTY.",
+            next_step=_("Assign licenses first: {assign}.", assign=ASSIGN),
         )
     return {
         record.device_id: Activate(wants=tuple(wants[record.device_id]))
@@ -99,8 +101,8 @@ def find_field_server(every: Sequence[FieldServerRecord], selector: str) -> Fiel
     if not fits and len(selector) >= DEVICE_PREFIX_MIN:
         fits = [record for record in every if record.device_id.startswith(selector)]
     if not fits:
-        names = ", ".join(record.name for record in every[:10]) or "none so far; tallystick admin add URL adds one"
-        raise Error("not-found", expected=f"a field server in the list ({names})", seen=repr(selector))
+        names = ", ".join(record.name for record in every[:10]) or _("none so far; {add} adds one", add=ADD)
+        raise Error("not-found", expected=_("a field server in the list ({names})", names=names), seen=repr(selector))
     if len(fits) > 1:
         ids = ", ".join(f"{record.device_id[:12]} at {record.address}" for record in fits)
         raise Error("ambiguous", expected=f"one field server by {selector!r}", seen=f"{len(fits)}: {ids}")
@@ -185,7 +187,7 @@ def check_assignments(
         raise Error(
             "not-found",
             expected=f"the activation ID of line {chosen.line_id}",
-            seen="a line whose entitlement is not known here; add it: tallystick admin entitlement add",
+            seen=_("a line whose entitlement is not known here; add it: {add}", add=ADD_ENTITLEMENT),
         )
     if chosen.known is not None and quantity:
         terms = chosen.known.terms
@@ -227,7 +229,9 @@ def _check_enough(
             "not-enough",
             expected=f"at most the {line.terms.quantity} of {line.terms.product} that line {line.line_id} has",
             seen=f"{total} planned" + (f", of which elsewhere: {elsewhere}" if elsewhere else ""),
-            next_step="Take some off the plan elsewhere (tallystick admin return, or unassign), ask for fewer, or buy more.",
+            next_step=_(
+                "Take some off the plan elsewhere ({give_back}), ask for fewer, or buy more.", give_back=GIVE_BACK
+            ),
         )
 
 

@@ -34,7 +34,8 @@ from tallystick.administrator.core.goals import (
     Sync,
     wish_of,
 )
-from tallystick.administrator.core.next_steps import CHANGING, NextStep, Phase, decide_next_step
+from tallystick.administrator.core.next_steps import CHANGING, NextStep, Phase, decide_next_step, step_sentence
+from tallystick.administrator.core.ways import GO_ON, remove
 from tallystick.administrator.memory.inventory import Assignment, FieldServerRecord, Inventory, Trouble
 from tallystick.administrator.memory.messages import Inbound, Mailbag, Outbound, read_message
 from tallystick.administrator.ports import (
@@ -56,6 +57,7 @@ from tallystick.protocol.envelope import open_envelope
 from tallystick.protocol.keys import Keyset
 from tallystick.protocol.messages import LineReason
 from tallystick.protocol.tallyfile import BadLine
+from tallystick.sentences import _
 
 ROUNDS_MAX: Final = 8
 ATTEMPTS_MAX: Final = 4
@@ -206,7 +208,7 @@ class Workflows:
     def keep_trouble(self, device_id: DeviceId, error: PortError) -> None:
         """Remember why a field server could not be worked with, where that says something about the next contact."""
         if error.code in _TROUBLES:
-            trouble = Trouble(code=error.code, seen=error.seen, next_step=error.next_step, at=self.clock.now())
+            trouble = Trouble(code=error.code, seen=error.said[1], next_step=error.next_step, at=self.clock.now())
             self.inventory.keep_trouble(device_id, trouble)
 
     def next_step(self, device_id: DeviceId, *, has_route: bool | None = None) -> NextStep:
@@ -237,7 +239,7 @@ class Workflows:
                 name=record.name,
                 result=GoalResult.FAILED,
                 code=error.code,
-                detail=str(error),
+                detail=error.sentence,
                 next_step=next_step_of(error.code),
             )
         progress.step(record.device_id, Stage.FINISHED)
@@ -258,8 +260,8 @@ def _interrupted(record: FieldServerRecord) -> Report:
         device_id=record.device_id,
         name=record.name,
         result=GoalResult.INTERRUPTED,
-        detail="stopped before it was finished; nothing is lost",
-        next_step="tallystick admin go-on goes on where this stopped",
+        detail=_("stopped before it was finished; nothing is lost"),
+        next_step=_("{go_on} goes on where this stopped", go_on=GO_ON),
     )
 
 
@@ -321,7 +323,7 @@ class _FieldServerRun:
                 "device-wrong",
                 expected=f"{self.record.name}, {self.device_id[:12]}, at {self.record.address}",
                 seen=f"{identity.name}, {identity.device_id[:12]}",
-                next_step=f"Remove it and add it again: tallystick admin remove {self.record.name}.",
+                next_step=_("Remove it and add it again: {remove}.", remove=remove(self.record.name)),
             )
         own = identity.activation
         self.has_own_route = own is not None and own.reachable
@@ -367,7 +369,7 @@ class _FieldServerRun:
         """Carry both ways until nothing waits, or no courier can go on. ``known``: the outbox, where it is known."""
         carried: set[Digest] = set()
         delivered: set[Digest] = set()
-        for _ in range(ROUNDS_MAX):
+        for _round in range(ROUNDS_MAX):
             outbox = self._gather(port) if known is None else known
             known = None
             waiting = {message.digest: message for message in (*outbox, *self.office.mailbag.outbound(self.device_id))}
@@ -446,7 +448,7 @@ class _FieldServerRun:
 
     def _reach(self, port: FieldServerPort, goal: Goal, report: LicenseReport) -> Report:
         asked: WrittenRequest | None = None
-        for _ in range(ATTEMPTS_MAX):
+        for _attempt in range(ATTEMPTS_MAX):
             if self._is_reached(goal, report, asked):
                 return self._finished(goal, report, asked)
             self.log.refused.clear()  # what was refused before is not what is asked for now
@@ -520,10 +522,13 @@ class _FieldServerRun:
         if waits and self.log.no_route is not None:
             error = self.log.no_route
             step = self.office.next_step(self.device_id, has_route=False)
-            why = f"no route to the activation server: {error.seen}"
-            text = step.text or error.next_step
+            why = _("no route to the activation server: {seen}", seen=error.said[1])
+            text = step_sentence(step) or error.next_step
             if self.has_own_route:
-                text = f"The field server has a route of its own and carries it by itself: look again soon. Or {text}"
+                text = _(
+                    "The field server has a route of its own and carries it by itself: look again soon. Or {other}",
+                    other=text,
+                )
             return self._report(GoalResult.CARRY, code=error.code, detail=why, next_step=text)
         if self.log.unread:
             unread = self.log.unread[0]
@@ -539,8 +544,8 @@ class _FieldServerRun:
             return self._report(
                 GoalResult.FAILED,
                 code="unreachable",
-                detail=f"{len(report.outbox)} messages still wait after {ROUNDS_MAX} rounds",
-                next_step=self.office.next_step(self.device_id).text,
+                detail=_("{count} messages still wait after {most} rounds", count=len(report.outbox), most=ROUNDS_MAX),
+                next_step=step_sentence(self.office.next_step(self.device_id)),
             )
         is_changed = asked is not None or self.log.is_delivered
         return self._report(GoalResult.DONE if is_changed else GoalResult.ALREADY, detail=_held_text(report))
@@ -563,8 +568,8 @@ class _FieldServerRun:
         step = self.office.next_step(self.device_id, has_route=None if self.log.no_route is None else False)
         text = error.next_step
         if step.phase in {Phase.DELIVER, Phase.PROVE, Phase.ASK, Phase.RECEIPT}:
-            text = f"{text} Meanwhile: {step.text}."
-        return self._report(result, code=error.code, detail=str(error), next_step=text, reasons=error.reasons)
+            text = _("{first} Meanwhile: {then}.", first=text, then=step_sentence(step))
+        return self._report(result, code=error.code, detail=error.sentence, next_step=text, reasons=error.reasons)
 
     def _report(
         self,
@@ -598,4 +603,4 @@ def _as_outbound(written: WrittenRequest) -> Outbound:
 
 def _held_text(report: LicenseReport) -> str:
     held = ", ".join(f"{license_.quantity} × {license_.product} ({license_.line})" for license_ in report.licenses)  # noqa: RUF001 - times
-    return f"holds {held}" if held else "holds nothing"
+    return _("holds {held}", held=held) if held else _("holds nothing")

@@ -26,7 +26,7 @@ from tallystick.protocol.envelope import PublicKey, Unverified, Verified, open_e
 from tallystick.protocol.keys import Keyset, KeysetClaims
 from tallystick.protocol.messages import EntitlementCertificate, EntitlementLine
 from tallystick.protocol.problems import WireError
-from tallystick.structs import know
+from tallystick.structs import decode_kept, encode_kept, know
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,9 +188,7 @@ class Inventory:
     def keep_trouble(self, device_id: DeviceId, trouble: Trouble) -> None:
         """Why it could not be used. What was seen before stays."""
         with self._database.write() as sql:
-            sql.execute(
-                "UPDATE field_servers SET trouble = ? WHERE device_id = ?", (msgspec.json.encode(trouble), device_id)
-            )
+            sql.execute("UPDATE field_servers SET trouble = ? WHERE device_id = ?", (encode_kept(trouble), device_id))
 
     def set_site(self, device_ids: Sequence[DeviceId], site: str) -> None:
         """Put field servers into the group ``site``; empty: into none."""
@@ -378,7 +376,7 @@ def _record(row: sqlite3.Row, sealer: Sealer | None) -> FieldServerRecord:
         added_at=row["added_at"],
         seen_at=row["seen_at"],
         report=None if row["report"] is None else msgspec.json.decode(row["report"], type=LicenseReport),
-        trouble=None if row["trouble"] is None else msgspec.json.decode(row["trouble"], type=Trouble),
+        trouble=None if row["trouble"] is None else decode_kept(row["trouble"], Trouble),
         site=row["site"],
     )
 

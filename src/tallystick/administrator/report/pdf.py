@@ -12,8 +12,10 @@ from fpdf.bidi import BidiParagraph
 from fpdf.enums import TableBordersLayout, VAlign
 from fpdf.fonts import FontFace, TTFFont
 
+from tallystick.administrator.core.next_steps import step_sentence
 from tallystick.administrator.report.glyphs import BOLD, BOX, REGULAR, fit
 from tallystick.administrator.report.site import SiteReport, moment_text
+from tallystick.sentences import spoken
 
 _FONT: Final = "DejaVu Sans"
 _SMALL: Final = 8
@@ -105,7 +107,10 @@ def report_pdf(report: SiteReport) -> bytes:
         paper,
         "Open",
         ("Field server", "Since", "What is open"),
-        [(record.name, moment_text(step.since_at), step.text) for record, step in report.open_returns],
+        [
+            (record.name, moment_text(step.since_at), spoken(step_sentence(step)))
+            for record, step in report.open_returns
+        ],
         widths=(40, 38, 102),
     )
     _table(

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from tallystick.administrator.core.next_steps import NextStep, Phase
+from tallystick.administrator.core.next_steps import NextStep, Phase, step_sentence
 from tallystick.administrator.memory.inventory import FieldServerRecord, Inventory
 from tallystick.administrator.memory.messages import Mailbag, Receipt
 from tallystick.domain.ids import DeviceId
@@ -110,7 +110,7 @@ def report_csv(report: SiteReport) -> bytes:
         ]
     )
     for record in report.records:
-        step = report.steps[record.device_id].text if record.device_id in report.steps else ""
+        step = step_sentence(report.steps[record.device_id]) if record.device_id in report.steps else ""
         seen = moment_text(record.seen_at)
         head = [record.site, record.name, record.kind, record.address, record.device_id, seen]
         rows: list[list[object]] = []

@@ -17,15 +17,17 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from tallystick.administrator.core.next_steps import step_sentence
 from tallystick.administrator.memory.database import Database
 from tallystick.administrator.memory.passwords import Sealer
 from tallystick.administrator.ports import RouteKind as CarryRoute
 from tallystick.administrator.web import add, carry, field_servers, operations, plan, qr_codes, report, route
-from tallystick.administrator.web.base import Handler, PageRequest, WebContext, in_pages, problem_of
+from tallystick.administrator.web.base import Handler, PageRequest, WebContext, problem_of
 from tallystick.administrator.web.gate import ENTER_PATH, Gate, csrf_of
 from tallystick.errors import Error
-from tallystick.pages import PAGE_HEADERS, STATIC_HEADERS, STATICS, make_environment
+from tallystick.pages import PAGE_HEADERS, STATIC_HEADERS, STATICS, make_environment, page_reader
 from tallystick.protocol.problems import BY_CODE
+from tallystick.sentences import READER
 
 _FIELDS_MAX: Final = 20_000
 _FILES_MAX: Final = 1_000
@@ -143,6 +145,7 @@ class Pages:
         return handle
 
     def _answer(self, handler: Handler, request: Request, session: str, form: FormData) -> Response:
+        READER.set(page_reader(request.headers.get("accept-language")))  # of this thread's work, and of nothing else
         with self.context.opened() as administrator:
             page = PageRequest(
                 context=self.context, request=request, administrator=administrator, csrf=csrf_of(session), form=form
@@ -183,7 +186,7 @@ _NO_SESSION: Final = Error(
 def make_context(database: Database, sealer: Sealer, *, forced: CarryRoute | None = None) -> WebContext:
     """The pages' own state on a database."""
     environment = make_environment("tallystick.administrator.web", static_prefix="/static")
-    environment.filters["in_pages"] = in_pages
+    environment.filters["step_sentence"] = step_sentence
     return WebContext(database=database, sealer=sealer, environment=environment, forced=forced)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
 from tallystick.pages import PAGE_HEADERS
 from tallystick.protocol.problems import BY_CODE
+from tallystick.sentences import _
 
 KINDS: Final = {
     "activate": "Activate what is planned",
@@ -33,15 +33,6 @@ KINDS: Final = {
     "sync": "Carry what waits",
 }
 KEPT_MAX: Final = 100
-# What a sentence for the command line says, as the pages say it.
-_IN_PAGES: Final = (
-    ("tallystick admin go-on goes on where this stopped", "“Go on” goes on where this stopped"),
-    ("tallystick admin export FILE.tally", "save the file on the page What to carry"),
-    ("tallystick admin import REPLY.tally", "drop the reply file into the box on the page What to carry"),
-    ("tallystick admin sync", "“Carry what waits”"),
-    ("tallystick admin add URL", "the page Add"),
-)
-_ACTIVATE: Final = re.compile(r"tallystick admin activate \S+")
 
 
 class PageMemory:
@@ -164,18 +155,11 @@ def problem_of(error: Error) -> Mapping[str, str]:
     row = BY_CODE.get(error.code)
     next_step = error.next_step if isinstance(error, PortError) else next_step_of(error.code)
     if error.code == "usage":
-        next_step = "Go back and correct it; nothing was changed."
+        next_step = _("Go back and correct it; nothing was changed.")
     return {
-        "title": row.title if row and error.code != "usage" else "That cannot be done like this",
-        "next_step": in_pages(next_step),
-        "expected": error.expected,
-        "seen": error.seen,
+        "title": row.title if row and error.code != "usage" else _("That cannot be done like this"),
+        "next_step": next_step,
+        "expected": error.said[0],
+        "seen": error.said[1],
         "code": error.code,
     }
-
-
-def in_pages(text: str) -> str:
-    """A sentence with what to click in place of what to type."""
-    for typed, clicked in _IN_PAGES:
-        text = text.replace(typed, clicked)
-    return _ACTIVATE.sub("tick it and press “Activate…”", text)

@@ -9,9 +9,9 @@ from typing import Final
 from starlette.responses import Response
 
 from tallystick.administrator.core import pinning
-from tallystick.administrator.core.next_steps import NextStep, Phase
+from tallystick.administrator.core.next_steps import NextStep, Phase, step_sentence
 from tallystick.administrator.memory.inventory import FieldServerRecord
-from tallystick.administrator.web.base import PageRequest, in_pages
+from tallystick.administrator.web.base import PageRequest
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
 
@@ -37,7 +37,7 @@ class Row:
     @property
     def text(self) -> str:
         """The next step."""
-        return in_pages(self.step.text)
+        return step_sentence(self.step)
 
     @property
     def is_open(self) -> bool:
@@ -203,6 +203,6 @@ def remove(page: PageRequest) -> Response:
     record = page.field_server()
     step = page.administrator.workflows.next_step(record.device_id)
     if step.phase in {Phase.DELIVER, Phase.PROVE, Phase.ASK} and not page.text("force"):
-        raise Error("usage", expected="nothing open on it, or the tick that says “also then”", seen=in_pages(step.text))
+        raise Error("usage", expected="nothing open on it, or the tick that says “also then”", seen=step_sentence(step))
     page.administrator.inventory.remove_field_server(DeviceId(record.device_id))
     return page.go("/")

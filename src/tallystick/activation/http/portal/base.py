@@ -23,9 +23,10 @@ from tallystick.activation.core.permissions import VENDOR_ROLES, Permission, Rol
 from tallystick.activation.services import Office, OfficeError, field_servers, sign_in
 from tallystick.activation.services.sign_in import Visitor
 from tallystick.errors import Error
-from tallystick.pages import PAGE_HEADERS, make_environment
+from tallystick.pages import PAGE_HEADERS, make_environment, page_reader
 from tallystick.protocol.problems import problem_document
 from tallystick.protocol.tallyfile import MEDIA_TYPE
+from tallystick.sentences import READER
 
 SESSION_COOKIE: Final = "__Host-tallystick"
 FORM_COOKIE: Final = "__Host-tallystick-form"
@@ -100,6 +101,9 @@ class PageRequest:
         return await run_in_threadpool(self._render, template, values)
 
     def _render(self, template: str, values: dict[str, Any]) -> Response:
+        READER.set(
+            page_reader(self.request.headers.get("accept-language"))
+        )  # of this thread's work, and of nothing else
         document = values.get("document")
         frame: dict[str, Any] = {
             "path": self.request.url.path,

@@ -191,6 +191,8 @@ PROBLEMS: tuple[Problem, ...] = (
          "Name the field servers that the courier carries for, and at most 31 days."),
     _row("outside-scope", 403, "Not for you to carry", "messages of field servers that you may carry for",
          "Give this message to somebody who may; the other lines are not affected."),
+    _row("listed-only", 409, "Listed, and not heard from yet", "a field server that has spoken to this activation server",
+         "Let the field server ask for something first (a refresh will do), bring its message here, then do this again."),
     _row("not-in-service", 409, "Not in service", "a field server in service",
          "Look at its history: it is on hold, lost or retired."),
     _row("holds-licenses", 409, "It still holds licenses", "a field server that holds nothing",

@@ -129,6 +129,39 @@ def declare_lost(
     return after
 
 
+def hold(transaction: Transaction, signer: Signer, device_id: DeviceId, *, by: str, now: int) -> FieldServer:
+    """Nothing that it asks for is granted until the hold is released."""
+    return _set_status(transaction, signer, device_id, Status.HOLD, cause=f"person:{by}: held", now=now)
+
+
+def retire(transaction: Transaction, signer: Signer, device_id: DeviceId, *, by: str, now: int) -> FieldServer:
+    """Take a field server that holds nothing out of service; its host id is free again. If it speaks, it is back."""
+    return _set_status(transaction, signer, device_id, Status.RETIRED, cause=f"person:{by}: retired", now=now)
+
+
+def replace_field_server(
+    transaction: Transaction,
+    signer: Signer,
+    device_id: DeviceId,
+    *,
+    with_device: DeviceId,
+    reason: str,
+    by: str,
+    policy: Policy,
+    now: int,
+) -> str:
+    """Set another field server to what a dead one held, and declare that one lost unless it is. Whole or not at all."""
+    books = Books(transaction, signer, now=now)
+    books.load([device_id, with_device])
+    old, new = _known(books, device_id), _known(books, with_device)
+    if old.device_id == new.device_id or new.account not in {None, old.account}:
+        raise RefusedError("replace-wrong", expected="another field server of the same account", seen=with_device)
+    wants = [Want(line_id=line_id, quantity=quantity) for line_id, quantity in old.intended.items()]
+    if old.status is not Status.LOST:
+        declare_lost(transaction, signer, device_id, reason=reason, by=by, policy=policy, now=now)
+    return start_change(transaction, signer, with_device, wants, by=by, now=now)
+
+
 def release_hold(transaction: Transaction, signer: Signer, device_id: DeviceId, *, by: str, now: int) -> FieldServer:
     """A person found the second copy. The epoch rises, so that the next contact of any copy gets a fence."""
     books = Books(transaction, signer, now=now)
@@ -213,10 +246,34 @@ def _known(books: Books, device_id: DeviceId) -> FieldServer:
         raise RefusedError("not-found", expected="a field server that is known here", seen=device_id) from None
 
 
+def _set_status(
+    transaction: Transaction, signer: Signer, device_id: DeviceId, status: Status, *, cause: str, now: int
+) -> FieldServer:
+    books = Books(transaction, signer, now=now)
+    books.load([device_id])
+    before = _known(books, device_id)
+    if before.status is not Status.ACTIVE:
+        raise RefusedError(
+            "not-in-service", expected="a field server in service", seen=f"one that is {before.status.value}"
+        )
+    kept = before.reserved()
+    if status is Status.RETIRED and kept:
+        raise RefusedError(
+            "holds-licenses",
+            expected="a field server that holds nothing and whose returns are all proven",
+            seen=f"one that {len(kept)} lines keep something for",
+        )
+    books.load_lines()
+    after = before.changed(status=status)
+    books.change(after, cause=cause)
+    books.save()
+    return after
+
+
 def _in_service(books: Books, device_id: DeviceId) -> FieldServer:
     field_server = _known(books, device_id)
     if field_server.status is not Status.ACTIVE:
-        code = "on-hold" if field_server.status is Status.HOLD else "lost-already"
+        code = {Status.HOLD: "on-hold", Status.LISTED: "listed-only"}.get(field_server.status, "lost-already")
         raise RefusedError(code, expected="a field server in service", seen=f"one that is {field_server.status}")
     if field_server.recovering is not None:
         raise RefusedError(

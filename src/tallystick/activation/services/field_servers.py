@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from tallystick.activation.core import interventions
-from tallystick.activation.core.books import Books
 from tallystick.activation.core.permissions import Caller, Permission
 from tallystick.activation.core.ports import FieldServer, IncidentKind, Status
 from tallystick.activation.services import schemas
-from tallystick.activation.services.base import IdempotentRequest, Office, OfficeError, not_found, record
+from tallystick.activation.services.base import IdempotentRequest, Office, not_found, record
 from tallystick.activation.services.schemas import (
     EntryDocument,
     FieldServerDocument,
@@ -181,34 +180,21 @@ def declare_lost(
         caller.check(Permission.OVERRIDE_LOST)
 
     def work(transaction: SqlTransaction, now: int) -> FieldServerDocument:
-        return _lost(office, transaction, caller, device_id, reason=reason, override=override, now=now)
+        (server,) = _locked(transaction, caller, device_id)
+        after = interventions.declare_lost(
+            transaction,
+            office.signer,
+            server.device_id,
+            reason=reason,
+            by=caller.name,
+            policy=office.policy,
+            now=now,
+            override_by=caller.name if override else None,
+        )
+        record(transaction, caller, "declare-lost", device_id, account=server.account, now=now, detail=reason)
+        return _document(transaction, caller, after)
 
     return office.change(caller, Permission.DECLARE_LOST, work)
-
-
-def _lost(
-    office: Office,
-    transaction: SqlTransaction,
-    caller: Caller,
-    device_id: str,
-    *,
-    reason: str,
-    override: bool,
-    now: int,
-) -> FieldServerDocument:
-    (server,) = _locked(transaction, caller, device_id)
-    after = interventions.declare_lost(
-        transaction,
-        office.signer,
-        server.device_id,
-        reason=reason,
-        by=caller.name,
-        policy=office.policy,
-        now=now,
-        override_by=caller.name if override else None,
-    )
-    record(transaction, caller, "declare-lost", device_id, account=server.account, now=now, detail=reason)
-    return _document(transaction, caller, after)
 
 
 def hold(office: Office, caller: Caller, device_id: str, *, reason: str) -> FieldServerDocument:
@@ -216,7 +202,7 @@ def hold(office: Office, caller: Caller, device_id: str, *, reason: str) -> Fiel
 
     def work(transaction: SqlTransaction, now: int) -> FieldServerDocument:
         (server,) = _locked(transaction, caller, device_id)
-        after = _set_status(office, transaction, server, Status.HOLD, cause=f"person:{caller.name}: held", now=now)
+        after = interventions.hold(transaction, office.signer, server.device_id, by=caller.name, now=now)
         record(transaction, caller, "hold", device_id, account=after.account, now=now, detail=reason)
         return _document(transaction, caller, after)
 
@@ -240,16 +226,7 @@ def retire(office: Office, caller: Caller, device_id: str) -> FieldServerDocumen
 
     def work(transaction: SqlTransaction, now: int) -> FieldServerDocument:
         (server,) = _locked(transaction, caller, device_id)
-        kept = server.reserved()
-        if kept:
-            raise OfficeError(
-                "holds-licenses",
-                expected="a field server that holds nothing and whose returns are all proven",
-                seen=f"one that {len(kept)} lines keep something for",
-            )
-        after = _set_status(
-            office, transaction, server, Status.RETIRED, cause=f"person:{caller.name}: retired", now=now
-        )
+        after = interventions.retire(transaction, office.signer, server.device_id, by=caller.name, now=now)
         record(transaction, caller, "retire", device_id, account=server.account, now=now)
         return _document(transaction, caller, after)
 
@@ -264,32 +241,22 @@ def replace_field_server(
 
     def work(transaction: SqlTransaction, now: int) -> StartedDocument:
         old, new = _locked(transaction, caller, device_id, by_device)
-        if old.device_id == new.device_id or (new.account not in {None, old.account}):
-            raise OfficeError("replace-wrong", expected="another field server of the same account", seen=by_device)
-        wants = [Want(line_id=line_id, quantity=quantity) for line_id, quantity in old.intended.items()]
-        _lost(office, transaction, caller, device_id, reason=reason, override=False, now=now)
-        grant = interventions.start_change(transaction, office.signer, new.device_id, wants, by=caller.name, now=now)
+        grant = interventions.replace_field_server(
+            transaction,
+            office.signer,
+            old.device_id,
+            with_device=new.device_id,
+            reason=reason,
+            by=caller.name,
+            policy=office.policy,
+            now=now,
+        )
+        if old.status is not Status.LOST:
+            record(transaction, caller, "declare-lost", device_id, account=old.account, now=now, detail=reason)
         record(transaction, caller, "replace", device_id, account=old.account, now=now, detail=f"by {by_device}")
         return _started(office, new, grant, what="change")
 
     return office.create(caller, Permission.SELL, work, kind=StartedDocument, once=once)
-
-
-def _set_status(
-    office: Office, transaction: SqlTransaction, server: FieldServer, status: Status, *, cause: str, now: int
-) -> FieldServer:
-    books = Books(transaction, office.signer, now=now)
-    books.load([server.device_id])
-    current = books.field_servers[server.device_id]
-    if current.status is not Status.ACTIVE:
-        raise OfficeError(
-            "not-in-service", expected="a field server in service", seen=f"one that is {current.status.value}"
-        )
-    books.load_lines()
-    after = current.changed(status=status)
-    books.change(after, cause=cause)
-    books.save()
-    return after
 
 
 # Incidents and the ledger

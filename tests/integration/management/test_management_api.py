@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from support.activation import DAY
+from tallystick.activation.core import entitlements
 from tallystick.activation.core.permissions import Role
 from tallystick.protocol.problems import BY_CODE
 
@@ -240,6 +241,30 @@ def test_a_replacement_is_set_to_what_the_dead_one_held_whole_or_not_at_all(site
     assert answer.status_code == 201, answer.text
     assert admin.get(path).json()["status"] == "lost"
     assert admin.get(f"/v1/field-servers/{new.id}").json()["licenses"][0]["held"] == 4
+
+
+def test_a_replacement_is_named_after_the_dead_one_was_declared_lost_too(site, admin, bought):
+    old = site.activated(site.device("old"), (bought.lines[0], 3))
+    new = site.activated(site.device("new"), (bought.lines[0], 1))
+    path = f"/v1/field-servers/{old.id}"
+    assert admin.post(f"{path}/lost", json={"reason": "burnt"}).json()["status"] == "lost"
+    answer = admin.post(f"{path}/replace", json={"by": new.id, "reason": "burnt"})
+    assert answer.status_code == 201, answer.text
+    assert admin.get(path).json()["status"] == "lost"
+    assert admin.get(f"/v1/field-servers/{new.id}").json()["licenses"][0]["held"] == 3
+
+
+def test_a_listed_field_server_must_speak_before_it_replaces_one(site, admin, bought):
+    old = site.activated(site.device("old"), (bought.lines[0], 3))
+    listed = site.device("new")
+    site.activation.transact(
+        lambda tx: entitlements.list_field_server(
+            tx, site.activation.signer, listed.id, account=bought.account, now=site.activation.now()
+        )
+    )
+    answer = admin.post(f"/v1/field-servers/{old.id}/replace", json={"by": listed.id, "reason": "burnt"})
+    problem(answer, "listed-only")
+    assert admin.get(f"/v1/field-servers/{old.id}").json()["status"] == "active"
 
 
 def test_field_servers_are_found_by_name_host_id_and_device_id(site, admin, bought):

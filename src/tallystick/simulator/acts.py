@@ -17,13 +17,14 @@ from tallystick.fieldserver.state import Activate, ActivationWant, Refresh, Reli
 from tallystick.fieldserver.vault import SLOTS
 from tallystick.protocol import messages
 from tallystick.protocol.envelope import PrivateKey, encode_json, open_envelope, parse_json
+from tallystick.simulator import people
 from tallystick.simulator.dice import Dice
 from tallystick.simulator.evidence import read_envelope
 from tallystick.simulator.faults import Fault
 from tallystick.simulator.parties import DAY, FieldServerCopy, Issuer, seeded, state_bytes, state_row
 from tallystick.simulator.technician import make_goal, technician_of
 from tallystick.simulator.workload import Act, Step
-from tallystick.simulator.world import World
+from tallystick.simulator.world import World, known_devices, name_of
 
 COPIES_MAX: Final = 6
 
@@ -263,17 +264,6 @@ def _die(world: World, step: Step, _dice: Dice) -> str:
     copy.alive = False
     world.auditor.scrapped(copy.name)
     return f"{copy.name} is gone for ever"
-
-
-def known_devices(world: World, *statuses: Status) -> list[DeviceId]:
-    """Device ids that the activation server knows, with one of the statuses."""
-    servers = world.activation.store.tables.field_servers
-    return sorted(device for device, server in servers.items() if server.status in statuses)
-
-
-def name_of(world: World, device: str) -> str:
-    """The name of a device's first copy."""
-    return next((copy.name for copy in world.copies if copy.device.device_id == device), device[:8])
 
 
 def _declare_lost(world: World, step: Step, dice: Dice) -> str:
@@ -554,6 +544,7 @@ def describe_answers(sent: list[str], answers: list[Answer]) -> str:
 
 
 _ACTS: Final[Mapping[Act, Callable[[World, Step, Dice], str]]] = {
+    **people.ACTS,
     Act.WISH: _wish,
     Act.EXCHANGE: _exchange,
     Act.GATHER: _gather,

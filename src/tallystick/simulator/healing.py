@@ -18,7 +18,7 @@ from tallystick.simulator.dice import Dice
 from tallystick.simulator.evidence import Violation
 from tallystick.simulator.parties import FieldServerCopy
 from tallystick.simulator.technician import Technician
-from tallystick.simulator.world import World
+from tallystick.simulator.world import World, known_devices, name_of
 
 ROUNDS_MAX: Final = 12
 TRIES_MAX: Final = 3
@@ -95,19 +95,19 @@ def _stop_second_copies(world: World) -> None:
 
 def _bury_the_dead(world: World) -> None:
     living = {copy.device.device_id for copy in world.living}
-    for device in acts.known_devices(world, Status.ACTIVE, Status.HOLD):
+    for device in known_devices(world, Status.ACTIVE, Status.HOLD):
         if device not in living:
             acts.declare_lost(world, device, None, override_by="boss")
-            world.log.append(f"{acts.name_of(world, device)} is declared lost")
+            world.log.append(f"{name_of(world, device)} is declared lost")
 
 
 def _settle_down(world: World) -> None:
     """Carry and repeat until nothing moves any more."""
     for number in range(ROUNDS_MAX):
         _tick(world)
-        for device in acts.known_devices(world, Status.HOLD):
+        for device in known_devices(world, Status.HOLD):
             acts.release(world, device, None)
-            world.log.append(f"the hold on {acts.name_of(world, device)} is released")
+            world.log.append(f"the hold on {name_of(world, device)} is released")
         for copy in world.living:
             if not copy.look().outbox:
                 world.ask(copy, Refresh())
@@ -116,7 +116,7 @@ def _settle_down(world: World) -> None:
                     break
             else:
                 raise Violation("P2", f"{copy.name} never stops having something to say")
-        if acts.lift(world, None) and number >= 1 and not acts.known_devices(world, Status.HOLD):
+        if acts.lift(world, None) and number >= 1 and not known_devices(world, Status.HOLD):
             break
     else:
         raise Violation("P2", "the parties do not come to rest")
@@ -170,8 +170,6 @@ def _give_everything_back(world: World) -> None:
     world.auditor.check_agreement()
     for line_id, line in lines.items():
         known = world.auditor.lines[line_id]
-        free = known.totals["available"]
-        if line.product.returnable and free != known.bought:
-            raise Violation(
-                "P2", f"everything is returned, but of line {line_id} only {free} of {known.bought} are there"
-            )
+        free, bought = known.totals["available"], known.bought - known.totals["retired"]
+        if line.product.returnable and free != bought:
+            raise Violation("P2", f"everything is returned, but of line {line_id} only {free} of {bought} are there")

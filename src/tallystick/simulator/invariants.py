@@ -166,6 +166,11 @@ class Auditor:
         for row in rows.get("lines", ()):
             self._check_line(row)
 
+    def pruned(self, digests: Collection[str]) -> None:
+        """Messages whose replies are no longer kept. Said again, they may be answered by other bytes."""
+        for digest in digests:
+            self.messages.pop(digest, None)
+
     def restored(self, rows: Mapping[str, Sequence[Row]], *, present: Collection[str], void: Mapping[str, int]) -> None:
         """The activation server was put back to what ``rows`` say. ``present``: devices that are out there."""
         self.lines = {}

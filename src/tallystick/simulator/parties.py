@@ -76,20 +76,58 @@ class Issuer:
         self.name = name
         self.issuer = issuer
         self.root = PrivateKey(seeded(f"{name} root"))
+        self.handovers: list[str] = []
         self.signing: list[PrivateKey] = []
+        self._first = 0  # of the signing keys that are listed
+        self._version = 0
         self.rotate()
 
     def rotate(self) -> None:
         """A new signing key, and a keyset of the next version that lists it beside the old ones."""
         self.signing = [*self.signing, PrivateKey(seeded(f"{self.name} key {len(self.signing)}"))]
-        listed = tuple(
-            keys.SigningKey(jwk=keys.Jwk(**key.public.jwk), valid_from=-START, valid_until=None)
-            for key in self.signing[-32:]
-        )
+        self._publish()
+
+    def remove_oldest(self) -> None:
+        """The oldest signing key leaves the keyset."""
+        self._first += 1
+        self._publish()
+
+    def hand_over_root(self) -> None:
+        """Another root signs keysets from now on."""
+        successor = PrivateKey(seeded(f"{self.name} root {len(self.handovers) + 1}"))
+        self.handovers = [
+            *self.handovers,
+            keys.make_handover(
+                self.root,
+                issuer=self.issuer,
+                version=self._version + 1,
+                issued_at=START,
+                successor=successor.public,
+            ),
+        ]
+        self.root = successor
+        self._publish()
+
+    @property
+    def listed(self) -> list[PrivateKey]:
+        """The signing keys of the keyset."""
+        return self.signing[self._first :][-32:]
+
+    def _publish(self) -> None:
+        self._version += 1
         compact = keys.make_keyset(
-            self.root, issuer=self.issuer, version=len(self.signing), issued_at=START, keys=listed
+            self.root,
+            issuer=self.issuer,
+            version=self._version,
+            issued_at=START,
+            keys=tuple(
+                keys.SigningKey(jwk=keys.Jwk(**key.public.jwk), valid_from=-START, valid_until=None)
+                for key in self.listed
+            ),
+            handovers=self.handovers,
         )
-        self._keyset = keys.parse_keyset(envelope.open_envelope(compact.encode()))
+        message = envelope.open_envelope(compact.encode())
+        self._keyset = keys.parse_keyset(message)
 
     @property
     def keyset(self) -> Keyset:
@@ -111,14 +149,16 @@ class ActivationServer:
         tables = Tables(catalog=Catalog(kinds=KINDS, products=PRODUCTS))
         self.store = SeededSqlStore(tables) if has_sql else SeededStore(tables)
         self.lines: list[Line] = []
+        self.sold = 0  # lines, also those that a restore made us forget
 
-    def sell(self, quantity: int, sku: str, **terms: Any) -> Line:
+    def sell(self, quantity: int, sku: str, *, account: str = "acme", **terms: Any) -> Line:
         """A new entitlement with one line."""
-        number = len(self.lines)
+        number = self.sold
+        self.sold += 1
         line = Line(
             line_id=new_line_id(seeded(f"line {number}")),
             entitlement_id=EntitlementId(f"EN-{number}"),
-            account="acme",
+            account=account,
             product=PRODUCTS[sku],
             secret=seeded(f"secret {number}", 16),
             **terms,
@@ -296,6 +336,8 @@ def rows_of(changes: Sequence[Changes], compacts: dict[str, str]) -> dict[str, l
     }
     for change in changes:
         _add_rows(rows, change, compacts)
+    # A unit of work may write a line more than once; what it is committed with is the last.
+    rows["lines"] = list({row["line"]: row for row in rows["lines"]}.values())
     return rows
 
 

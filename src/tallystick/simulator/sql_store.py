@@ -16,14 +16,14 @@ from typing import Any, TypeVar
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
 
-from tallystick.activation.core.ports import Changes, Transaction
-from tallystick.activation.storage import schema
+from tallystick.activation.core.ports import Changes, Past, Transaction
+from tallystick.activation.storage import copying, pruning, schema
 from tallystick.activation.storage.dialects import SqliteDialect
 from tallystick.activation.storage.store import SqlStore
 from tallystick.activation.storage.transaction import SqlTransaction
 from tallystick.domain.catalog import Catalog
 from tallystick.domain.entitlement import Entitlement
-from tallystick.domain.ids import DeviceId, LineId
+from tallystick.domain.ids import DeviceId, Digest, LineId
 from tallystick.domain.ledger import Entry
 from tallystick.simulator.evidence import Violation
 from tallystick.simulator.faults import Crash, Fault, SeededStore
@@ -83,6 +83,28 @@ class SeededSqlStore(SeededStore):
         """Raises ``Violation`` where SQL holds other values than memory, in what both keep."""
         self._store.read(self._compare)
 
+    def prune(self, *, before: int) -> list[Digest]:
+        """Old messages and grants go, as ``tallystick activation prune`` does it. Returns which messages are gone."""
+        pruning.prune(self._store, before=before, advance=lambda _: None)
+        tables = self.tables = self.tables.copy()
+        past = self._store.read(self._past)
+        gone = [digest for digest in tables.messages if digest not in past.answers]
+        tables.messages = {digest: taken for digest, taken in tables.messages.items() if digest in past.answers}
+        tables.sequences = {key: digest for key, digest in tables.sequences.items() if key in past.sequences}
+        tables.grants = {key: grant for key, grant in tables.grants.items() if key in past.grants}
+        return gone
+
+    def copy_database(self) -> None:
+        """Go on with a copy, as ``tallystick activation copy-database`` makes it."""
+        database = _connect()
+        dialect = _InMemory(database)
+        store = SqlStore(dialect.open_engine(create=True), dialect)
+        _empty_database().backup(database)
+        copying.copy_database(self._store, store, advance=lambda _table, _rows: None)
+        self._store.close()
+        self._database.close()
+        self._database, self._store = database, store
+
     def close(self) -> None:
         """Forget the database."""
         self._store.close()
@@ -104,17 +126,21 @@ class SeededSqlStore(SeededStore):
         _same("holdings", {(one.device_id, one.line_id): one for one in kept}, tables.holdings)
         entries = [entry for line_id in tables.lines for entry in transaction.find_entries(line_id)]
         _same("entries", {(one.line_id, one.number): one for one in entries}, tables.entries)
-        asked = transaction.load_asked(
+        past = self._past(transaction)
+        _same("replies", past.answers, {digest: taken.answer for digest, taken in tables.messages.items()})
+        # Which of two messages with one sequence was first is nobody's business: that it is used is.
+        _same("sequences", dict.fromkeys(past.sequences), dict.fromkeys(tables.sequences))
+        _same("grants", past.grants, {key: grant.digest for key, grant in tables.grants.items()})
+
+    def _past(self, transaction: SqlTransaction) -> Past:
+        tables = self.tables
+        return transaction.load_asked(
             devices=[],
             digests=list(tables.messages),
             sequences=list(tables.sequences),
             grants=list(tables.grants),
             lines=[],
-        )
-        _same("replies", asked.past.answers, {digest: taken.answer for digest, taken in tables.messages.items()})
-        # Which of two messages with one sequence was first is nobody's business: that it is used is.
-        _same("sequences", dict.fromkeys(asked.past.sequences), dict.fromkeys(tables.sequences))
-        _same("grants", asked.past.grants, {key: grant.digest for key, grant in tables.grants.items()})
+        ).past
 
     def _give_up(self, work: Callable[[Transaction], ResultT]) -> None:
         """Run ``work``, and lose the transaction."""

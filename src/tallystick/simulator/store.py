@@ -92,6 +92,13 @@ class MemoryStore:
     def compare(self) -> None:
         """Memory is what it is."""
 
+    def prune(self, *, before: int) -> list[Digest]:  # noqa: ARG002 - SQL does
+        """Memory forgets nothing. Returns which messages are gone."""
+        return []
+
+    def copy_database(self) -> None:
+        """Memory has no database."""
+
     def close(self) -> None:
         """Nothing is open."""
 

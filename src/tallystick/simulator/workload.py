@@ -43,6 +43,17 @@ class Act(StrEnum):
     ROTATE = "rotate"  # a new signing key
     FORGE = "forge"  # a stranger signs something
     ROT = "rot"  # a bit of a field server's disk flips
+    HOLD = "hold"  # a person puts a field server on hold
+    RETIRE = "retire"  # or takes one that holds nothing out of service
+    REPLACE = "replace"  # or sets another one to what a dead one held
+    LIST = "list"  # a field server is listed before its first contact
+    QUANTITY = "quantity"  # a line grows or shrinks
+    SELL = "sell"  # a line is sold late, perhaps to another account
+    LIFT_SOME = "lift-some"  # the freeze of one line is lifted
+    REMOVE_KEY = "remove-key"  # an old signing key leaves the keyset
+    HAND_OVER_ROOT = "hand-over-root"  # another root signs keysets
+    PRUNE = "prune"  # old stored replies are deleted
+    COPY = "copy"  # the database is copied, and the copy is served
     TECHNICIAN = "technician"  # Device Administrator works on a field server
 
 
@@ -71,6 +82,19 @@ RARE: Final = (
     (200, {Act.BACKUP: 3, Act.RESTORE: 1, Act.LIFT: 3}),
     (300, {Act.ROTATE: 1}),
     (500, {Act.FORGE: 2}),
+)
+# People's verbs: drawn apart, so that worlds without them are what they were before there was any.
+PEOPLE: Final = (
+    (300, {Act.HOLD: 2, Act.RELEASE: 4}),
+    (300, {Act.RETIRE: 2}),
+    (250, {Act.REPLACE: 2, Act.DIE: 1, Act.SETTLE: 2}),
+    (300, {Act.LIST: 3}),
+    (300, {Act.QUANTITY: 3}),
+    (250, {Act.SELL: 2}),
+    (250, {Act.BACKUP: 3, Act.RESTORE: 1, Act.LIFT: 3, Act.LIFT_SOME: 2}),
+    (200, {Act.ROTATE: 2, Act.REMOVE_KEY: 2}),
+    (150, {Act.HAND_OVER_ROOT: 1}),
+    (300, {Act.PRUNE: 2, Act.COPY: 1}),
 )
 
 
@@ -117,6 +141,11 @@ def make_plan(seed: int, *, steps: int, field_servers: int | None = None, often:
         apart = Dice(act.value, seed)
         if apart.chance(per_mille) or often is act:
             weights[act] = apart.between(5, most)
+    people = Dice("people", seed)
+    if people.chance(500) or any(often in group for _, group in PEOPLE):
+        for per_mille, group in PEOPLE:
+            if people.chance(per_mille) or often in group:
+                weights |= {act: weights.get(act, 0) + weight * people.between(1, 3) for act, weight in group.items()}
     kinds = tuple(
         fault for fault in (*DISK_FAULTS, *STORE_FAULTS, *CARRIAGE_FAULTS, Fault.COURIER_DIES) if dice.chance(600)
     )

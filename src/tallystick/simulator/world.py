@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from tallystick.activation.core import verification
-from tallystick.activation.core.ports import Answer, Policy, Transaction
+from tallystick.activation.core.ports import Answer, Policy, Status, Transaction
+from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
 from tallystick.fieldserver.agent import DeliveryResult
 from tallystick.fieldserver.state import LineEffect, State, Wish, Written
@@ -242,6 +243,8 @@ class World:
     def tell_restored(self, backup: Backup) -> None:
         """The activation server is what the backup says."""
         self.activation.store.journal = []
+        there = self.activation.store.tables.lines
+        self.activation.lines = [line for line in self.activation.lines if line.line_id in there]
         rows: dict[str, Any] = table_rows(self.activation.store.tables, self.compacts)
         present = {str(copy.device.device_id) for copy in self.copies if copy.alive}
         self.auditor.restored(rows, present=present, void=backup.void)
@@ -250,6 +253,17 @@ class World:
     def living(self) -> list[FieldServerCopy]:
         """The copies that are alive."""
         return [copy for copy in self.copies if copy.alive]
+
+
+def known_devices(world: World, *statuses: Status) -> list[DeviceId]:
+    """Device ids that the activation server knows, with one of the statuses."""
+    servers = world.activation.store.tables.field_servers
+    return sorted(device for device, server in servers.items() if server.status in statuses)
+
+
+def name_of(world: World, device: str) -> str:
+    """The name of a device's first copy."""
+    return next((copy.name for copy in world.copies if copy.device.device_id == device), device[:8])
 
 
 def _request_of(compact: str) -> tuple[str, int]:

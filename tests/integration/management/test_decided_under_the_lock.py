@@ -65,6 +65,8 @@ def status(site, device, to):
             interventions.declare_lost(
                 transaction, site.office.signer, device.id, reason="burnt", by="al", policy=Policy(), now=site.now
             )
+        elif to is Status.RETIRED:
+            interventions.retire(transaction, site.office.signer, device.id, by="al", now=site.now)
         else:
             interventions.release_hold(transaction, site.office.signer, device.id, by="al", now=site.now)
 
@@ -149,11 +151,13 @@ def test_nobody_decides_about_a_field_server_that_is_no_longer_what_it_was(site,
     site.activated(site.device("spare"), (line, 1))
     if verb == "release":
         field_servers.hold(site.office, site.root, device.id, reason="two of it")
-    change = status(site, device, Status.ACTIVE if verb == "release" else Status.LOST)
+    # One that was declared lost meanwhile may still be replaced; one that is retired by now may not.
+    wanted = {"release": Status.ACTIVE, "replace_field_server": Status.RETIRED}.get(verb, Status.LOST)
+    change = status(site, device, wanted)
     with pytest.raises(Error) as refused:
         meanwhile(site, lambda: DECISIONS[verb](site, device), change, devices=[device])
     assert refused.value.code in {"lost-already", "not-in-service", "not-on-hold"}
-    assert server(site, device).status is (Status.ACTIVE if verb == "release" else Status.LOST)
+    assert server(site, device).status is wanted
 
 
 def test_every_verb_about_a_field_server_is_decided_here():

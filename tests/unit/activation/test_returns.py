@@ -235,6 +235,40 @@ def test_the_waiting_period_is_that_of_the_policy(bench):
     assert bench.where(line) == (1, 0, 0, 0)
 
 
+# Retired
+
+
+def test_one_that_a_person_retired_is_back_without_an_accusation(bench):
+    """It was never declared lost; only one that was may be in use elsewhere."""
+    line = bench.buy(2)
+    device = enrolled(bench, Device("a"), line, 1)
+    bench.store.transact(lambda tx: interventions.hold(tx, bench.signer, device.id, by="ann", now=bench.now))
+    bench.release(device)  # the epoch rises
+    bench.post(device.copy().relinquish())
+    bench.store.transact(lambda tx: interventions.retire(tx, bench.signer, device.id, by="ann", now=bench.now))
+    grant, _ = bench.grant(device.say("refresh"))
+    assert (grant.licenses, grant.confirm) == ((), True)
+    assert server(bench, device).status is Status.ACTIVE
+    assert [incident.kind for incident in bench.store.tables.incidents if incident.kind == "reappeared"] == []
+
+
+def test_one_that_holds_something_is_not_retired_and_one_on_hold_neither(bench):
+    device = enrolled(bench, Device("a"), bench.buy(2), 1)
+    for code, prepare in (
+        ("holds-licenses", lambda: None),
+        (
+            "not-in-service",
+            lambda: bench.store.transact(
+                lambda tx: interventions.hold(tx, bench.signer, device.id, by="ann", now=bench.now)
+            ),
+        ),
+    ):
+        prepare()
+        with pytest.raises(RefusedError) as error:
+            bench.store.transact(lambda tx: interventions.retire(tx, bench.signer, device.id, by="ann", now=bench.now))
+        assert code_of(error) == code
+
+
 # Holds
 
 

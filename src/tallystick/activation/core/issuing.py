@@ -326,7 +326,7 @@ class _Decision:
                 digest=self.digest,
             )
             self._undo_declaration()
-        elif before.status is Status.RETIRED:
+        elif before.status is Status.RETIRED and before.lost_at is not None:
             self.books.note(
                 IncidentKind.REAPPEARED,
                 self.device_id,

@@ -4,7 +4,14 @@ import pyotp
 import pytest
 
 from tallystick.activation.core import people
-from tallystick.activation.core.people import ADDRESS_TRIES_FREE, TRIES_FREE, TRY_SECONDS_MAX, PeopleError, Tries
+from tallystick.activation.core.people import (
+    ADDRESS_TRIES_FREE,
+    NAME_TRIES_FREE,
+    TRIES_FREE,
+    TRY_SECONDS_MAX,
+    PeopleError,
+    Tries,
+)
 
 NOW = 1_800_000_000
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
@@ -45,12 +52,13 @@ def test_what_is_no_code_is_none(code):
 
 
 def test_a_pause_begins_after_the_first_failures_doubles_and_has_an_end():
-    waits = [Tries(key="name:x", count=count, last_at=NOW).wait_seconds(NOW) for count in range(TRIES_FREE + 30)]
+    waits = [Tries(key="pair:x", count=count, last_at=NOW).wait_seconds(NOW) for count in range(TRIES_FREE + 30)]
     assert waits[:TRIES_FREE] == [0] * TRIES_FREE
     assert waits[TRIES_FREE : TRIES_FREE + 3] == [2, 4, 8]
     assert max(waits) == TRY_SECONDS_MAX
-    assert Tries(key="name:x", count=1000, last_at=NOW).wait_seconds(NOW + TRY_SECONDS_MAX) == 0
+    assert Tries(key="pair:x", count=1000, last_at=NOW).wait_seconds(NOW + TRY_SECONDS_MAX) == 0
     assert Tries(key="address:x", count=ADDRESS_TRIES_FREE - 1, last_at=NOW).wait_seconds(NOW) == 0
+    assert Tries(key="name:x", count=NAME_TRIES_FREE - 1, last_at=NOW).wait_seconds(NOW) == 0
 
 
 @pytest.mark.parametrize(

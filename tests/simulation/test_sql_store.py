@@ -16,7 +16,7 @@ def test_one_seed_in_ten_runs_on_the_real_store():
     assert [plan.seed for plan in plans if plan.has_sql] == [SEED, SEED + SQL_SEEDS]
 
 
-@pytest.mark.parametrize("act", [Act.RESTORE, Act.DECLARE_LOST, Act.CLONE, Act.TERMS])
+@pytest.mark.parametrize("act", [Act.RESTORE, Act.DECLARE_LOST, Act.CLONE, Act.PRUNE])
 def test_nothing_is_lost_on_it(act):
     result = run_seed(SEED, steps=150, often=act)
     assert result.failure is None, result.failure

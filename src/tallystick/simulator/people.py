@@ -146,7 +146,7 @@ def _prune(world: World, _step: Step, _dice: Dice) -> str:
 
 
 def _copy(world: World, _step: Step, _dice: Dice) -> str:
-    world.activation.store.copy_database()
+    world.activation.store.copy_database(now=world.activation.clock.at)
     return "the database is copied, and the copy is served"
 
 

@@ -7,10 +7,13 @@ several processes (``make history``), and what reaches a disk (``make powercuts`
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Engine, create_engine, event
@@ -19,7 +22,7 @@ from sqlalchemy.pool import StaticPool
 from tallystick.activation.core.ports import Changes, Past, Transaction
 from tallystick.activation.storage import copying, pruning, schema
 from tallystick.activation.storage.dialects import SqliteDialect
-from tallystick.activation.storage.store import SqlStore
+from tallystick.activation.storage.store import SqlStore, open_store
 from tallystick.activation.storage.transaction import SqlTransaction
 from tallystick.domain.catalog import Catalog
 from tallystick.domain.entitlement import Entitlement
@@ -94,16 +97,21 @@ class SeededSqlStore(SeededStore):
         tables.grants = {key: grant for key, grant in tables.grants.items() if key in past.grants}
         return gone
 
-    def copy_database(self) -> None:
-        """Go on with a copy, as ``tallystick activation copy-database`` makes it."""
-        database = _connect()
-        dialect = _InMemory(database)
-        store = SqlStore(dialect.open_engine(create=True), dialect)
-        _empty_database().backup(database)
-        copying.copy_database(self._store, store, advance=lambda _table, _rows: None)
+    def copy_database(self, *, now: int) -> None:
+        """Go on with a copy, as ``tallystick activation copy-database`` makes it of a file."""
+        copy = _copy_of(_empty_database())
+        dialect = _InMemory(copy)
+        target = SqlStore(dialect.open_engine(create=True), dialect)
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory, "source.sqlite")
+            with contextlib.closing(sqlite3.connect(path)) as file:
+                self._database.backup(file)
+            source = open_store(f"sqlite:///{path}")
+            copying.copy_database(source, target, now=now, advance=lambda _table, _rows: None)
+            source.close()
         self._store.close()
         self._database.close()
-        self._database, self._store = database, store
+        self._database, self._store = copy, target
 
     def close(self) -> None:
         """Forget the database."""
@@ -185,6 +193,7 @@ class _InMemory(SqliteDialect):
     """The same statements on a database that is given."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
+        super().__init__(Path(":memory:"))
         self._database = database
 
     def open_engine(self, *, create: bool) -> Engine:  # noqa: ARG002 - part of the protocol

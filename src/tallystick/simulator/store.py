@@ -96,7 +96,7 @@ class MemoryStore:
         """Memory forgets nothing. Returns which messages are gone."""
         return []
 
-    def copy_database(self) -> None:
+    def copy_database(self, *, now: int) -> None:
         """Memory has no database."""
 
     def close(self) -> None:

@@ -196,12 +196,12 @@ def test_places_are_in_the_order_of_commits_and_a_reader_misses_nothing(office, 
 
 
 class Receiver:
-    """Stands for ``posting.post``."""
+    """Stands for ``safe_post.post``."""
 
     def __init__(self, monkeypatch):
         self.got = []
         self.status = 200
-        monkeypatch.setattr(webhooks.posting, "post", self.post)
+        monkeypatch.setattr(webhooks.safe_post, "post", self.post)
 
     def post(self, url, *, body, headers, allowed, timeout_seconds):
         self.got.append((url, headers["webhook-id"], body))
@@ -281,13 +281,14 @@ def test_what_is_not_taken_is_tried_again_later_until_it_is_given_up_and_can_be_
 
 def test_a_process_that_dies_while_it_sends_sends_again(office, monkeypatch):
     receiver = Receiver(monkeypatch)
-    add(office)
+    webhook = add(office)
     line, device = office.buy(5), Device("a")
     office.post(device.activate((line, 3)))
     dispatch_ = dispatcher(office)
     dispatch_.place_all()
     office.store.transact(dispatch_._fan_out)
-    assert len(dispatch_._claim()) == 2  # and dies
+    _, claimed = dispatch_._claim(webhook.webhook_id, office.now)  # and dies
+    assert len(claimed) == 2
     dispatch_.run_once()
     assert receiver.got == []
     office.now += 3600
@@ -341,7 +342,7 @@ def test_places_are_given_in_small_units_so_that_messages_do_not_wait_long(offic
     for start in range(0, 1500, 300):
         office.post(*(Device(f"d{number}").activate((line, 1)) for number in range(start, start + 300)))
     counts = []
-    while count := office.store.transact(lambda tx: tx.events.place(random_bytes)):
+    while count := office.store.transact(lambda tx: tx.events.assign_positions(random_bytes)):
         counts.append(count)
     assert counts == [1200, 1200, 600]
     assert office.store.read(lambda tx: tx.events.last_position()) == 3000

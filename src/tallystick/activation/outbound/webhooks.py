@@ -1,5 +1,8 @@
 """Events on their way to webhooks: at least once, signed, with patience, replayable.
 
+A slow receiver costs only itself: what is sent at once is shared out by ``shares``, nobody waits for another's answer,
+and what waits for one endpoint is bounded; what is beyond it stays in the stream until there is room.
+
 Events get their positions; each endpoint gets a delivery for each event that it wants; deliveries that are due are taken
 for a while, sent, and kept with what came of them. A process that dies in between sends again: whoever receives tells
 repeats by ``webhook-id``. Signatures are those of Standard Webhooks. No database transaction is open while anything is
@@ -9,17 +12,22 @@ sent.
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime as dt
 import hmac
 import json
+import logging
+import threading
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from queue import Empty, SimpleQueue
 from typing import Final
 
 from tallystick.activation.core import events as event_kinds
 from tallystick.activation.outbound import safe_post
 from tallystick.activation.outbound.safe_post import Answered
+from tallystick.activation.outbound.shares import PROMPT_SECONDS, DueEndpoint, Shares
 from tallystick.activation.settings import WebhookSettings
 from tallystick.activation.storage import PlacedEvent, SqlStore, SqlTransaction, Webhook, WebhookDelivery
 from tallystick.activation.storage.events import DELIVERED, GIVEN_UP, WAITING
@@ -30,18 +38,34 @@ SECRET_BYTES: Final = 24
 WEBHOOKS_MAX: Final = 100  # of the vendor
 ACCOUNT_WEBHOOKS_MAX: Final = 10  # of one account's people
 SECRET_OVERLAP_SECONDS: Final = 86_400  # after a rotation, for so long the secret before signs as well
-AT_ONCE_MAX: Final = 8
-_ROUND_MAX: Final = 64
+ROUND_SECONDS: Final = 1.0  # of a serving process; then it sees what else happened
+QUEUE_MAX: Final = 1000  # deliveries that wait for one endpoint; the rest waits in the stream
+_IN_A_ROW_MAX: Final = 16  # to one endpoint, one after the other, by one thread
+_LOOK_SECONDS: Final = 0.2
 _FAN_OUT_MAX: Final = 500
 _GONE: Final = 410
 _BACKOFF_SECONDS: Final = (5, 30, 120, 600, 1800, 3600, 10_800)
 _DAY_SECONDS: Final = 86_400
+
+_LOG: Final = logging.getLogger(__name__)
 
 RandomBytes = Callable[[int], bytes]
 
 
 class WebhookError(Error):
     """Something about webhooks that cannot be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sent:
+    """What became of the deliveries that one thread sent to an endpoint; ``unsent`` go back as they were."""
+
+    endpoint: DueEndpoint
+    webhook: Webhook
+    outcomes: tuple[WebhookDelivery, ...]
+    unsent: tuple[WebhookDelivery, ...]
+    is_prompt: bool
+    is_slow: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,19 +77,25 @@ class Dispatcher:
     kept_days: int
     clock: Callable[[], int]
     random_bytes: RandomBytes
+    _shares: Shares = field(default_factory=Shares, init=False)
+    _done: SimpleQueue[_Sent] = field(default_factory=SimpleQueue, init=False)
 
-    def run_once(self) -> int:
-        """Place, fan out, send what is due. Returns how many were sent."""
-        self.place_all()
-        if self.store.read(self._has_fan_out):
-            self.store.transact(self._fan_out)
-        sent = 0
-        while claimed := self._claim():
-            with ThreadPoolExecutor(max_workers=AT_ONCE_MAX, thread_name_prefix="webhook") as pool:
-                outcomes = list(pool.map(self._send, claimed))
-            self._keep(outcomes)
-            sent += len(claimed)
-        return sent
+    def run_once(self, seconds: float | None = None) -> int:
+        """Place, fan out, send what is due. Returns how many were sent.
+
+        ``seconds`` None: until nothing is due and everything is answered. Otherwise at most about so long: what is
+        still under way then goes on, and the next call keeps what came of it.
+        """
+        sent, passed = 0, 0.0
+        while True:
+            self.place_all()
+            while self.store.read(self._has_fan_out):
+                self.store.transact(self._fan_out)
+            sent += self._begin()
+            if not self._shares.under_way or (seconds is not None and passed >= seconds):
+                return sent
+            self._keep(self._finished())
+            passed += _LOOK_SECONDS  # at most: it was shorter where something was answered
 
     def place_all(self) -> None:
         """Give every event of the outbox its position."""
@@ -81,39 +111,92 @@ class Dispatcher:
         return forgotten
 
     def _has_fan_out(self, transaction: SqlTransaction) -> bool:
-        last = transaction.events.last_position()
-        return any(webhook.position < last for webhook in transaction.events.webhooks())
+        return bool(self._lagging(transaction))
+
+    def _lagging(self, transaction: SqlTransaction) -> list[tuple[Webhook, int]]:
+        """Endpoints that lack events of the stream and have room for some, with how many."""
+        tables = transaction.events
+        last = tables.last_position()
+        behind = [webhook for webhook in tables.webhooks() if webhook.position < last]
+        waiting = tables.count_waiting([webhook.webhook_id for webhook in behind])
+        rooms = [(webhook, QUEUE_MAX - waiting.get(webhook.webhook_id, 0)) for webhook in behind]
+        return [(webhook, min(room, _FAN_OUT_MAX)) for webhook, room in rooms if room > 0]
 
     def _fan_out(self, transaction: SqlTransaction) -> None:
         tables, now = transaction.events, self.clock()
         tables.lock("deliveries")
         last = tables.last_position()
-        for webhook in tables.webhooks():
-            position = webhook.position
-            while position < last:
-                found = tables.find(after=position, limit=_FAN_OUT_MAX, account=webhook.account, kinds=webhook.kinds)
-                found = [event for event in found if event.position <= last]
-                tables.queue(webhook, found, now=now)
-                position = found[-1].position if len(found) == _FAN_OUT_MAX else last
-            if position != webhook.position:
-                tables.set_webhook(webhook.webhook_id, position=position)
+        for webhook, room in self._lagging(transaction):
+            found = tables.find(after=webhook.position, limit=room, account=webhook.account, kinds=webhook.kinds)
+            position = found[-1].position if len(found) == room else last
+            found = [event for event in found if event.position <= last]
+            tables.queue(webhook, found, now=now)
+            tables.set_webhook(webhook.webhook_id, position=min(position, last))
 
-    def _claim(self) -> list[tuple[Webhook, WebhookDelivery, PlacedEvent]]:
+    def _begin(self) -> int:
+        """Send what is due and may go now, each endpoint's by a thread of its own. Returns how many deliveries."""
         now = self.clock()
-        is_due = self.store.read(lambda transaction: transaction.events.is_due(now=now))
-        if not is_due:
-            return []
-        lease = now + 2 * self.settings.timeout_seconds * (_ROUND_MAX // AT_ONCE_MAX) + 10
+        due = [
+            DueEndpoint(webhook_id=webhook_id, owner=owner)
+            for webhook_id, owner in self.store.read(lambda transaction: transaction.events.due_webhooks(now=now))
+        ]
+        begun = 0
+        for endpoint in self._shares.choose(due):
+            claimed = self._claim(endpoint.webhook_id, now)
+            if claimed is None:
+                self._shares.end(endpoint, is_prompt=True)
+                continue
+            webhook, deliveries = claimed
+            begun += len(deliveries)
+            # A daemon: whoever stops waits for no endpoint; what was under way is sent again.
+            threading.Thread(
+                target=self._send_all, args=(endpoint, webhook, deliveries), name="webhook", daemon=True
+            ).start()
+        return begun
 
-        def claim(transaction: SqlTransaction) -> list[tuple[Webhook, WebhookDelivery, PlacedEvent]]:
-            webhooks = {webhook.webhook_id: webhook for webhook in transaction.events.webhooks()}
-            found = transaction.events.claim(now=now, until=lease, limit=_ROUND_MAX)
-            return [(webhooks[delivery.webhook_id], delivery, event) for delivery, event in found]
+    def _claim(self, webhook_id: str, now: int) -> tuple[Webhook, list[tuple[WebhookDelivery, PlacedEvent]]] | None:
+        # Who is slow is left after one; so the time for one, and a little for each that is not slow.
+        until = now + self.settings.timeout_seconds + round(_IN_A_ROW_MAX * PROMPT_SECONDS) + 10
+
+        def claim(
+            transaction: SqlTransaction,
+        ) -> tuple[Webhook, list[tuple[WebhookDelivery, PlacedEvent]]] | None:
+            webhook = transaction.events.webhook(webhook_id)
+            found = transaction.events.claim(now=now, until=until, limit=_IN_A_ROW_MAX, webhook_id=webhook_id)
+            return None if webhook is None or not found else (webhook, found)
 
         return self.store.transact(claim)
 
-    def _send(self, claimed: tuple[Webhook, WebhookDelivery, PlacedEvent]) -> tuple[Webhook, WebhookDelivery]:
-        webhook, delivery, event = claimed
+    def _send_all(
+        self, endpoint: DueEndpoint, webhook: Webhook, deliveries: Sequence[tuple[WebhookDelivery, PlacedEvent]]
+    ) -> None:
+        outcomes: list[WebhookDelivery] = []
+        is_prompt, is_slow = True, False
+        try:
+            for delivery, event in deliveries:
+                if is_slow:
+                    break
+                started = time.monotonic()
+                outcomes.append(self._send(webhook, delivery, event))
+                is_slow = time.monotonic() - started >= PROMPT_SECONDS
+                is_prompt = is_prompt and not is_slow and outcomes[-1].state == DELIVERED
+        except Exception:  # noqa: BLE001 - whoever waits for this slot must get it, and it is told
+            is_prompt, is_slow = False, True
+            _LOG.exception("sending an event failed by a fault of Tallystick, it is tried again")
+        finally:
+            unsent = tuple(delivery for delivery, _ in deliveries[len(outcomes) :])
+            self._done.put(
+                _Sent(
+                    endpoint=endpoint,
+                    webhook=webhook,
+                    outcomes=tuple(outcomes),
+                    unsent=unsent,
+                    is_prompt=is_prompt,
+                    is_slow=is_slow,
+                )
+            )
+
+    def _send(self, webhook: Webhook, delivery: WebhookDelivery, event: PlacedEvent) -> WebhookDelivery:
         body, now = body_of(event), self.clock()
         headers = {"Content-Type": "application/json", "User-Agent": "Tallystick", **signed(webhook, event, body, now)}
         answered = safe_post.post(
@@ -125,20 +208,40 @@ class Dispatcher:
         )
         jitter = self.random_bytes(1)[0] / 255
         give_up = self.settings.give_up_hours * 3600
-        return webhook, outcome_of(delivery, answered, now=self.clock(), jitter=jitter, give_up_seconds=give_up)
+        return outcome_of(delivery, answered, now=self.clock(), jitter=jitter, give_up_seconds=give_up)
 
-    def _keep(self, outcomes: Sequence[tuple[Webhook, WebhookDelivery]]) -> None:
+    def _finished(self) -> list[_Sent]:
+        """Everything that was answered; waits a moment for the first."""
+        found: list[_Sent] = []
+        with contextlib.suppress(Empty):
+            found.append(self._done.get(timeout=_LOOK_SECONDS))
+            while True:
+                found.append(self._done.get_nowait())
+        return found
+
+    def _keep(self, finished: Sequence[_Sent]) -> None:
+        if not finished:
+            return
         now = self.clock()
 
         def keep(transaction: SqlTransaction) -> None:
-            for webhook, delivery in sorted(outcomes, key=lambda pair: (pair[1].webhook_id, pair[1].position)):
-                transaction.events.keep_delivery(delivery)
-                if delivery.status == _GONE:
-                    transaction.events.set_webhook(
-                        webhook.webhook_id, stopped_at=now, stopped_why="it answered 410 Gone"
-                    )
+            for sent in sorted(finished, key=lambda sent: sent.webhook.webhook_id):
+                webhook_id = sent.webhook.webhook_id
+                for delivery in sent.outcomes:
+                    transaction.events.keep_delivery(delivery)
+                    if delivery.status == _GONE:
+                        transaction.events.set_webhook(webhook_id, stopped_at=now, stopped_why="it answered 410 Gone")
+                for delivery in sent.unsent:
+                    transaction.events.keep_delivery(replace(delivery, next_at=now))
+                failed = [delivery for delivery in sent.outcomes if delivery.state == WAITING]
+                if failed and sent.is_slow:  # the others wait as long as it does: each would only take as long
+                    transaction.events.postpone(webhook_id, until=failed[-1].next_at)
 
-        self.store.transact(keep)
+        try:
+            self.store.transact(keep)
+        finally:
+            for sent in finished:
+                self._shares.end(sent.endpoint, is_prompt=sent.is_prompt)
 
 
 def outcome_of(

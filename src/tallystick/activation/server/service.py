@@ -22,6 +22,7 @@ from tallystick.activation.http.metrics import Metrics
 from tallystick.activation.http.monitoring import MonitoringContext, add_monitoring, look, new_request_ids
 from tallystick.activation.http.portal import add_portal
 from tallystick.activation.http.protocol_api import ProtocolContext, create_api
+from tallystick.activation.outbound.webhooks import ROUND_SECONDS
 from tallystick.activation.server import workers
 from tallystick.activation.server.background import BackgroundTask, BackgroundTasks
 from tallystick.activation.server.instance import Activation
@@ -32,7 +33,7 @@ from tallystick.errors import Error, InvariantError
 
 SETTLE_SECONDS: Final = 60.0
 KEYS_SECONDS: Final = 2.0
-EVENTS_SECONDS: Final = 1.0
+EVENTS_SECONDS: Final = 0.5
 MAIL_SECONDS: Final = 30.0
 PRUNE_SECONDS: Final = 3600.0
 CHORES_GRACE_SECONDS: Final = 15.0
@@ -221,7 +222,7 @@ def _chores(activation: Activation) -> list[BackgroundTask]:
         digest.run_once()
 
     chores = [
-        BackgroundTask(name="sending events", seconds=EVENTS_SECONDS, work=dispatcher.run_once),
+        BackgroundTask(name="sending events", seconds=EVENTS_SECONDS, work=lambda: dispatcher.run_once(ROUND_SECONDS)),
         BackgroundTask(name="forgetting old events", seconds=PRUNE_SECONDS, work=dispatcher.prune),
         BackgroundTask(name="settling quarantines", seconds=SETTLE_SECONDS, work=activation.settle),
         BackgroundTask(name="looking for new keys", seconds=KEYS_SECONDS, work=activation.signer.refresh),

@@ -275,23 +275,52 @@ class EventTables:
         ]
         self._connection.execute(statement, values)
 
-    def is_due(self, *, now: int) -> bool:
-        """Whether a delivery to an endpoint in service is due."""
+    def due_webhooks(self, *, now: int) -> list[tuple[str, str | None]]:
+        """Endpoints in service to which something is due, with the account that is behind each, oldest first."""
+        account = func.coalesce(WEBHOOKS.c.owner, WEBHOOKS.c.account)
         statement = (
-            select(DELIVERIES.c.position)
+            select(DELIVERIES.c.webhook_id, account.label("account"))
             .join(WEBHOOKS, WEBHOOKS.c.webhook_id == DELIVERIES.c.webhook_id)
             .where(DELIVERIES.c.state == WAITING, DELIVERIES.c.next_at <= now, WEBHOOKS.c.stopped_at.is_(None))
+            .group_by(DELIVERIES.c.webhook_id, WEBHOOKS.c.owner, WEBHOOKS.c.account)
+            .order_by(func.min(DELIVERIES.c.next_at), DELIVERIES.c.webhook_id)
         )
-        return self._connection.execute(statement.limit(1)).first() is not None
+        return [(row.webhook_id, row.account) for row in self._connection.execute(statement)]
 
-    def claim(self, *, now: int, until: int, limit: int) -> list[tuple[WebhookDelivery, PlacedEvent]]:
-        """Deliveries that are due, taken until a moment: nobody else takes them before it."""
+    def count_waiting(self, webhook_ids: Sequence[str]) -> dict[str, int]:
+        """How many deliveries wait for each of some endpoints; none where none does."""
+        found: dict[str, int] = {}
+        for start in range(0, len(webhook_ids), KEYS_MAX):
+            part = webhook_ids[start : start + KEYS_MAX]
+            statement = (
+                select(DELIVERIES.c.webhook_id, func.count().label("waiting"))
+                .where(DELIVERIES.c.state == WAITING, DELIVERIES.c.webhook_id.in_(part))
+                .group_by(DELIVERIES.c.webhook_id)
+            )
+            found |= {row.webhook_id: row.waiting for row in self._connection.execute(statement)}
+        return found
+
+    def postpone(self, webhook_id: str, *, until: int) -> None:
+        """Nothing that waits for an endpoint is due before a moment."""
+        self._connection.execute(
+            update(DELIVERIES)
+            .where(DELIVERIES.c.webhook_id == webhook_id, DELIVERIES.c.state == WAITING, DELIVERIES.c.next_at < until)
+            .values(next_at=until)
+        )
+
+    def claim(self, *, now: int, until: int, limit: int, webhook_id: str) -> list[tuple[WebhookDelivery, PlacedEvent]]:
+        """Deliveries to an endpoint that are due, taken until a moment: nobody else takes them before it."""
         self.lock("deliveries")
         statement = (
             select(DELIVERIES, EVENTS.c.event_id, EVENTS.c.account, EVENTS.c.kind, EVENTS.c.at, EVENTS.c.data)
             .join(EVENTS, EVENTS.c.position == DELIVERIES.c.position)
             .join(WEBHOOKS, WEBHOOKS.c.webhook_id == DELIVERIES.c.webhook_id)
-            .where(DELIVERIES.c.state == WAITING, DELIVERIES.c.next_at <= now, WEBHOOKS.c.stopped_at.is_(None))
+            .where(
+                DELIVERIES.c.webhook_id == webhook_id,
+                DELIVERIES.c.state == WAITING,
+                DELIVERIES.c.next_at <= now,
+                WEBHOOKS.c.stopped_at.is_(None),
+            )
             .order_by(DELIVERIES.c.next_at, DELIVERIES.c.position)
             .limit(limit)
         )

@@ -184,6 +184,12 @@ class World:
             if answer.code is not None:
                 self.auditor.refused(answer.code)
             known = self.auditor.messages.get(str(answer.digest))
+            if not answer.is_kept:  # whoever proved nothing leaves no row; what it gets says so, and may change
+                if known is not None or answer.code not in {"not-enrolled", "grant-unknown"}:
+                    raise Violation(
+                        "P4", f"message {str(answer.digest)[:8]} was taken, and is answered as a stranger's"
+                    )
+                continue
             if known != tuple(answer.reply):
                 raise Violation("P4", f"message {str(answer.digest)[:8]} got a reply that is not the stored one")
         return answers

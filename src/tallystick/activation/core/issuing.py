@@ -6,7 +6,7 @@ set-based write. Per message, in this order:
 1. A known digest gets its stored answer, verbatim.
 2. (``incoming.read_message``, before any transaction) not well-formed, not signed by its ``iss``, not for this issuer: an
    unsigned error, nothing stored.
-3. First contact enrols, or refuses; a host id in service elsewhere is refused and noted.
+3. First contact enrols, or refuses (and forgets it, when nothing was proved); a host id in service elsewhere is refused and noted.
    (After a restore: what was written before it is refused as ``restored``, see ``_refuse_restored``.)
 4. On hold: refused, until a person decides.
 5. A lower epoch gets a fence: a grant of our epoch with what the field server should hold.
@@ -130,7 +130,11 @@ class _Batch:
         known = self.answers.get(message.digest)
         if known is not None:
             return known
-        answer = _Decision(self, message).decide()
+        decision = _Decision(self, message)
+        answer = decision.decide()
+        if decision.is_of_stranger():
+            answer = self.answers[message.digest] = replace(answer, is_kept=False)
+            return answer
         request = message.request
         self.books.changes.messages.append(
             TakenMessage(
@@ -163,6 +167,12 @@ class _Decision:
     @property
     def field_server(self) -> FieldServer:
         return self.books.field_servers[self.device_id]
+
+    def is_of_stranger(self) -> bool:
+        """Whether the sender is not known, and proved nothing: such a message is refused and leaves nothing behind."""
+        if self.device_id in self.books.field_servers or self.message.repeated is not None:
+            return False
+        return not any(want.is_proven for want in self._wants())
 
     def decide(self) -> Answer:
         request = self.request

@@ -104,7 +104,8 @@ class Answer(Struct, frozen=True, kw_only=True):
     """What the activation server says to one message.
 
     ``reply`` holds the signed envelopes, verbatim: a grant, a refusal or a credit; after a grant or refusal there
-    may be a credit for what the same message proved. Empty only for ``MessageOutcome.ERROR``.
+    may be a credit for what the same message proved. Empty only for ``MessageOutcome.ERROR``. ``is_kept`` False: it is
+    for somebody who proved nothing, and leaves no row and no event.
     """
 
     digest: Digest | None
@@ -112,6 +113,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     reply: tuple[str, ...] = ()
     code: str | None = None
     detail: str = ""
+    is_kept: bool = True
 
 
 class TakenMessage(Struct, frozen=True, kw_only=True):

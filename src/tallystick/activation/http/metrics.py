@@ -38,6 +38,11 @@ class Metrics:
             ("outcome", "code"),
             registry=counting,
         )
+        self._strangers = Counter(
+            "tallystick_messages_of_strangers",
+            "Messages of whoever is not known and proved nothing: refused, and forgotten.",
+            registry=counting,
+        )
         self._requests = Counter(
             "tallystick_http_requests", "Requests over HTTP.", ("method", "route", "status"), registry=counting
         )
@@ -67,6 +72,10 @@ class Metrics:
     def count_security(self, kind: str) -> None:
         """Something happened that an attack would look like."""
         self._security.labels(kind).inc()
+
+    def count_stranger(self) -> None:
+        """A message was refused and forgotten."""
+        self._strangers.inc()
 
     def count_request(self, *, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered."""

@@ -73,6 +73,8 @@ class ProtocolContext:
         if self.metrics is not None:
             for result in results:
                 self.metrics.count_message(result.answer.outcome.value, result.answer.code)
+                if not result.answer.is_kept:
+                    self.metrics.count_stranger()
 
 
 class Lookup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

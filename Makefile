@@ -71,6 +71,7 @@ ci: system-packages lint docs-check audit  ## what `make test` leaves out: Postg
 	@$(MAKE) --no-print-directory explore mutants
 	@$(MAKE) --no-print-directory powercuts
 	@$(MAKE) --no-print-directory lowest
+	@$(MAKE) --no-print-directory history MINUTES=0.4
 	$(PYTEST) -m "$(LATER)"
 	@echo "web scan: $$(cat build/wapiti.txt)"
 
@@ -97,6 +98,10 @@ mutants: .venv/.dev  ## seeded errors in the parties' code: simulation or explor
 .PHONY: powercuts
 powercuts: .venv/.dev system-packages  ## the power goes at every system call that matters; controls without a sync must be found
 	@PYTHONPATH=tools:tests $(BIN)/python -m powercuts --workers $(or $(WORKERS),2)
+
+.PHONY: history
+history: .venv/.dev system-packages  ## what everybody saw, under kill -9 of workers and PostgreSQL, against the ledger's order (MINUTES=10, HISTORY_SEED=1)
+	@PYTHONPATH=tools:tests $(BIN)/python -m history --minutes $(or $(MINUTES),10) --seed $(or $(HISTORY_SEED),1)
 
 .PHONY: bench
 bench: .venv/.dev  ## how fast it is, beside limits measured in the same run (ROWS='B1 B3', BENCH_SCALE=0.05)

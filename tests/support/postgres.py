@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +64,27 @@ class Cluster:
     def kill(self) -> None:
         """``kill -9`` of the whole server, as a power cut does it."""
         pid = int((self.data / "postmaster.pid").read_text("utf-8").split()[0])
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text("utf-8").split()
-        for victim in (pid, *map(int, children)):
-            os.kill(victim, signal.SIGKILL)
+        os.kill(pid, signal.SIGSTOP)  # so that it starts nobody who would outlive it
+        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text("utf-8").split()]
+        for victim in (*children, pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
+        deadline = time.monotonic() + 20
+        while any(_is_alive(victim) for victim in (*children, pid)) and time.monotonic() < deadline:
+            time.sleep(0.005)
         # Where nobody reaps it, the dead process still has its number, and the next start would take it for alive.
         for lock in (self.data / "postmaster.pid", *self.home.glob(".s.PGSQL.*.lock")):
             lock.unlink()
+
+    def kill_backend(self, database: str) -> None:
+        """``kill -9`` of one backend, for which the server ends all others and recovers."""
+        victims = self.sql(
+            f"SELECT pid FROM pg_stat_activity WHERE datname = '{database}' AND backend_type = 'client backend' "
+            "AND pid <> pg_backend_pid() ORDER BY backend_start LIMIT 1",
+            database=database,
+        )
+        for (pid,) in victims:
+            os.kill(pid, signal.SIGKILL)
 
     def remove(self) -> None:
         if (self.data / "postmaster.pid").exists():
@@ -128,3 +145,11 @@ class Cluster:
         if done.returncode:
             log = self.home / "log"
             raise RuntimeError(f"{name}: {said}\n{log.read_text('utf-8')[-2000:] if log.exists() else ''}")
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether it runs: one that is dead and was not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[0] not in {"Z", "X"}
+    except OSError:
+        return False

@@ -85,6 +85,27 @@ def test_a_worker_that_died_is_started_again_and_ends_with_the_others(served, ho
     wait_until(lambda: not any(is_running(pid) for pid in pids))
 
 
+def test_a_worker_that_finds_no_database_when_it_is_started_again_is_tried_until_there_is_one(data, served):
+    process, url = served
+    before = workers_of(process)
+    database = data / "tallystick.sqlite"
+    database.rename(data / "away")
+    tried = set()
+    os.kill(min(before), signal.SIGKILL)
+
+    def has_tried_twice():
+        tried.update(workers_of(process) - before)
+        return len(tried) >= 2
+
+    wait_until(has_tried_twice)
+    assert process.poll() is None
+    (data / "away").rename(database)
+    wait_until(lambda: len(workers_of(process)) == 2)
+    wait_until(lambda: all(is_healthy(url) for _ in range(10)))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(SECONDS) == 0
+
+
 def test_workers_do_not_outlive_the_process_that_watches_them(served):
     process, _ = served
     pids = workers_of(process)

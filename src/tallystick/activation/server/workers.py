@@ -2,7 +2,8 @@
 
 The kernel spreads connections over them (SO_REUSEPORT). The first process only watches: a worker that died is started
 again, a signal ends all of them, and so does a worker that ended by itself for a reason of its own (a contradiction in
-the books, say). When the watching process is gone, however it went, the workers stop.
+the books, say). One that could not begin ends all of them only at the start; later it is tried again, because the
+database may just be coming back. When the watching process is gone, however it went, the workers stop.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Final
 
 RESTART_SECONDS: Final = 1.0
 _EXIT_BY_ITSELF: Final = 3  # of a worker that must not be started again
+_EXIT_NOT_BEGUN: Final = 4  # of one that could not begin, because the database was not there, say
 _ENDINGS: Final = (signal.SIGTERM, signal.SIGINT)
 
 Serve = Callable[[socket.socket, Callable[[], None], threading.Event], None]
@@ -98,7 +100,7 @@ def all_listened(told: threading.Thread) -> bool:
 
 
 def _work(holder: socket.socket, serve: Serve, *, watching: int, ready: int, backlog: int) -> int:
-    gone = threading.Event()
+    gone, begun = threading.Event(), threading.Event()
     for number in _ENDINGS:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS)
@@ -111,9 +113,14 @@ def _work(holder: socket.socket, serve: Serve, *, watching: int, ready: int, bac
     try:
         listener = reserve(holder.family, *holder.getsockname()[:2])
         listener.listen(backlog)
-        serve(listener, lambda: _tell(ready), gone)
+
+        def begin() -> None:
+            begun.set()
+            _tell(ready)
+
+        serve(listener, begin, gone)
     except BaseException:  # noqa: BLE001 - what it was is told by `serve`; here only the exit code counts
-        return _EXIT_BY_ITSELF
+        return _EXIT_BY_ITSELF if begun.is_set() else _EXIT_NOT_BEGUN
     return 0
 
 

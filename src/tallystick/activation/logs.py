@@ -1,6 +1,7 @@
 """Logs that a program can read: one JSON object a line, with the id of the request that it belongs to.
 
-What is told never holds activation secrets, tokens or bodies. The id comes with the request (``X-Request-Id``) or is
+What is told never holds activation secrets, tokens, bodies or paths: a path may hold an invitation or an entitlement ID,
+so that a request is told by its route. The id comes with the request (``X-Request-Id``) or is
 made; it goes back with the answer, so that a person can find the lines about one answer.
 """
 
@@ -15,9 +16,10 @@ from contextvars import ContextVar
 from typing import Any, Final, TextIO
 
 from tallystick.activation.settings import LogSettings
+from tallystick.connections.logs import PlainFormatter, plain_line
 
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
-_OURS: Final = frozenset({"method", "path", "status", "seconds", "bytes"})
+_OURS: Final = frozenset({"method", "route", "status", "seconds", "bytes"})
 
 
 class JsonFormatter(logging.Formatter):
@@ -37,20 +39,17 @@ class JsonFormatter(logging.Formatter):
         found |= {name: getattr(record, name) for name in _OURS if hasattr(record, name)}
         if record.exc_info and record.exc_info[0] is not None:
             found["exception"] = "".join(traceback.format_exception(*record.exc_info))
-        return json.dumps(found, ensure_ascii=False, default=str)
+        return json.dumps(found, default=str)  # ASCII only: no terminal is moved by it
 
 
-class TextFormatter(logging.Formatter):
+class TextFormatter(PlainFormatter):
     """For people."""
-
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
         """See ``logging.Formatter``."""
         request_id = getattr(record, "request_id", None) or REQUEST_ID.get()
         text = super().format(record)
-        return text if request_id is None else f"{text} [request {request_id}]"
+        return text if request_id is None else f"{text} [request {plain_line(request_id)}]"
 
 
 def set_up(settings: LogSettings, stream: TextIO | None = None) -> None:

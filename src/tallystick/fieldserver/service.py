@@ -21,6 +21,7 @@ from typing import Any, Final
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
+from tallystick.connections.logs import PlainFormatter
 from tallystick.errors import Error
 from tallystick.fieldserver import checks as licenses
 from tallystick.fieldserver import platform
@@ -205,6 +206,7 @@ def _announce(home: platform.Home, fingerprint: str, host: str, listener: socket
 
 
 def _run(api: Api, directory: Path, listener: socket.socket, *, started: Callable[[], None]) -> None:
+    _set_up_logs()
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # strangers' bad requests are not worth a line each
     config = uvicorn.Config(
         make_app(api),
@@ -230,6 +232,12 @@ def _run(api: Api, directory: Path, listener: socket.socket, *, started: Callabl
         config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
     server = _Server(config, started)
     asyncio.run(server.serve(sockets=[listener]))
+
+
+def _set_up_logs() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(PlainFormatter())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
 
 
 def _start(

@@ -156,11 +156,23 @@ class Watch:
             await self._app(scope, receive, send_with_id)
         finally:
             seconds = time.perf_counter() - started
-            route = getattr(scope.get("route"), "path", "none")
+            route = route_of(scope)
             count_request(
                 self._operations, request_id=request_id, scope=scope, route=route, status=status, seconds=seconds
             )
             REQUEST_ID.reset(mark)
+
+
+def route_of(scope: Scope) -> str:
+    """The path of a request as its route has it, without what stands for its parameters; ``none`` where there is no route."""
+    route: str | None = getattr(scope.get("route"), "path", None)
+    if route is not None or "endpoint" not in scope:
+        return route or "none"
+    names = {str(value): name for name, value in scope.get("path_params", {}).items()}
+    segments = scope["path"].split("/")
+    if not names.keys() <= set(segments):
+        return "none"
+    return "/".join(f"{{{names[segment]}}}" if segment in names else segment for segment in segments)
 
 
 def request_id_of(operations: MonitoringContext, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -185,10 +197,9 @@ def count_request(
     method = scope["method"] if scope["method"] in _METHODS else "other"
     operations.metrics.count_request(method=method, route=route, status=status, seconds=seconds)
     if operations.logs_requests:
-        path = scope["path"][:200]
         mark = REQUEST_ID.set(request_id.decode())
-        more = {"method": method, "path": path, "status": status, "seconds": round(seconds, 6)}
-        _LOG.info("%s %s: %d", method, path, status, extra=more)
+        more = {"method": method, "route": route, "status": status, "seconds": round(seconds, 6)}
+        _LOG.info("%s %s: %d", method, route, status, extra=more)
         REQUEST_ID.reset(mark)
 
 

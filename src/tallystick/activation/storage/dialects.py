@@ -138,7 +138,9 @@ class SqliteDialect:
             connection.execute("PRAGMA foreign_keys = ON")
             return connection
 
-        engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=8, max_overflow=32)
+        engine = create_engine(
+            "sqlite://", creator=connect, poolclass=QueuePool, pool_size=8, max_overflow=32, hide_parameters=True
+        )
         event.listen(engine, "begin", self._begin)
         return engine
 
@@ -262,6 +264,7 @@ class PostgresDialect:
         }
         engine = create_engine(
             self.url,
+            hide_parameters=True,  # what is written may be secret, and errors are told
             connect_args={name: value for name, value in network.items() if name not in self.url.query},
             pool_size=8,
             max_overflow=32,

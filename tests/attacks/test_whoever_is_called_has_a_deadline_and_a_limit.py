@@ -217,7 +217,7 @@ def test_the_own_api_never_waits_for_its_route(tmp_path):
     import sys
 
     sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "fieldserver"))
-    from fs_processes import FieldServer
+    from support.fieldserver.processes import FieldServer
 
     peer = Peer(*PEERS["a head that drips"])
     device = FieldServer(tmp_path / "fs").start("--activation", f"http://127.0.0.1:{peer.port}")

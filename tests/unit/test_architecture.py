@@ -1,4 +1,4 @@
-"""What import contracts cannot say: which packages that are not ours each part may import.
+"""What import contracts cannot say: which packages that are not ours each part may import, and where its tests stand.
 
 A part that is not written yet passes; a file that nobody has placed fails.
 """
@@ -12,6 +12,8 @@ import pytest
 import tallystick
 
 SOURCE = Path(tallystick.__file__).parent
+CHECKOUT = SOURCE.parents[1]
+UNIT = Path(__file__).parent
 WIRE = {"cryptography", "msgspec", "nacl"}
 COMMAND_LINE = {"rich", "typer"}
 
@@ -114,3 +116,26 @@ def test_no_asyncio_where_decisions_are_made(file):
 def test_imports_of_our_own_are_absolute(file):
     nodes = ast.walk(ast.parse((SOURCE / file).read_text("utf-8")))
     assert not [node.lineno for node in nodes if isinstance(node, ast.ImportFrom) and node.level > 0]
+
+
+# Tests of parts that are not in src stand at the same path as well: of a tool, of a page of the documentation.
+ROOTS = {"tools": CHECKOUT / "tools", "docs": CHECKOUT / "docs"}
+OF_THE_WHOLE = {"test_architecture.py"}
+TESTS = sorted(path.relative_to(UNIT).as_posix() for path in UNIT.rglob("test_*.py"))
+
+
+@pytest.mark.parametrize("test", sorted(set(TESTS) - OF_THE_WHOLE))
+def test_a_unit_test_stands_at_the_path_of_what_it_tests(test):
+    first, *rest = Path(test).parent.parts or ("",)
+    place = ROOTS[first].joinpath(*rest) if first in ROOTS else SOURCE / Path(test).parent
+    assert place.is_dir(), f"there is no {place.relative_to(CHECKOUT)}"
+    rooms = {path.stem.replace("-", "_") for path in place.iterdir() if not path.name.startswith("_")}
+    rooms |= {path.name for path in place.iterdir() if path.is_dir()}
+    said = Path(test).stem.removeprefix("test_")
+    found = [room for room in rooms if said == room or said.startswith(f"{room}_")]
+    assert found, f"test_<module>.py or test_<module>_<aspect>.py: {place.relative_to(CHECKOUT)} has no such module"
+
+
+def test_what_helps_unit_tests_is_not_among_them():
+    strangers = [path.relative_to(UNIT).as_posix() for path in UNIT.rglob("*.py") if not path.name.startswith("test_")]
+    assert [path for path in strangers if not path.endswith("conftest.py")] == [], "tests/support is the place"

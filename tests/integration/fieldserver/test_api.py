@@ -7,9 +7,9 @@ import threading
 import time
 
 import pytest
-from fs_helpers import LINE, Issuer, activation_id, license_claim
-from fs_processes import FieldServer, basic, run
 
+from support.fieldserver.helpers import LINE, Issuer, activation_id, license_claim
+from support.fieldserver.processes import FieldServer, basic, run
 from tallystick.fieldserver.certificate import fingerprint_of
 from tallystick.protocol import envelope, messages
 from tallystick.protocol.envelope import open_envelope

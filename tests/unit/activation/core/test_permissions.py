@@ -18,7 +18,7 @@ from tallystick.activation.core.permissions import (
     check_gives,
 )
 
-PAGE = Path(__file__).parents[3] / "docs" / "portal" / "README.md"
+PAGE = Path(__file__).parents[4] / "docs" / "portal" / "README.md"
 
 
 def caller(role, account=None, **options):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from fs_helpers import NOW, Desk, activate
-from fs_rig import Rig
 
+from support.fieldserver.helpers import NOW, Desk, activate
+from support.fieldserver.rig import Rig
 from tallystick.errors import Error
 from tallystick.fieldserver import commissioning, platform, vault
 from tallystick.fieldserver.agent import TIME_SAVED_SECONDS

@@ -3,9 +3,9 @@
 import httpx2
 import msgspec
 import pytest
-from fs_helpers import NOW, Issuer
-from fs_rig import Rig
 
+from support.fieldserver.helpers import NOW, Issuer
+from support.fieldserver.rig import Rig
 from tallystick.errors import Error
 from tallystick.fieldserver.route import ActivationRoute
 from tallystick.fieldserver.state import Refresh

@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from fs_helpers import LINE, Issuer, activation_id, license_claim
 from typer.testing import CliRunner
 
+from support.fieldserver.helpers import LINE, Issuer, activation_id, license_claim
 from tallystick.fieldserver.cli import app
 from tallystick.protocol.envelope import LINE_BYTES_MAX
 

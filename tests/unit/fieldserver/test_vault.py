@@ -4,9 +4,9 @@ import errno
 from dataclasses import replace
 
 import pytest
-from fs_disk import CrashError, FaultyDisk
-from fs_helpers import NOW, activate, holding, license_claim, pinned
 
+from support.fieldserver.disk import CrashError, FaultyDisk
+from support.fieldserver.helpers import NOW, activate, holding, license_claim, pinned
 from tallystick.errors import Error
 from tallystick.fieldserver import codec, vault
 from tallystick.fieldserver.state import Refresh, State

@@ -2,9 +2,8 @@
 
 import contextlib
 
-from fs_disk import FaultyDisk
-from fs_helpers import NOW, Desk
-
+from support.fieldserver.disk import FaultyDisk
+from support.fieldserver.helpers import NOW, Desk
 from tallystick.fieldserver import vault
 from tallystick.fieldserver.agent import Agent
 from tallystick.fieldserver.vault import Vault

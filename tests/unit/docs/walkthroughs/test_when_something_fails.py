@@ -7,7 +7,7 @@ import pytest
 
 from tallystick.protocol.problems import BY_CODE
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 PAGE = (ROOT / "docs" / "walkthroughs" / "when-something-fails.md").read_text("utf-8")
 ROWS = [
     line for line in PAGE.splitlines() if line.startswith("| ") and "---" not in line and "| shown by |" not in line

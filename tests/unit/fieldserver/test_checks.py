@@ -7,8 +7,8 @@ import time
 from dataclasses import replace
 
 import pytest
-from fs_helpers import NOW, holding, license_claim, pinned
 
+from support.fieldserver.helpers import NOW, holding, license_claim, pinned
 from tallystick.domain.verdict import Standing
 from tallystick.errors import Error
 from tallystick.fieldserver import checks, platform, vault

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from fs_helpers import (
+
+from support.fieldserver.helpers import (
     LINE,
     NOW,
     OTHER_LINE,
@@ -16,7 +17,6 @@ from fs_helpers import (
     pinned,
     with_sequence,
 )
-
 from tallystick.fieldserver import engine
 from tallystick.fieldserver.codec import encode_state, parse_state
 from tallystick.fieldserver.state import (

@@ -11,8 +11,9 @@ import time
 from contextlib import contextmanager, suppress
 
 import pytest
-from fs_helpers import Issuer, license_claim
-from fs_processes import FieldServer, run
+
+from support.fieldserver.helpers import Issuer, license_claim
+from support.fieldserver.processes import FieldServer, run
 
 ISSUER = Issuer()
 

@@ -4,12 +4,12 @@ import itertools
 from dataclasses import replace
 
 import pytest
-from fs_disk import CrashError, FaultyDisk
-from fs_helpers import Desk, activate, pinned
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from support.fieldserver.disk import CrashError, FaultyDisk
+from support.fieldserver.helpers import Desk, activate, pinned
 from tallystick.errors import Error
 from tallystick.fieldserver import codec, vault
 from tallystick.fieldserver.state import Refresh

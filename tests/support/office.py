@@ -8,10 +8,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from support.activation import PRODUCTS, START, TestSigner, seeded
-from tallystick.activation.core import issuing, reading, verification
+from tallystick.activation.core import issuing, reading
 from tallystick.activation.core.ports import Answer, Past, Policy
 from tallystick.activation.core.verification import Report
-from tallystick.activation.storage import SqlStore, open_store
+from tallystick.activation.storage import SqlStore, open_store, verify_database
 from tallystick.domain.catalog import Catalog
 from tallystick.domain.entitlement import Entitlement, Line
 from tallystick.domain.ids import EntitlementId, new_line_id
@@ -84,7 +84,7 @@ class Office:
         return found.available, found.held, found.returning, found.quarantined
 
     def audit(self) -> Report:
-        report = self.store.read(verification.verify_books)
+        report = self.store.read(verify_database)
         assert report.is_green, report.faults
         return report
 

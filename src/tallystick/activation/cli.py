@@ -140,11 +140,11 @@ def _serve(data: Path, host: str, port: int, workers: int, database: str | None,
 
 @app.command(epilog="Example: tallystick activation verify --data DIR")
 def verify(data: Data, database: Database = None, as_json: AsJson = False) -> None:
-    """Recompute every balance from the ledger alone, and compare. Changes nothing."""
-    from tallystick.activation.core.verification import verify_books
+    """Recompute every balance from the ledger alone, and look for rows that were changed or are missing. Changes nothing."""
+    from tallystick.activation.storage import verify_database
 
     with console.opened(data, database, as_json=as_json, is_moved_good=True) as activation:
-        report = activation.read(verify_books)
+        report = activation.read(verify_database)
         view = {"lines": report.lines, "entries": report.entries, "field_servers": report.field_servers}
         if as_json and report.is_green:
             console.print_json({"green": True, **view, "faults": []})

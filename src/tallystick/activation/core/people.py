@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -137,7 +138,10 @@ class ApiToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One entry of the audit trail: who did what to what. Written in the transaction of what it tells."""
+    """One entry of the audit trail: who did what to what. Written in the transaction of what it tells.
+
+    ``chain`` is hex SHA-256 over the chain of the record before and this one, as in the ledger; None: not written yet.
+    """
 
     at: int
     actor: str
@@ -147,6 +151,22 @@ class Record:
     target: str
     detail: str = ""
     number: int = 0  # given by the database
+    chain: str | None = None
+
+    def chained(self, before: str) -> str:
+        """The chain value that this record must have after ``before``."""
+        moved = [
+            before,
+            self.number,
+            self.at,
+            self.actor,
+            self.role,
+            self.account,
+            self.action,
+            self.target,
+            self.detail,
+        ]
+        return hashlib.sha256(json.dumps(moved, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

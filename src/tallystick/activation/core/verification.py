@@ -78,7 +78,7 @@ def _recompute(transaction: Transaction, line: Line) -> tuple[int, str | None]:
         while page := transaction.find_entries(line.line_id, after=balances.entries):
             for entry in page:
                 balances = apply_entry(balances, entry)
-    except InvariantError as error:
+    except (InvariantError, ValueError) as error:  # or what no account is called
         return balances.entries, f"line {line.line_id}: {error}"
     if balances != line.balances:
         return balances.entries, f"line {line.line_id}: the ledger gives {balances}, stored is {line.balances}"

@@ -1,5 +1,6 @@
 """Durable storage on SQLite and PostgreSQL: all SQL of the activation server is here."""
 
+from tallystick.activation.storage.checking import verify_database
 from tallystick.activation.storage.copying import check_not_moved, copy_database
 from tallystick.activation.storage.deployment import Deployment
 from tallystick.activation.storage.dialects import DatabaseError
@@ -28,4 +29,5 @@ __all__ = [
     "migrate_database",
     "open_store",
     "prune",
+    "verify_database",
 ]

@@ -137,7 +137,7 @@ def _write(kind: str, table: Table, columns: Iterable[str] | None = None, **kept
 
 LINE_CHANGES: Final = (
     *("line_id", "expires_at", "engineering", "suspended", "frozen"),
-    *("bought", "available", "held", "returning", "quarantined", "retired", "entries", "chain"),
+    *("bought", "available", "held", "returning", "quarantined", "retired", "entries", "chain", "seal"),
 )
 WRITES: Final[Mapping[str, Write]] = {
     # A plain INSERT: when two processes meet one device for the first time, the second must not overwrite.

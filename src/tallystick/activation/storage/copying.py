@@ -13,7 +13,8 @@ from typing import Final
 
 from sqlalchemy import Connection, Table, func, insert, select
 
-from tallystick.activation.core.verification import Report, verify_books
+from tallystick.activation.core.verification import Report
+from tallystick.activation.storage.checking import verify_database
 from tallystick.activation.storage.deployment import Deployment, DeploymentTable
 from tallystick.activation.storage.dialects import WRITING, DatabaseError
 from tallystick.activation.storage.store import SqlStore
@@ -46,7 +47,7 @@ def copy_database(source: SqlStore, target: SqlStore, *, now: int, advance: Call
                 for table in METADATA.sorted_tables:
                     advance(table.name, _copy(reading, writing, table))
                 target.dialect.number_on(writing)
-                report = verify_books(SqlTransaction(writing, target.dialect, locks=False))
+                report = verify_database(SqlTransaction(writing, target.dialect, locks=False))
                 if not report.is_green:
                     raise InvariantError("a copy that adds up", report.faults[0])
                 # First the mark, then the copy: a crash in between leaves one activation server or none, never two.

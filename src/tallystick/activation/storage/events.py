@@ -19,6 +19,7 @@ from sqlalchemy import Connection, and_, delete, func, insert, or_, select, upda
 
 from tallystick.activation.core.ports import Event
 from tallystick.activation.storage.dialects import KEYS_MAX, Dialect
+from tallystick.activation.storage.seals import sealed
 from tallystick.activation.storage.tables import DELIVERIES, EVENTS, MARKS, OUTBOX, TOLD, WEBHOOKS
 from tallystick.structs import know
 
@@ -116,16 +117,15 @@ class EventTables:
             ids.append(row.id)
             for event in _TOLD.decode(row.events):
                 position += 1
-                values.append(
-                    {
-                        "position": position,
-                        "event_id": f"{prefix}{position}",
-                        "account": event.account,
-                        "kind": event.kind,
-                        "at": event.at,
-                        "data": bytes(event.data).decode(),
-                    }
-                )
+                event_row = {
+                    "position": position,
+                    "event_id": f"{prefix}{position}",
+                    "account": event.account,
+                    "kind": event.kind,
+                    "at": event.at,
+                    "data": bytes(event.data).decode(),
+                }
+                values.append(sealed("events", event_row))
         if values:
             self._dialect.batches.write(self._connection, {"events": values})
         for start in range(0, len(ids), KEYS_MAX):
@@ -153,8 +153,14 @@ class EventTables:
         return [_event(row) for row in self._connection.execute(statement.order_by(EVENTS.c.position).limit(limit))]
 
     def prune(self, *, before: int) -> int:
-        """Forget events and ended deliveries older than a moment, some at a time. Returns how many."""
-        old = select(EVENTS.c.position).where(EVENTS.c.at < before).order_by(EVENTS.c.at).limit(PRUNED_MAX)
+        """Forget events and ended deliveries older than a moment, some at a time. Returns how many.
+
+        Only from the beginning of the stream: what is left has no gap, and a clock that was wrong for a while makes none.
+        """
+        kept = select(func.min(EVENTS.c.position)).where(EVENTS.c.at >= before).scalar_subquery()
+        last = select(func.max(EVENTS.c.position) + 1).scalar_subquery()
+        old = select(EVENTS.c.position).where(EVENTS.c.position < func.coalesce(kept, last))
+        old = old.order_by(EVENTS.c.position).limit(PRUNED_MAX)
         positions = [row.position for row in self._connection.execute(old)]
         for start in range(0, len(positions), KEYS_MAX):
             part = positions[start : start + KEYS_MAX]

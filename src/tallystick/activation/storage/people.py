@@ -7,6 +7,7 @@ invitation) is found by its digest alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -18,6 +19,7 @@ from tallystick.activation.storage.dialects import Dialect
 from tallystick.activation.storage.rows import Row, Values
 from tallystick.activation.storage.tables import (
     ACCOUNTS,
+    HEADS,
     PEOPLE,
     REPEATS,
     SESSIONS,
@@ -28,14 +30,16 @@ from tallystick.activation.storage.tables import (
 )
 
 REPEAT_SECONDS: Final = 86_400
+_TRAIL: Final = "trail"  # the name of its head
 NAMESAKES_MAX: Final = 20  # so many passwords are compared at a sign-in, at most
 
 
 class PeopleTables:
     """One transaction's view of the tables about people."""
 
-    def __init__(self, connection: Connection, dialect: Dialect, *, locks: bool) -> None:
+    def __init__(self, connection: Connection, dialect: Dialect, *, locks: bool, records: list[Record]) -> None:
         self._connection = connection
+        self._records = records
         self._dialect = dialect
         self._locks = locks
 
@@ -241,9 +245,29 @@ class PeopleTables:
     # Trail
 
     def save_record(self, record: Record) -> None:
-        """One entry of the audit trail."""
-        values = {name: getattr(record, name) for name in TRAIL.c.keys() if name != "number"}  # noqa: SIM118 - columns
-        self._connection.execute(insert(TRAIL).values(values))
+        """One entry of the audit trail. It is written last: see ``write_records``."""
+        self._records.append(record)
+
+    def write_records(self) -> None:
+        """Write what was saved, chained to what is there. Two who write wait for each other until the commit.
+
+        So this comes last in a unit of work: nothing else is waited for by who holds the end of the chain.
+        """
+        if not self._records:
+            return
+        first = self._dialect.insert(HEADS).values(name=_TRAIL, number=0, chain="")
+        self._connection.execute(first.on_conflict_do_nothing())
+        head = self._connection.execute(select(HEADS).where(HEADS.c.name == _TRAIL).with_for_update()).one()
+        number, chain = head.number, head.chain
+        values = []
+        for record in self._records:
+            number += 1
+            numbered = replace(record, number=number)
+            chain = numbered.chained(chain)
+            values.append({name: getattr(numbered, name) for name in TRAIL.c.keys()} | {"chain": chain})  # noqa: SIM118 - columns
+        self._records.clear()
+        self._connection.execute(insert(TRAIL), values)
+        self._connection.execute(update(HEADS).where(HEADS.c.name == _TRAIL).values(number=number, chain=chain))
 
     def find_records(self, scope: Scope, *, before: int | None = None, limit: int = 100) -> list[Record]:
         """The audit trail of the scope, newest first."""

@@ -18,6 +18,7 @@ from tallystick.activation.core.ports import (
     Status,
     TakenMessage,
 )
+from tallystick.activation.storage.seals import seal_of, sealed
 from tallystick.domain.catalog import Product
 from tallystick.domain.entitlement import Line
 from tallystick.domain.grant import Outstanding
@@ -84,7 +85,7 @@ def line_of(row: Row, product: Product) -> Line:
 def line_changes(line: Line) -> Values:
     """The columns of a line that may change, and its key."""
     balances = line.balances
-    return {
+    changes = {
         "line_id": line.line_id,
         "expires_at": line.expires_at,
         "engineering": line.engineering,
@@ -99,18 +100,22 @@ def line_changes(line: Line) -> Values:
         "entries": balances.entries,
         "chain": balances.chain,
     }
+    return changes | {"seal": seal_of("lines", changes | _fixed(line))}
 
 
-def line_values(line: Line, position: int) -> Values:
-    """The columns of a new line."""
+def _fixed(line: Line) -> Values:
+    """The columns of a line that never change."""
     return {
-        **line_changes(line),
         "entitlement_id": line.entitlement_id,
-        "position": position,
         "account": line.account,
         "sku": line.product.sku,
         "secret": line.secret,
     }
+
+
+def line_values(line: Line, position: int) -> Values:
+    """The columns of a new line."""
+    return {**line_changes(line), **_fixed(line), "position": position}
 
 
 def field_server_of(row: Row) -> FieldServer:
@@ -247,7 +252,7 @@ def message_of(row: Row) -> TakenMessage:
 
 def message_values(message: TakenMessage, account: str | None) -> Values:
     """The columns of a processed message."""
-    return {
+    values = {
         "digest": message.digest,
         "device_id": message.device_id,
         "account": account,
@@ -260,6 +265,7 @@ def message_values(message: TakenMessage, account: str | None) -> Values:
         "detail": message.answer.detail,
         "reply": "\n".join(message.answer.reply),
     }
+    return sealed("messages", values)
 
 
 def grant_of(row: Row) -> IssuedGrant:
@@ -296,7 +302,7 @@ def incident_of(row: Row) -> Incident:
 
 def incident_values(incident: Incident, account: str | None) -> Values:
     """The columns of an incident."""
-    return {
+    values = {
         "account": account,
         "kind": incident.kind.value,
         "device_id": incident.device_id,
@@ -304,6 +310,7 @@ def incident_values(incident: Incident, account: str | None) -> Values:
         "detail": incident.detail,
         "digest": incident.digest,
     }
+    return sealed("incidents", values)
 
 
 def declaration_of(row: Row) -> LostDeclaration:
@@ -322,7 +329,7 @@ def declaration_of(row: Row) -> LostDeclaration:
 
 def declaration_values(declaration: LostDeclaration) -> Values:
     """The columns of a declaration."""
-    return {
+    values = {
         "device_id": declaration.device_id,
         "at": declaration.at,
         "account": declaration.account,
@@ -332,6 +339,7 @@ def declaration_values(declaration: LostDeclaration) -> Values:
         "line_ids": _json(declaration.line_ids),
         "undone_at": declaration.undone_at,
     }
+    return sealed("declarations", values)
 
 
 def _json(value: object) -> str:

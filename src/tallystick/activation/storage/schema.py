@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from tallystick.activation.storage.dialects import READING, WRITING, DatabaseError, Dialect
 
-HEAD: Final = "0007"
+HEAD: Final = "0008"
 KNOWN: Final = (
     "0001",
     "0002",
@@ -21,6 +21,7 @@ KNOWN: Final = (
     "0005",
     "0006",
     "0007",
+    "0008",
 )  # oldest first; a test compares them with the migrations
 _VERSION: Final = text("SELECT version_num FROM alembic_version")
 

@@ -96,6 +96,7 @@ LINES: Final = Table(
     Column("retired", BigInteger, nullable=False),
     Column("entries", BigInteger, nullable=False),
     Column("chain", Text, nullable=False),
+    Column("seal", Text),
     CheckConstraint('available + held + "returning" + quarantined + retired = bought', name="conserved"),
     CheckConstraint('held >= 0 AND "returning" >= 0 AND quarantined >= 0 AND retired >= 0', name="not_negative"),
     Index("ix_lines_entitlement_id", "entitlement_id", "position"),
@@ -186,6 +187,7 @@ MESSAGES: Final = Table(
     Column("code", Text),
     Column("detail", Text, nullable=False),
     Column("reply", Text, nullable=False),  # envelopes, one a line
+    Column("seal", Text),
     Index("ix_messages_device_id_sequence", "device_id", "sequence", "taken_at"),
 )
 
@@ -211,6 +213,7 @@ INCIDENTS: Final = Table(
     Column("at", BigInteger, nullable=False),
     Column("detail", Text, nullable=False),
     Column("digest", _ID),
+    Column("seal", Text),
     Index("ix_incidents_device_id", "device_id"),
     Index("ix_incidents_account", "account", "id"),
 )
@@ -226,6 +229,7 @@ DECLARATIONS: Final = Table(
     Column("override_by", Text),
     Column("line_ids", Text, nullable=False),  # JSON list
     Column("undone_at", BigInteger),
+    Column("seal", Text),
     Index("ix_declarations_account", "account", "at"),
 )
 
@@ -248,6 +252,7 @@ EVENTS: Final = Table(
     Column("kind", Text, nullable=False),
     Column("at", BigInteger, nullable=False),
     Column("data", Text, nullable=False),  # JSON object
+    Column("seal", Text),
     Index("ix_events_at", "at"),
 )
 
@@ -412,7 +417,17 @@ TRAIL: Final = Table(
     Column("action", Text, nullable=False),
     Column("target", Text, nullable=False),
     Column("detail", Text, nullable=False),
+    Column("chain", Text),  # over the chain of the record before and every other column
     Index("ix_trail_account", "account", "number"),
+)
+
+# Where a chain ends, so that a tail that was cut off shows: `trail`.
+HEADS: Final = Table(
+    "heads",
+    METADATA,
+    Column("name", _ID, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("chain", Text, nullable=False),
 )
 
 # What was answered to a request that creates something, so that the same request again is answered the same.

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, Executable, func, select
 
+from tallystick.activation.core.people import Record
 from tallystick.activation.core.permissions import Scope
 from tallystick.activation.core.ports import (
     Changes,
@@ -64,11 +65,12 @@ class SqlTransaction:
         self._products: dict[str, Product] = {}
         self._device_accounts: dict[DeviceId, str | None] = {}  # every field server that has a row
         self._line_accounts: dict[LineId, str] = {}
+        self._records: list[Record] = []
 
     @property
     def people(self) -> PeopleTables:
         """People, sessions, tokens, the audit trail."""
-        return PeopleTables(self._connection, self._dialect, locks=self._locks)
+        return PeopleTables(self._connection, self._dialect, locks=self._locks, records=self._records)
 
     @property
     def frames(self) -> FrameTable:
@@ -98,6 +100,8 @@ class SqlTransaction:
 
     def finish(self) -> None:
         """Write what was saved last. What is left of the unit of work is its commit, which may be done as well."""
+        if self._records:
+            self.people.write_records()
         if self._unwritten is not None:
             self._write_down(commits=True)
 

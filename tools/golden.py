@@ -1,4 +1,4 @@
-"""Writes golden wire files: ``tests/golden/v1/``, which are added to and never changed.
+"""Writes golden wire files: ``tests/golden/v1/`` and ``v2/``, by the revision of the wire; added to and never changed.
 
 Each story is a world (seeds, products, lines) and steps: messages to the activation server and what people do there,
 each at a fixed moment. The replies are recorded, with what they say and what they do on a field server. Tests replay
@@ -29,7 +29,10 @@ from tallystick.protocol.envelope import PrivateKey, Unverified, digest_of
 from tallystick.protocol.keys import Keyset
 from tallystick.simulator.store import MemoryStore, Tables
 
-FOLDER: Final = Path(__file__).resolve().parent.parent / "tests" / "golden" / "v1"
+FOLDER: Final = Path(__file__).resolve().parent.parent / "tests" / "golden"
+# What revision 1 answered after an epoch was raised or jumped: today's answers are in ``v2``, under the same names.
+ANSWERED_OTHERWISE: Final = ("refusals", "people", "restore")
+RAISING: Final = ("release", "declare-lost", "put-back")
 START: Final = 1_800_000_000
 Json = dict[str, Any]
 
@@ -473,6 +476,42 @@ def story_restore() -> Scribe:
     return story
 
 
+def story_revisions() -> Scribe:
+    """What revision 2 brings: `speaks`, `final`, proofs that count once, epochs that cross."""
+    story, plant, roof, edge = (
+        Scribe("revisions"),
+        Hand("Plant room"),
+        Hand("Roof", "AS-B"),
+        Hand("Edge", "Edge Server"),
+    )
+    (grant,) = story.post("activate", plant.say("activate", {DRIVER: 2}, speaks=2))
+    plant.take(grant)
+    more = plant.say("activate", {DRIVER: 2, DEVICES: 1}, speaks=2)
+    story.post("activate-more", more)
+    used, claims = (
+        json.loads(envelope.open_envelope(said.encode()).payload)
+        for said in (more, plant.say("activate", {DEVICES: 5}, speaks=2))
+    )
+    claims |= {"jti": used["jti"], "wants": [{**used["wants"][1], "quantity": 5}]}
+    story.post("proof-used", plant.key.sign(messages.REQUEST, envelope.encode_json(claims), with_jwk=True))
+    story.person("declared-lost", "declare-lost", plant)
+    story.post("relinquish-crosses", plant.relinquish())
+    (grant,) = story.post("activate-on-the-roof", roof.say("activate", {DRIVER: 2}))
+    roof.take(grant)
+    roof.epoch, roof.grant = roof.epoch + 1, None
+    story.post("revision-needed", roof.say("relinquish", final=True))
+    story.post("final", roof.say("refresh", speaks=2, final=True))
+    story.person("back-up", "back-up")
+    (grant,) = story.post("enrol", edge.say("activate", {DEVICES: 1}, speaks=2))
+    story.person("put-back", "put-back")
+    (refusal,) = story.post("enrol-while-frozen", edge.say("activate", {DEVICES: 1}, speaks=2))
+    edge.sequence = json.loads(envelope.open_envelope(refusal.encode()).payload)["seen"]
+    (grant,) = story.post("fence-of-nothing", edge.say("refresh", speaks=2))
+    edge.take(grant)
+    story.post("confirm", edge.say("confirm", speaks=2))
+    return story
+
+
 def certificate(issuer: Issuer) -> str:
     """The entitlement certificate of the world."""
     lines = []
@@ -540,7 +579,16 @@ def read_mixed(data: bytes) -> list[Json]:
 
 
 def golden_files() -> Iterator[tuple[str, bytes]]:
-    """Every file, by its name."""
+    """Every file that today's code writes, by its revision and name."""
+    for story in (story_refusals, story_people, story_restore, story_revisions):
+        for name, text in story().files.items():
+            yield f"v2/{name}", text.encode()
+    for name, data in first_files():
+        yield f"v1/{name}", data
+
+
+def first_files() -> Iterator[tuple[str, bytes]]:
+    """Those of revision 1, as far as they are answered in the same bytes."""
     issuer = Issuer(WORLD)
     yield "world.json", as_json(WORLD).encode()
     for name, compact in (
@@ -552,7 +600,7 @@ def golden_files() -> Iterator[tuple[str, bytes]]:
         yield f"{name}.tally", f"{compact}\n".encode()
         yield f"{name}.json", as_json(describe(envelope.open_envelope(compact.encode()))).encode()
     written: dict[str, str] = {}
-    for story in (story_returns, story_refusals, story_faults, story_people, story_restore):
+    for story in (story_returns, story_faults):
         written |= story().files
     for name, text in written.items():
         yield name, text.encode()
@@ -578,7 +626,7 @@ def main() -> int:
     if changed:
         return 1
     for path, data in missing:
-        print(f"{path.name}: {'missing' if asked.check else 'written'}")
+        print(f"{path.parent.name}/{path.name}: {'missing' if asked.check else 'written'}")
         if not asked.check:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)

@@ -189,13 +189,16 @@ def request(
         typer.Argument(metavar="[WHAT=QUANTITY]...", help="Activation IDs (activate) or lines (return): end states."),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Return everything.")] = False,
+    final: Annotated[
+        bool, typer.Option("--final", help="With relinquish: this device is scrapped; it takes no license any more.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a message to the outbox. Asked again while it waits, it is the same message."""
     from tallystick.fieldserver import views
 
     with _told(as_json):
-        written = _open(data).ask(_parse_wish(purpose, wants or [], everything=everything))
+        written = _open(data).ask(_parse_wish(purpose, wants or [], everything=everything, final=final))
         if as_json:
             _print_json(views.plain(views.show_written(written)))
         else:
@@ -305,11 +308,13 @@ def _delivery_exit_code(delivery: DeliveryResult) -> int:
     return IN_PART if any(code != "device-wrong" for code in errors) else 0
 
 
-def _parse_wish(purpose: str, wants: list[str], *, everything: bool) -> Wish:
+def _parse_wish(purpose: str, wants: list[str], *, everything: bool, final: bool) -> Wish:
     from tallystick.fieldserver.views import make_wish
     from tallystick.protocol import device_api
 
     ends = [_parse_end(want) for want in wants]
+    if final and purpose != "relinquish":
+        raise Error("usage", expected="--final with relinquish only", seen=f"{purpose} --final")
     match purpose, bool(ends), everything:
         case "activate", True, False:
             activations = (device_api.ActivateWant(activation_id=what, quantity=number) for what, number in ends)
@@ -322,7 +327,7 @@ def _parse_wish(purpose: str, wants: list[str], *, everything: bool) -> Wish:
         case "refresh", False, False:
             return make_wish(device_api.RefreshWish())
         case "relinquish", False, False:
-            return make_wish(device_api.RelinquishWish())
+            return make_wish(device_api.RelinquishWish(final=final))
         case _:
             raise Error(
                 "usage",

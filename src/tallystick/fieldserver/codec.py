@@ -67,6 +67,7 @@ class StateRecord(Claims, frozen=True):
     applied: AppliedRecord | None
     outbox: tuple[str, ...]
     outcomes: Annotated[tuple[OutcomeRecord, ...], Meta(max_length=OUTCOMES_MAX)]
+    final: bool = False
 
 
 def encode_state(state: State) -> bytes:
@@ -89,6 +90,7 @@ def encode_state(state: State) -> bytes:
         applied=applied,
         outbox=tuple(waiting.compact for waiting in state.outbox),
         outcomes=tuple(_encode_outcome(outcome) for outcome in state.outcomes),
+        final=state.final,
     )
     return messages.encode_claims(record)
 
@@ -108,6 +110,7 @@ def parse_state(data: bytes) -> State:
         outcomes=tuple(_parse_outcome(outcome) for outcome in record.outcomes),
         time_seen=record.time_seen,
         rolled_back_at=record.rolled_back_at,
+        final=record.final,
     )
 
 

@@ -8,7 +8,8 @@ anything of it is let out; one that is the same object needs no write. The rules
 2.  A wish that says what the newest waiting message says (same end states, epoch and applied grant) is that message.
 3.  Nothing is asked before a root is pinned. At most ``OUTBOX_MAX`` waiting messages take further wishes; what the
     field server writes by itself is never held up, and is bounded by what the activation server signs.
-4.  Relinquish: epoch + 1, no grant, and the message that says so; only if every held license allows it.
+4.  Relinquish: epoch + 1, no grant, and the message that says so; only if every held license allows it. Where it is
+    final, no grant is ever taken any more, nothing is wished for, and every later message says so, too.
 5.  The first keyset pins its root; later ones need the same root, or one that it was handed over to, the same issuer,
     and a higher version.
 6.  A reply counts if a key of the keyset signed it while it was valid, its issuer is the keyset's, and it is for
@@ -22,6 +23,8 @@ anything of it is let out; one that is the same object needs no write. The rules
        verbatim, once. A rollback that a) found: ``refresh``, unless the grant was taken; after ``restored`` with the
        grant in force, verbatim. An activation or a return cleared by a later message's reply that was not taken:
        ``refresh``, because its own grant may be lost, and nothing else would ever bring it.
+    e. A reply to a waiting message whose key is not, or no longer, in a keyset that is newer than the reply never
+       counts, however often it comes: ``refresh``, once for each message, and not beyond ``OUTBOX_MAX``.
 7.  A step takes ``time_seen`` up to ``now``, never down, but for a grant that is taken: then it is the greater of
     ``now`` and the grant's ``iat``, which is the activation server's signed time. So a clock that jumped ahead and came
     back is healed by a refresh. Nobody gains by it: a grant is taken once, and whoever holds one back and sets the
@@ -73,6 +76,7 @@ from tallystick.protocol.messages import (
     QUANTITY_MAX,
     REFUSAL,
     REQUEST,
+    REVISION,
     AppliedGrant,
     Credit,
     Grant,
@@ -93,6 +97,7 @@ _KINDS: Final = {
     KEYS: "keys",
     ENTITLEMENT: "entitlement",
 }
+_FINAL: Final = "one that was taken out of service for good"
 # A later reply to the same message replaces an earlier one only where it says more, so that order does not matter.
 _WEIGHT: Final = {Fate.OVERTAKEN: 0, Fate.CREDITED: 1, Fate.REFUSED: 2, Fate.GRANTED: 3}
 
@@ -101,6 +106,8 @@ def write_request(
     state: State, wish: Wish, *, device: Device, now: int, random: bytes
 ) -> tuple[State, Written | Refused]:
     """Write the message that asks for ``wish``, or find it waiting, or refuse. ``random``: 16 bytes or more."""
+    if state.final and isinstance(wish, Relinquish):
+        wish = Refresh()  # it was said; whatever is written says it again
     refused = _refuse_wish(state, wish)
     if refused is not None:
         return state, refused
@@ -110,7 +117,7 @@ def write_request(
     if refused is not None:
         return state, refused
     if isinstance(wish, Relinquish):
-        state = replace(state, epoch=state.epoch + 1, applied=None)
+        state = replace(state, epoch=state.epoch + 1, applied=None, final=wish.is_final)
     state = _write(state, wish, device=device, now=now, random=random)
     return _seen_time(state, now), Written(message=state.outbox[-1], is_repeated=False)
 
@@ -160,6 +167,8 @@ def note_time(state: State, now: int) -> State:
 def _refuse_wish(state: State, wish: Wish) -> Refused | None:
     if state.keyset is None:
         return Refused(code="no-root", expected="the keys of an activation server", seen="none delivered so far")
+    if state.final and not isinstance(wish, Refresh):
+        return Refused(code="out-of-service", expected="a field server in service", seen=_FINAL)
     match wish:
         case Activate(wants=wants):
             ends = [(want.activation_id.line_id, want.quantity) for want in wants]
@@ -223,6 +232,7 @@ def _says(waiting: Waiting, wish: Wish, state: State) -> bool:
         and claims.applied == _applied_claim(state)
         and claims.wants == _wants(state, wish, claims.jti)
         and claims.all == _all(wish)
+        and claims.final == _final(state)
     )
 
 
@@ -254,6 +264,8 @@ def _write(
         all=None if wish is None else _all(wish),
         grant=grant,
         rolled_back_at=state.rolled_back_at,
+        speaks=REVISION,
+        final=_final(state),
     )
     compact = device.key.sign(REQUEST, messages.encode_claims(claims), with_jwk=True)
     return replace(state, sequence=sequence, outbox=(*state.outbox, make_waiting(compact, claims)))
@@ -294,6 +306,10 @@ def _wants(state: State, wish: Wish, jti: str) -> tuple[LineWant, ...] | None:
 
 def _all(wish: Wish) -> Literal[True] | None:
     return True if isinstance(wish, Return) and wish.wants is None else None
+
+
+def _final(state: State) -> Literal[True] | None:
+    return True if state.final else None
 
 
 def _applied_claim(state: State) -> AppliedGrant | None:
@@ -339,9 +355,19 @@ def _receive_reply(
 ) -> tuple[State, LineEffect, str | None, str]:
     """Rule 6."""
     keyset = _pinned(state)
-    verified = keyset.verify(envelope)
-    reply = messages.parse_reply(verified)
-    keyset.check_issued(verified, issuer=reply.iss, issued_at=reply.iat)
+    try:
+        verified = keyset.verify(envelope)
+        reply = messages.parse_reply(verified)
+        keyset.check_issued(verified, issuer=reply.iss, issued_at=reply.iat)
+    except WireError as error:
+        if error.code != "key-unknown" or not _is_key_gone(state, envelope, keyset):
+            raise
+        return (
+            _write(state, Refresh(), device=device, now=now, random=random),
+            LineEffect.ERROR,
+            error.code,
+            _detail(error),
+        )
     if reply.sub != state.device_id:
         _refuse("device-wrong", f"a message for {state.device_id}", f"one for {reply.sub}")
     before = state
@@ -369,8 +395,21 @@ def _receive_reply(
     return state if state != before else before, *_effect(reply, is_taken=is_taken, before=before, after=state)
 
 
+def _is_key_gone(state: State, envelope: Unverified, keyset: Keyset) -> bool:
+    """Rule 6 e. What the envelope says is not believed; at worst a ``refresh`` is written that was not needed."""
+    reply = messages.read_unverified_reply(envelope)
+    if reply.iat >= keyset.issued_at or len(state.outbox) >= OUTBOX_MAX:
+        return False
+    answered = next((waiting for waiting in state.outbox if waiting.digest == reply.request), None)
+    return answered is not None and not any(
+        waiting.purpose == "refresh" and waiting.sequence > answered.sequence for waiting in state.outbox
+    )
+
+
 def _is_newer(grant: Grant, state: State) -> bool:
     """Rule 6 b."""
+    if state.final:
+        return False
     if grant.epoch > EPOCH_MAX:
         _refuse("claims-malformed", f"an epoch up to {EPOCH_MAX}", f"epoch {grant.epoch}")
     return (grant.epoch, grant.number) > (state.epoch, 0 if state.applied is None else state.applied.number)
@@ -460,6 +499,9 @@ def _effect(reply: Reply, *, is_taken: bool, before: State, after: State) -> tup
     match reply:
         case Grant() if is_taken:
             return LineEffect.APPLIED, None, f"Grant {reply.number} is in force: {len(reply.licenses)} licenses."
+        case Grant() if before.final:
+            detail = detail_text("out-of-service", expected="a field server in service", seen=_FINAL)
+            return LineEffect.STALE, "out-of-service", detail
         case Grant():
             number = 0 if before.applied is None else before.applied.number
             detail = detail_text(

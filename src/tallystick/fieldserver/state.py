@@ -111,6 +111,7 @@ class State:
     outcomes: tuple[MessageFate, ...] = ()
     time_seen: int = 0
     rolled_back_at: int | None = None
+    final: bool = False  # out of service for good: it takes no grant any more
 
     @property
     def licenses(self) -> tuple[License, ...]:
@@ -155,7 +156,9 @@ class Refresh:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relinquish:
-    """Give everything up first, and say so."""
+    """Give everything up first, and say so. ``is_final``: and take no grant any more, for good."""
+
+    is_final: bool = False
 
 
 Wish = Activate | Return | Refresh | Relinquish

@@ -165,5 +165,5 @@ def make_wish(wish: device_api.Wish) -> Wish:
             raise Error("json-malformed", expected="return with wants or with all: true", seen="both or neither")
         case device_api.RefreshWish():
             return Refresh()
-        case device_api.RelinquishWish():
-            return Relinquish()
+        case device_api.RelinquishWish(final=final):
+            return Relinquish(is_final=final)

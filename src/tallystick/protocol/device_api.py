@@ -245,8 +245,10 @@ class RefreshWish(_Exact, frozen=True, kw_only=True, tag_field="purpose", tag="r
     """Ask what should be held now."""
 
 
-class RelinquishWish(_Exact, frozen=True, kw_only=True, tag_field="purpose", tag="relinquish"):
-    """Give everything up first, and say so."""
+class RelinquishWish(_Exact, frozen=True, kw_only=True, tag_field="purpose", tag="relinquish", omit_defaults=True):
+    """Give everything up first, and say so. ``final``: this device is scrapped; it takes no license any more."""
+
+    final: bool = False
 
 
 Wish = ActivateWish | ReturnWish | RefreshWish | RelinquishWish

@@ -86,6 +86,7 @@ class Keyset:
     version: int
     root: PublicKey
     keys: tuple[SigningKey, ...]
+    issued_at: int = 0
     handovers: tuple[Handover, ...] = ()
 
     @property
@@ -145,6 +146,7 @@ def parse_keyset(message: Unverified, *, root: PublicKey | None = None) -> Keyse
         compact=message.compact,
         issuer=claims.iss,
         version=claims.version,
+        issued_at=claims.iat,
         root=named,
         keys=claims.keys,
         handovers=_parse_handovers(claims, named),

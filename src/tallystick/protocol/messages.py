@@ -17,7 +17,15 @@ from msgspec import Meta, Struct
 from tallystick.domain.ids import ActivationId, DeviceId, Digest, EntitlementId, LicenseId, LineId
 from tallystick.domain.rules import LINES_MAX, RESERVED_LINES_MAX
 from tallystick.domain.verdict import License
-from tallystick.protocol.envelope import INTEGER_MAX, Verified, encode_base64url, encode_json, parse_json, printable
+from tallystick.protocol.envelope import (
+    INTEGER_MAX,
+    Unverified,
+    Verified,
+    encode_base64url,
+    encode_json,
+    parse_json,
+    printable,
+)
 from tallystick.protocol.problems import WireError
 from tallystick.structs import know
 
@@ -31,6 +39,8 @@ ENTITLEMENT: Final = "tally-entitlement+jwt"
 
 QUANTITY_MAX: Final = 1_000_000_000
 LICENSES_MAX: Final = LINES_MAX  # so few that a grant fits into a request that repeats it (section 9)
+REVISION: Final = 2  # of the wire: the highest that we read, and say that we do
+FINAL_REVISION: Final = 2  # `final` is since this one
 EPOCH_MAX: Final = 2**48  # a field server's; the activation server may always go higher
 REASONS_MAX: Final = 100
 REASON_BYTES_MAX: Final = 40_000  # all of them, so that a refusal fits in a line
@@ -83,7 +93,8 @@ class LineWant(Claims, frozen=True):
 class Request(Claims, frozen=True):
     """What a field server says (section 5). ``grant`` repeats the applied grant after ``grant-unknown``.
 
-    ``rolled_back_at``: when it found out that it had been rolled back, the last time, by its own clock.
+    ``rolled_back_at``: when it found out that it had been rolled back, the last time, by its own clock. Since revision 2:
+    ``speaks``, the highest revision that it reads (absent: 1), and ``final``: it takes no grant any more, for good.
     """
 
     iss: Hash
@@ -99,6 +110,8 @@ class Request(Claims, frozen=True):
     all: Literal[True] | None = None
     grant: Compact | None = None
     rolled_back_at: Moment | None = None
+    speaks: Annotated[int, Meta(ge=1, le=INTEGER_MAX)] | None = None
+    final: Literal[True] | None = None
 
     @property
     def device_id(self) -> DeviceId:
@@ -285,6 +298,13 @@ def parse_reply(verified: Verified) -> Reply:
     """A grant, a refusal or a credit. Raises ``WireError``."""
     _check_kind(verified, *_REPLIES)
     return _convert(verified, _REPLIES[verified.typ])
+
+
+def read_unverified_reply(message: Unverified) -> Reply:
+    """What a reply says whose signature cannot be checked: nothing to believe. Raises ``WireError``."""
+    if message.typ not in _REPLIES:
+        raise WireError("kind-unexpected", expected=" or ".join(_REPLIES), seen=message.typ[:40])
+    return convert_claims(message.payload, _REPLIES[message.typ])
 
 
 def parse_grant(verified: Verified) -> Grant:

@@ -54,6 +54,7 @@ class _Device:
     reserved: dict[str, int] = field(default_factory=dict)
     intended: dict[str, int] = field(default_factory=dict)
     holdings: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    taken: dict[int, str] = field(default_factory=dict)  # which message used a sequence first, by its digest
 
     def newest_of(self, epoch: int) -> dict[str, int]:
         """What it should hold once it has spoken in ``epoch``: older epochs are void."""
@@ -242,7 +243,8 @@ class Auditor:
         is_wish = answered is not None and answered["epoch"] == claims["epoch"] and "grant" not in claims
         if answered is not None and is_wish and not self.is_replay:
             self._check_wish(claims, before, {item["line"]: item["quantity"] for item in answered["licenses"]})
-        self._prove(claims, refused=refused, answered=answered)
+        is_reused = self._device(claims["iss"]).taken.setdefault(claims["sequence"], digest) != digest
+        self._prove(claims, refused=refused, answered=answered, is_reused=is_reused)
         return refused
 
     def _check_wish(self, claims: Row, before: Mapping[str, int], after: Mapping[str, int]) -> None:
@@ -259,14 +261,21 @@ class Auditor:
             if wants[line].get("proof") != base64.urlsafe_b64encode(proof).rstrip(b"=").decode():
                 raise Violation("P3", f"line {line} was granted without the proof of its secret")
 
-    def _prove(self, claims: Row, *, refused: str | None, answered: Row | None) -> None:
+    def _prove(self, claims: Row, *, refused: str | None, answered: Row | None, is_reused: bool) -> None:
         known = self._device(claims["iss"])
         if "grant" in claims and answered is not None:
             place = (claims["epoch"], claims["applied"]["number"])
             if place not in known.grants:  # adopted
                 self._grant(claims["grant"])
                 known.proven = max(known.proven, place)
-        if refused in _NOT_HEARD or (answered is not None and answered["epoch"] > claims["epoch"]):
+        if refused is None and claims.get("final"):
+            known.grants = {}  # it takes none any more
+        if refused in _NOT_HEARD:
+            return
+        if answered is not None and answered["epoch"] > claims["epoch"]:  # a fence
+            if not is_reused:
+                number = claims["applied"]["number"] if claims["applied"] is not None else 0
+                known.proven = max(known.proven, (claims["epoch"], number))
             return
         if refused == "grant-unknown" and claims["epoch"] < known.epoch:
             return

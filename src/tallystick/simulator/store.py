@@ -22,6 +22,7 @@ from tallystick.activation.core.ports import (
     Loaded,
     LostDeclaration,
     Past,
+    Restore,
     Status,
     TakenMessage,
     Transaction,
@@ -45,6 +46,8 @@ class Tables:
     messages: dict[Digest, TakenMessage] = field(default_factory=dict)
     sequences: dict[tuple[DeviceId, int], Digest] = field(default_factory=dict)
     grants: dict[tuple[DeviceId, int], IssuedGrant] = field(default_factory=dict)
+    proofs: dict[tuple[DeviceId, str], Digest] = field(default_factory=dict)
+    restore: Restore | None = None
     holdings: dict[tuple[DeviceId, LineId], Holding] = field(default_factory=dict)
     entries: dict[tuple[LineId, int], Entry] = field(default_factory=dict)
     incidents: tuple[Incident, ...] = ()
@@ -60,6 +63,7 @@ class Tables:
             "messages",
             "sequences",
             "grants",
+            "proofs",
             "holdings",
             "entries",
         ):
@@ -149,6 +153,18 @@ class MemoryTransaction:
                 owners.setdefault(server.host_id, {})[server.device_id] = server.account
         return owners
 
+    def load_used_proofs(self, keys: Collection[tuple[DeviceId, str]]) -> dict[tuple[DeviceId, str], Digest]:
+        """See ``activation.ports.Transaction``."""
+        return {key: self.tables.proofs[key] for key in keys if key in self.tables.proofs}
+
+    def load_restore(self) -> Restore | None:
+        """See ``activation.ports.Transaction``."""
+        return self.tables.restore
+
+    def save_restore(self, restore: Restore) -> None:
+        """See ``activation.ports.Transaction``."""
+        self.tables.restore = restore
+
     def load_holdings(self, line_ids: Collection[LineId]) -> list[Holding]:
         """See ``activation.ports.Transaction``."""
         return [holding for holding in self.tables.holdings.values() if holding.line_id in line_ids]
@@ -171,6 +187,7 @@ class MemoryTransaction:
             tables.messages[message.digest] = message
             tables.sequences.setdefault((message.device_id, message.sequence), message.digest)
         tables.grants |= {(grant.device_id, grant.number): grant for grant in changes.grants}
+        tables.proofs |= {(proof.device_id, proof.jti): proof.digest for proof in changes.proofs}
         tables.incidents += tuple(changes.incidents)
         tables.declarations |= {(item.device_id, item.at): item for item in changes.declarations}
 

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from tallystick.activation.core import events
 from tallystick.activation.core.books import Books
 from tallystick.activation.core.interventions import RefusedError
+from tallystick.activation.core.jumps import jump
 from tallystick.activation.core.ports import Changes, FieldServer, Signer, Status, Transaction
 from tallystick.domain.entitlement import Entitlement, Line
 from tallystick.domain.ids import SECRET_BYTES, DeviceId, LineId, new_entitlement_id, new_line_id
@@ -184,6 +185,9 @@ def list_field_server(
     listed = FieldServer(
         device_id=DeviceId(device_id), public_key="", account=account, status=Status.LISTED, first_seen_at=now
     )
+    restore = transaction.load_restore()
+    if restore is not None and restore.is_open:  # it may be one that the restore made us forget
+        listed = jump(listed, now=now)
     books.change(listed, cause="listed")
     books.save()
     return listed

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from tallystick.activation.core import events
 from tallystick.activation.core.books import Books
-from tallystick.activation.core.issuing import jump
-from tallystick.activation.core.ports import FieldServer, LostDeclaration, Policy, Signer, Status, Transaction
+from tallystick.activation.core.jumps import jump, raise_epoch
+from tallystick.activation.core.ports import FieldServer, LostDeclaration, Policy, Restore, Signer, Status, Transaction
 from tallystick.domain import rules
 from tallystick.domain.ids import DeviceId, LineId
 from tallystick.domain.rules import Denied, Want
@@ -109,7 +109,7 @@ def declare_lost(
     books.load_lines()
     after = field_server.changed(
         status=Status.LOST,
-        epoch=field_server.epoch + 1,
+        epoch=raise_epoch(field_server),
         lost_at=now,
         lost_until=now + policy.waiting_days * DAY_SECONDS,
     )
@@ -170,8 +170,7 @@ def release_hold(transaction: Transaction, signer: Signer, device_id: DeviceId, 
     if field_server.status is not Status.HOLD:
         raise RefusedError("not-on-hold", expected="a field server on hold", seen=f"one that is {field_server.status}")
     books.load_lines()
-    epoch = max(field_server.epoch, field_server.spoken_epoch) + 1
-    after = field_server.changed(status=Status.ACTIVE, epoch=epoch)
+    after = field_server.changed(status=Status.ACTIVE, epoch=raise_epoch(field_server))
     books.change(after, cause=f"person:{by}: released")
     books.save()
     return after
@@ -188,14 +187,14 @@ def settle_quarantines(transaction: Transaction, signer: Signer, *, now: int) ->
     for device_id in sorted(due):
         field_server = books.field_servers[device_id]
         if field_server.status is Status.LOST and (field_server.lost_until or 0) <= now:
-            after = field_server.changed(status=Status.RETIRED, outstanding=())
+            after = field_server.changed(status=Status.RETIRED, outstanding=(), recovering=None)
             books.change(after, cause="time: the waiting period ended")
     books.save()
     return due
 
 
 def announce_restore(transaction: Transaction, signer: Signer, *, now: int) -> tuple[int, int]:
-    """The data is an old backup: freeze growth on every line, jump every field server's numbers (section 9).
+    """The data is an old backup: freeze growth on every line, jump every field server's epoch and numbers (section 9).
 
     Returns how many lines were frozen and how many field servers must be heard from.
     """
@@ -216,6 +215,7 @@ def announce_restore(transaction: Transaction, signer: Signer, *, now: int) -> t
             known = books.field_servers[server.device_id]
             books.change(jump(known, now=now), cause="restore")
             field_servers += known.status is not Status.LISTED
+    transaction.save_restore(Restore(at=now, is_open=True))
     books.changes.events.append(events.restore_announced(lines=lines, field_servers=field_servers, now=now))
     if lines:
         books.changes.events.append(events.lines_frozen(lines=lines, now=now))
@@ -224,17 +224,26 @@ def announce_restore(transaction: Transaction, signer: Signer, *, now: int) -> t
 
 
 def lift_freeze(transaction: Transaction, signer: Signer, lines: Sequence[LineId] | None, *, now: int) -> int:
-    """Let lines grow again (None: all). Returns how many were frozen."""
+    """Let lines grow again (None: all). Returns how many were frozen.
+
+    The restore is over when no line is frozen any more: who becomes known later begins as after no restore.
+    """
     books = Books(transaction, signer, now=now)
-    chosen = list(lines) if lines is not None else []
+    chosen = set(lines or ())
     after: LineId | None = None
-    while lines is None and (page := transaction.find_lines(after=after)):
+    left = 0
+    while page := transaction.find_lines(after=after):
         after = page[-1].line_id
-        chosen += [line.line_id for line in page]
+        if lines is None:
+            chosen |= {line.line_id for line in page}
+        left += sum(line.frozen and line.line_id not in chosen for line in page)
     books.load_lines(chosen)
     lifted = [line for line in books.lines.values() if line.frozen]
     for line in lifted:
         books.keep_line(replace(line, frozen=False))
+    restore = transaction.load_restore()
+    if restore is not None and restore.is_open and not left:
+        transaction.save_restore(replace(restore, is_open=False))
     books.save()
     return len(lifted)
 

@@ -6,10 +6,13 @@ set-based write. Per message, in this order:
 1. A known digest gets its stored answer, verbatim.
 2. (``incoming.read_message``, before any transaction) not well-formed, not signed by its ``iss``, not for this issuer: an
    unsigned error, nothing stored.
-3. First contact enrols, or refuses (and forgets it, when nothing was proved); a host id in service elsewhere is refused and noted.
-   (After a restore: what was written before it is refused as ``restored``, see ``_refuse_restored``.)
+3. First contact enrols, or refuses (and forgets it, when nothing was proved); a host id in service elsewhere in the
+   account is refused and noted.
+   (Out of service for good: everything is credited, see ``_take_final``. After a restore: what was written before it is
+   refused as ``restored``, see ``_refuse_restored``.)
 4. On hold: refused, until a person decides.
-5. A lower epoch gets a fence: a grant of our epoch with what the field server should hold.
+5. A lower epoch gets a fence: a grant of our epoch with what the field server should hold, and of nothing where it says
+   that it holds nothing.
 6. A sequence used by another message is a fork; a lower one that was never seen is superseded, no accusation.
 7. An equal or higher epoch voids every older one.
 8. ``applied`` proves grants, or shows a rollback, or is unknown (after a restore).
@@ -20,12 +23,13 @@ Nothing here knows how the bytes came, or what time it is but by its argument.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import assert_never
 
 from msgspec.structs import replace
 
 from tallystick.activation.core.books import Books
+from tallystick.activation.core.jumps import NUMBER_JUMP, jump
 from tallystick.activation.core.ports import (
     Answer,
     Enrolment,
@@ -37,6 +41,7 @@ from tallystick.activation.core.ports import (
     Status,
     TakenMessage,
     Transaction,
+    UsedProof,
 )
 from tallystick.activation.core.reading import Message
 from tallystick.domain import grant as reservation
@@ -46,22 +51,9 @@ from tallystick.domain.ids import DeviceId, LineId
 from tallystick.domain.ledger import Account, Entry
 from tallystick.domain.rules import Denied, Granted, Reason, Want
 from tallystick.protocol import messages
-from tallystick.protocol.messages import CREDIT, REFUSAL, Credit, Grant, Refusal
+from tallystick.protocol.messages import CREDIT, FINAL_REVISION, REFUSAL, Credit, Grant, Refusal
 from tallystick.protocol.problems import detail_text
 from tallystick.protocol.reasons import claim_of, reason_sentences
-
-NUMBER_JUMP = 1_000_000  # how far a restore moves numbers and sequences past anything that can have been issued or said
-
-
-def jump(field_server: FieldServer, *, now: int) -> FieldServer:
-    """Move the numbers and the sequence past anything that a restore can have made us forget (section 9).
-
-    Until a grant above the jump is proven, the field server is ``recovering``. The clock takes part so that a second
-    restore of the same backup jumps further than the first.
-    """
-    number = max(field_server.number + NUMBER_JUMP, now * 1000)
-    sequence = max(field_server.sequence + NUMBER_JUMP, now * 1000)
-    return field_server.changed(number=number, sequence=sequence, recovering=number + 1)
 
 
 def process(
@@ -118,12 +110,22 @@ class _Batch:
             lines=lines,
         )
         self.answers, self.used, self.grant_digests = past.answers, past.sequences, past.grants
-        strangers = {
-            message.request.facts.host_id
+        proofs = {
+            (message.device_id, message.request.jti)
             for message in batch
-            if message.digest not in self.answers and message.device_id not in self.books.field_servers
+            if message.request.purpose == "activate" and message.digest not in self.answers
         }
-        self.host_id_owners = transaction.load_host_id_owners(strangers) if strangers else {}
+        self.used_proofs = transaction.load_used_proofs(proofs) if proofs else {}
+        fresh = [message for message in batch if message.digest not in self.answers]
+        is_known = self.books.field_servers.get
+        host_ids = {
+            message.request.facts.host_id
+            for message in fresh
+            if (known := is_known(message.device_id)) is None or known.host_id != message.request.facts.host_id
+        }
+        self.host_id_owners = transaction.load_host_id_owners(host_ids) if host_ids else {}
+        is_first = any((known := is_known(message.device_id)) is None or not known.number for message in fresh)
+        self.restore = transaction.load_restore() if is_first else None
 
     def take(self, message: Message) -> Answer:
         """Steps 1 and 3 to 9 for one message."""
@@ -163,6 +165,7 @@ class _Decision:
         self.device_id = message.device_id
         self.digest = message.digest
         self.credited: list[Entry] = []
+        self.moved_onto: DeviceId | None = None  # who has the host id that it says it has now
 
     @property
     def field_server(self) -> FieldServer:
@@ -181,10 +184,20 @@ class _Decision:
             refused = self._enrol(known)
             if refused is not None:
                 return refused
+        if request.final and (request.speaks or 1) < FINAL_REVISION:
+            return self._refuse(
+                "revision-needed",
+                f"a message that says speaks {FINAL_REVISION} or more, which final needs",
+                f"revision {request.speaks or 1}",
+            )
         self._keep(last_seen_at=self.batch.now)
+        if request.sequence > self.field_server.sequence:
+            self._keep(speaks=request.speaks or 1)
         before = self.field_server
         used_by = self.batch.used.get((self.device_id, request.sequence))
         late = request.sequence <= before.sequence and used_by is None
+        if request.final and used_by is None and self._is_final_believed(before, late=late):
+            return self._take_final(before)
         if late and before.recovering is not None:
             return self._refuse_restored(before)
         if before.status is Status.HOLD:
@@ -208,37 +221,27 @@ class _Decision:
 
     def _enrol(self, listed: FieldServer | None) -> Answer | None:
         request, facts = self.request, self.request.facts
-        owners = self.batch.host_id_owners.setdefault(facts.host_id, {})
-        others = [other for other in owners if other != self.device_id]
+        wants = self._wants()
         is_ours = self.message.repeated is not None
         if listed is None and not is_ours:
             if request.applied is not None:
                 return self._refuse_grant_unknown()
-            if self.batch.policy.enrolment is Enrolment.LISTED or not any(want.is_proven for want in self._wants()):
+            is_listed_only = self.batch.policy.enrolment is Enrolment.LISTED
+            if is_listed_only or not any(want.is_proven and want.quantity for want in wants):
                 return self._refuse(
                     "not-enrolled",
                     "a field server that is enrolled here"
-                    + ("" if self.batch.policy.enrolment is Enrolment.LISTED else ", or a proof of an activation ID"),
+                    + ("" if is_listed_only else ", or a proof of an activation ID"),
                     f"{facts.name} ({facts.kind}), first heard of",
                 )
-        if others:
-            shown = self._accounts_shown(listed)  # an account learns nothing of another's field servers
-            holder = next((other for other in others if owners[other] in shown), "another one")
-            self.books.note(
-                IncidentKind.HOST_ID_TAKEN,
-                self.device_id,
-                f"{facts.name} says it has host id {facts.host_id}, which {holder} has",
-                digest=self.digest,
-            )
-            return self._refuse(
-                "host-id-taken",
-                f"host id {facts.host_id} on no other field server in service",
-                f"the same host id on {holder}",
-            )
+        accounts = self._accounts_shown(listed, wants)
+        holder = self._host_id_holder(accounts)
+        if holder is not None:
+            return self._refuse_host_id(holder)
         enrolled = FieldServer(
             device_id=self.device_id,
             public_key=self.message.verified.key.x,
-            account=listed.account if listed else None,
+            account=listed.account if listed else accounts.pop() if len(accounts) == 1 else None,
             kind=facts.kind,
             host_id=facts.host_id,
             name=facts.name,
@@ -246,26 +249,47 @@ class _Decision:
             epoch=request.epoch,
             first_seen_at=self.batch.now,
         )
-        if listed is not None:
-            enrolled = enrolled.changed(number=listed.number, sequence=listed.sequence, recovering=listed.recovering)
-        elif self._is_frozen():
+        if listed is not None and listed.recovering is not None:
+            enrolled = enrolled.changed(
+                epoch=max(listed.epoch, request.epoch),
+                number=listed.number,
+                sequence=listed.sequence,
+                recovering=listed.recovering,
+            )
+        elif is_ours or (self.batch.restore is not None and self.batch.restore.is_open):
             enrolled = jump(enrolled.changed(sequence=request.sequence), now=self.batch.now)
-        owners[self.device_id] = enrolled.account
+        self.batch.host_id_owners.setdefault(facts.host_id, {})[self.device_id] = enrolled.account
         self.books.change(enrolled, cause=self.digest)
         return None
 
-    def _accounts_shown(self, listed: FieldServer | None) -> set[str]:
+    def _accounts_shown(self, listed: FieldServer | None, wants: Sequence[Want]) -> set[str]:
         """The accounts that this field server has shown to be of, or was listed for."""
-        accounts = {self.books.line(want.line_id).account for want in self._wants() if want.is_proven}
+        accounts = {self.books.line(want.line_id).account for want in wants if want.is_proven}
         if listed is not None and listed.account is not None:
             accounts.add(listed.account)
+        if self.message.repeated is not None:
+            lines = [LineId(license_.line) for license_ in self.message.repeated.licenses]
+            accounts |= {self.books.lines[line_id].account for line_id in lines if line_id in self.books.lines}
         return accounts
 
-    def _is_frozen(self) -> bool:
-        """Whether this stranger may be one that a restore made us forget."""
-        repeated = self.message.repeated.licenses if self.message.repeated else ()
-        named = {want.line for want in self.request.wants or ()} | {license_.line for license_ in repeated}
-        return any(self.books.lines[LineId(line)].frozen for line in named if line in self.books.lines)
+    def _host_id_holder(self, accounts: Collection[str | None]) -> DeviceId | None:
+        """Who else has this host id in one of ``accounts``. Other accounts' field servers are nobody's business here."""
+        owners = self.batch.host_id_owners.get(self.request.facts.host_id, {})
+        return next((other for other in owners if other != self.device_id and owners[other] in accounts), None)
+
+    def _refuse_host_id(self, holder: DeviceId) -> Answer:
+        facts = self.request.facts
+        self.books.note(
+            IncidentKind.HOST_ID_TAKEN,
+            self.device_id,
+            f"{facts.name} says it has host id {facts.host_id}, which {holder} has",
+            digest=self.digest,
+        )
+        return self._refuse(
+            "host-id-taken",
+            f"host id {facts.host_id} on no other field server in service",
+            f"the same host id on {holder}",
+        )
 
     # Steps 4 to 6
 
@@ -320,14 +344,8 @@ class _Decision:
     def _fence_older_epoch(self, before: FieldServer, *, is_reused: bool) -> Answer:
         request = self.request
         behind = f"it spoke in epoch {request.epoch}, ours is {before.epoch}"
-        quantities = before.intended
-        if before.recovering is not None:  # what the backup says that it holds may have been returned since
-            if request.applied is None:
-                quantities = {}
-            elif self._is_applied_unknown():
-                if self.message.repeated is None:
-                    return self._refuse_grant_unknown()
-                quantities = self._adopt(self.message.repeated)
+        if self._is_applied_unknown() and self.message.repeated is None:
+            return self._refuse_grant_unknown()
         if before.status is Status.LOST:
             self.books.note(
                 IncidentKind.REAPPEARED,
@@ -352,7 +370,47 @@ class _Decision:
                 digest=self.digest,
             )
         self._keep(status=Status.ACTIVE, lost_at=None, lost_until=None, sequence=max(before.sequence, request.sequence))
-        return self._grant(quantities, confirm=True)
+        if is_reused:  # one of two copies: it says nothing about the other one
+            return self._grant(before.intended if request.applied else {}, confirm=True)
+        # It was there when it wrote this, and it only goes forward. So everything before is stale for ever, and where it
+        # says that it holds nothing, it has given up what it held: a relinquish is honoured whatever we raised meanwhile.
+        if before.recovering is not None and request.epoch >= before.recovering:
+            self._keep(recovering=None)
+        self._keep(spoken_epoch=max(before.spoken_epoch, request.epoch))
+        if self._is_applied_unknown() and self.message.repeated is not None:
+            return self._answer_forgotten(self.message.repeated)
+        number = request.applied.number if request.applied else 0
+        self._keep(outstanding=reservation.prove(before.outstanding, epoch=request.epoch, number=number))
+        return self._grant(self.field_server.intended if request.applied else {}, confirm=True)
+
+    def _is_final_believed(self, before: FieldServer, *, late: bool) -> bool:
+        """Whether nothing speaks against it: no second copy, and nothing later that says otherwise.
+
+        What was written before a restore is believed, too: a device that takes no grant any more never will.
+        """
+        if before.status is Status.HOLD:
+            return False
+        if late:
+            return before.recovering is not None
+        return self.request.epoch < before.epoch or not self._is_impossible_order(before)
+
+    def _take_final(self, before: FieldServer) -> Answer:
+        """A device that takes no grant any more: whatever was ever granted to it is void, and credited at once."""
+        request = self.request
+        if before.status is Status.LOST:
+            self._undo_declaration()
+        self._keep(
+            status=Status.RETIRED,
+            epoch=max(before.epoch, request.epoch),
+            spoken_epoch=max(before.spoken_epoch, request.epoch),
+            sequence=max(before.sequence, request.sequence),
+            outstanding=(),
+            proven=0,
+            recovering=None,
+            lost_at=None,
+            lost_until=None,
+        )
+        return self._answer(MessageOutcome.CREDITED, None)
 
     def _present_holders(self) -> str:
         declaration = self.books.transaction.load_last_declaration(self.device_id)
@@ -373,9 +431,11 @@ class _Decision:
         if before.status is Status.LOST:
             self._undo_declaration()
         is_new = request.epoch > before.epoch or before.spoken_epoch < before.epoch
+        is_moved = facts.host_id != before.host_id
+        self.moved_onto = self._host_id_holder({before.account}) if is_moved and before.account is not None else None
         self._keep(
             kind=facts.kind,
-            host_id=facts.host_id,
+            host_id=facts.host_id if self.moved_onto is None else before.host_id,
             name=facts.name,
             software=facts.software,
             epoch=request.epoch,
@@ -385,6 +445,7 @@ class _Decision:
             lost_at=None,
             lost_until=None,
             proven=0 if is_new else before.proven,
+            recovering=None,  # it speaks in our epoch, so that nothing of an older one can be taken any more
             outstanding=tuple(grant for grant in before.outstanding if grant.epoch >= request.epoch),
         )
 
@@ -421,17 +482,12 @@ class _Decision:
             if self._is_applied_unknown():
                 if self.message.repeated is None:
                     return self._refuse_grant_unknown()
-                return self._grant(self._adopt(self.message.repeated), confirm=True)
+                return self._answer_forgotten(self.message.repeated)
             if number > before.proven:
                 self._keep(
                     proven=number,
                     outstanding=reservation.prove(before.outstanding, epoch=request.epoch, number=number),
                 )
-        recovering = self.field_server.recovering
-        if recovering is not None:
-            if number < recovering:
-                return self._grant(self.field_server.intended, confirm=True)
-            self._keep(recovering=None)
         return None
 
     def _is_applied_unknown(self) -> bool:
@@ -440,12 +496,25 @@ class _Decision:
             self.batch.grant_digests.get((self.device_id, applied.number)) != applied.digest
         )
 
-    def _adopt(self, grant: Grant) -> Mapping[LineId, int]:
-        """A grant that we signed and forgot: what it says is what the field server holds (section 9). Returns that.
+    def _answer_forgotten(self, grant: Grant) -> Answer:
+        """A grant that we signed and forgot. When the message was written nobody knows, but for one after a jump.
 
-        Grants that we may have issued after it are forgotten, too, and may still arrive. So our numbers jump past
-        them, and the field server gets a fence before anything else is decided. Newer grants that we do know stay
-        possible until that fence is proven: a fence before it, for one.
+        So without a jump there is one, and the field server is asked for a fresh message: what this one says may have been
+        given up since, and be in use elsewhere.
+        """
+        before = self.field_server
+        if before.recovering is not None:
+            return self._grant(self._adopt(grant), confirm=True)
+        jumped = jump(before.changed(number=max(before.number, grant.number)), now=self.batch.now)
+        self._keep(epoch=jumped.epoch, number=jumped.number, sequence=jumped.sequence, recovering=jumped.recovering)
+        return self._refuse_restored(self.field_server)
+
+    def _adopt(self, grant: Grant) -> Mapping[LineId, int]:
+        """What it says is what the field server holds (section 9). Returns that.
+
+        Grants that we may have issued after it are forgotten, too, and may still arrive; the jump has made them stale
+        for whoever takes the fence that is the answer. Newer grants that we do know stay possible until that fence is
+        proven: a fence before it, for one.
         """
         before = self.field_server
         known = {license_.line: license_.quantity for license_ in grant.licenses if license_.line in self.books.lines}
@@ -464,12 +533,8 @@ class _Decision:
         )
         place = (adopted.epoch, adopted.number)
         newer = tuple(other for other in before.outstanding if (other.epoch, other.number) > place)
-        number = max(before.number, grant.number + NUMBER_JUMP)
         self._keep(
-            number=number,
-            proven=grant.number,
-            recovering=max(before.recovering or 0, number + 1),
-            outstanding=(adopted, *newer),
+            number=max(before.number, grant.number + NUMBER_JUMP), proven=grant.number, outstanding=(adopted, *newer)
         )
         return adopted.quantities
 
@@ -483,6 +548,16 @@ class _Decision:
             case "confirm" | "relinquish":
                 return self._answer(MessageOutcome.CREDITED, None)
             case "activate":
+                if self.moved_onto is not None:
+                    return self._refuse_host_id(self.moved_onto)
+                used = self.batch.used_proofs.setdefault((self.device_id, request.jti), self.digest)
+                if used != self.digest:
+                    return self._refuse(
+                        "proof-used", "a jti that no other message has used", "one that was used for another wish"
+                    )
+                self.books.changes.proofs.append(
+                    UsedProof(device_id=self.device_id, jti=request.jti, digest=self.digest)
+                )
                 reserved = {line_id: kept.held + kept.returning for line_id, kept in field_server.reserved().items()}
                 decision = rules.decide_activation(
                     self._wants(),
@@ -542,6 +617,9 @@ class _Decision:
                 self.credited.append(entry)
 
     def _grant(self, quantities: Mapping[LineId, int], *, confirm: bool = False) -> Answer:
+        if self.batch.restore is not None and not self.field_server.number:
+            # The first grant since a restore that may have made us forget others: it makes them stale.
+            self._keep(epoch=jump(self.field_server, now=self.batch.now).epoch)
         envelope_ = self.books.grant(
             self.field_server, quantities, request=self.digest, cause=self.digest, confirm=confirm
         )

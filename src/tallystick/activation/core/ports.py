@@ -41,7 +41,7 @@ class FieldServer(Struct, frozen=True, kw_only=True):
     ``epoch`` is the activation server's, ``spoken_epoch`` the highest that the field server itself spoke in;
     ``sequence`` the highest seen; ``number`` the newest grant's; ``proven`` the last proven grant's of this epoch
     (0: none). ``outstanding`` are the grants at which it may be, see ``domain.grant``. ``recovering`` is set by a
-    restore: until a grant of at least that number is proven, every answer is a fence (section 9).
+    restore: until it speaks in that epoch, every answer is a fence. ``speaks`` is the highest revision that it reads.
     ``rolled_back_at`` is what it said itself, the last time.
     """
 
@@ -61,6 +61,7 @@ class FieldServer(Struct, frozen=True, kw_only=True):
     outstanding: tuple[Outstanding, ...] = ()
     recovering: int | None = None
     rolled_back_at: int | None = None
+    speaks: int = 1
     lost_at: int | None = None
     lost_until: int | None = None
     first_seen_at: int = 0
@@ -137,6 +138,21 @@ class IssuedGrant(Struct, frozen=True, kw_only=True):
     digest: Digest
     issued_at: int
     envelope: str | None = None
+
+
+class UsedProof(Struct, frozen=True, kw_only=True):
+    """A ``jti`` that proofs of activation IDs were made with, and the message that it belongs to."""
+
+    device_id: DeviceId
+    jti: str
+    digest: Digest
+
+
+class Restore(Struct, frozen=True, kw_only=True):
+    """The last restore. ``is_open``: its freeze was not lifted, or not for every line."""
+
+    at: int
+    is_open: bool
 
 
 class IncidentKind(StrEnum):
@@ -220,6 +236,7 @@ class Changes:
     holdings: dict[tuple[DeviceId, LineId], Holding] = field(default_factory=dict)
     messages: list[TakenMessage] = field(default_factory=list)
     grants: list[IssuedGrant] = field(default_factory=list)
+    proofs: list[UsedProof] = field(default_factory=list)
     incidents: list[Incident] = field(default_factory=list)
     declarations: list[LostDeclaration] = field(default_factory=list)  # by (device_id, at); a later one replaces
     events: list[Event] = field(default_factory=list)
@@ -271,6 +288,15 @@ class Transaction(Protocol):
 
     def load_host_id_owners(self, host_ids: Collection[str]) -> dict[str, dict[DeviceId, str | None]]:
         """Field servers in service (active or on hold) by host id, with their accounts."""
+
+    def load_used_proofs(self, keys: Collection[tuple[DeviceId, str]]) -> dict[tuple[DeviceId, str], Digest]:
+        """Which message first used a ``jti`` of a field server for proofs."""
+
+    def load_restore(self) -> Restore | None:
+        """The last restore that was announced."""
+
+    def save_restore(self, restore: Restore) -> None:
+        """Remember a restore, or that its freeze was lifted."""
 
     def load_holdings(self, line_ids: Collection[LineId]) -> list[Holding]:
         """Who holds rights of these lines."""
@@ -358,4 +384,4 @@ class Policy:
     lost_per_year: int = 3
 
 
-know(FieldServer, Holding, Answer, TakenMessage, IssuedGrant, Incident, LostDeclaration, Event)
+know(FieldServer, Holding, Answer, TakenMessage, IssuedGrant, UsedProof, Restore, Incident, LostDeclaration, Event)

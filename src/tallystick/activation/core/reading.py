@@ -40,19 +40,30 @@ def read_message(line: Unverified, keyset: Keyset) -> Message:
         raise WireError("issuer-wrong", expected=f"a message for {keyset.issuer}", seen=f"one for {request.aud[:60]}")
     repeated = None
     if request.grant is not None:
-        opened = keyset.verify(envelope.open_envelope(request.grant.encode("utf-8", "replace")))
-        repeated = messages.parse_grant(opened)
-        applied = request.applied
-        if (
-            applied is None
-            or (applied.number, applied.digest) != (repeated.number, opened.digest)
-            or repeated.sub != request.iss
-            or repeated.epoch != request.epoch
-        ):
-            raise WireError("claims-malformed", expected="the applied grant, repeated", seen="another grant")
+        repeated = _read_repeated(request, keyset)
     return Message(
         device_id=request.device_id, digest=verified.digest, request=request, verified=verified, repeated=repeated
     )
+
+
+def _read_repeated(request: Request, keyset: Keyset) -> Grant | None:
+    """The grant that a message repeats. None where its key is no longer in the keyset: it proves nothing any more."""
+    try:
+        opened = keyset.verify(envelope.open_envelope((request.grant or "").encode("utf-8", "replace")))
+    except WireError as error:
+        if error.code == "key-unknown":
+            return None
+        raise
+    repeated = messages.parse_grant(opened)
+    applied = request.applied
+    if (
+        applied is None
+        or (applied.number, applied.digest) != (repeated.number, opened.digest)
+        or repeated.sub != request.iss
+        or repeated.epoch != request.epoch
+    ):
+        raise WireError("claims-malformed", expected="the applied grant, repeated", seen="another grant")
+    return repeated
 
 
 def error_answer(error: WireError) -> Answer:

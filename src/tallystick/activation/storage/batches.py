@@ -154,6 +154,7 @@ WRITES: Final[Mapping[str, Write]] = {
     ),
     "messages": _write("insert", tables.MESSAGES),
     "grants": _write("insert", tables.GRANTS),
+    "proofs": _write("insert", tables.PROOFS),
     "incidents": _write("insert", tables.INCIDENTS),
     "declarations": _write("upsert", tables.DECLARATIONS),
     "outbox": _write("insert", tables.OUTBOX),

@@ -32,7 +32,7 @@ _OLD_GRANT: Final = and_(
     GRANTS.c.issued_at < bindparam("before"),
     _SETTLED,
     GRANTS.c.number < FIELD_SERVERS.c.number,
-    or_(GRANTS.c.epoch < FIELD_SERVERS.c.epoch, GRANTS.c.number < FIELD_SERVERS.c.proven),
+    or_(GRANTS.c.epoch < FIELD_SERVERS.c.spoken_epoch, GRANTS.c.number < FIELD_SERVERS.c.proven),
 )
 # Pages in the order of an index, so that all pages together read each row once.
 _MESSAGES: Final = (

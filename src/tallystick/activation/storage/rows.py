@@ -17,6 +17,7 @@ from tallystick.activation.core.ports import (
     MessageOutcome,
     Status,
     TakenMessage,
+    UsedProof,
 )
 from tallystick.activation.storage.seals import seal_of, sealed
 from tallystick.domain.catalog import Product
@@ -137,6 +138,7 @@ def field_server_of(row: Row) -> FieldServer:
         outstanding=_OUTSTANDING.decode(row.outstanding),
         recovering=row.recovering,
         rolled_back_at=row.rolled_back_at,
+        speaks=row.speaks,
         lost_at=row.lost_at,
         lost_until=row.lost_until,
         first_seen_at=row.first_seen_at,
@@ -163,6 +165,7 @@ def field_server_values(server: FieldServer) -> Values:
         "outstanding": _json(server.outstanding),
         "recovering": server.recovering,
         "rolled_back_at": server.rolled_back_at,
+        "speaks": server.speaks,
         "lost_at": server.lost_at,
         "lost_until": server.lost_until,
         "first_seen_at": server.first_seen_at,
@@ -224,6 +227,11 @@ def entry_values(entry: Entry, account: str | None) -> Values:
         "booked_at": entry.booked_at,
         "chain": entry.chain,
     }
+
+
+def proof_values(proof: UsedProof) -> Values:
+    """The columns of a proof that was used."""
+    return {"jti": proof.jti, "device_id": proof.device_id, "digest": proof.digest}
 
 
 def answer_of(row: Row) -> Answer:

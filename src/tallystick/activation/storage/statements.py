@@ -14,6 +14,7 @@ from tallystick.activation.storage.tables import (
     KINDS,
     LINES,
     PRODUCTS,
+    PROOFS,
 )
 
 _KEYS: Final[BindParameter[Any]] = bindparam("keys", expanding=True)
@@ -35,6 +36,8 @@ LINES_BY_ENTITLEMENT: Final = LINES_WITH_PRODUCTS.where(LINES.c.entitlement_id.i
 HOLDINGS_BY_LINE: Final = (
     select(HOLDINGS).where(HOLDINGS.c.line_id.in_(_KEYS)).order_by(HOLDINGS.c.line_id, HOLDINGS.c.device_id)
 )
+
+PROOFS_BY_JTI: Final = select(PROOFS).where(PROOFS.c.jti.in_(_KEYS))
 
 INSERT_ENTRY: Final = insert(ENTRIES)
 INSERT_LINE: Final = insert(LINES)

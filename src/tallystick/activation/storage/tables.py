@@ -122,6 +122,7 @@ FIELD_SERVERS: Final = Table(
     Column("outstanding", Text, nullable=False),  # JSON: [[epoch, number, {line: quantity}], ...]
     Column("recovering", BigInteger),
     Column("rolled_back_at", BigInteger),
+    Column("speaks", BigInteger, nullable=False),
     Column("lost_at", BigInteger),
     Column("lost_until", BigInteger),
     Column("first_seen_at", BigInteger, nullable=False),
@@ -201,6 +202,15 @@ GRANTS: Final = Table(
     Column("digest", _ID, nullable=False),
     Column("issued_at", BigInteger, nullable=False),
     Column("envelope", Text),
+)
+
+# By `jti` first: it is random, and so found at once whoever used it.
+PROOFS: Final = Table(
+    "proofs",
+    METADATA,
+    Column("jti", _ID, primary_key=True),
+    Column("device_id", _ID, ForeignKey("field_servers.device_id"), primary_key=True),
+    Column("digest", _ID, nullable=False),
 )
 
 INCIDENTS: Final = Table(

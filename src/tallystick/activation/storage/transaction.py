@@ -22,6 +22,7 @@ from tallystick.activation.core.ports import (
     Loaded,
     LostDeclaration,
     Past,
+    Restore,
     Status,
 )
 from tallystick.activation.storage import rows, schema, statements
@@ -50,6 +51,8 @@ from tallystick.domain.ids import DeviceId, Digest, EntitlementId, LineId
 from tallystick.domain.ledger import Entry
 
 ValueT = TypeVar("ValueT")
+_RESTORED = "restored-at"
+_RESTORE_IS_OPEN = "restore-is-open"
 _LAST_OF_ID = "~"  # sorts behind every symbol of a device id
 
 
@@ -163,6 +166,21 @@ class SqlTransaction:
             owners.setdefault(row.host_id, {})[row.device_id] = row.account
         return owners
 
+    def load_used_proofs(self, keys: Collection[tuple[DeviceId, str]]) -> dict[tuple[DeviceId, str], Digest]:
+        """See ``activation.ports.Transaction``."""
+        found = self._select(statements.PROOFS_BY_JTI, [jti for _, jti in keys])
+        return {(row.device_id, row.jti): row.digest for row in found if (row.device_id, row.jti) in keys}
+
+    def load_restore(self) -> Restore | None:
+        """See ``activation.ports.Transaction``."""
+        at = self.events.mark(_RESTORED)
+        return None if at is None else Restore(at=at, is_open=bool(self.events.mark(_RESTORE_IS_OPEN)))
+
+    def save_restore(self, restore: Restore) -> None:
+        """See ``activation.ports.Transaction``."""
+        self.events.set_mark(_RESTORED, restore.at)
+        self.events.set_mark(_RESTORE_IS_OPEN, int(restore.is_open))
+
     def load_holdings(self, line_ids: Collection[LineId]) -> list[Holding]:
         """See ``activation.ports.Transaction``."""
         return [rows.holding_of(row) for row in self._select(statements.HOLDINGS_BY_LINE, line_ids)]
@@ -188,6 +206,7 @@ class SqlTransaction:
             "holdings": [rows.holding_values(holding, lines.get(holding.line_id)) for holding in kept],
             "messages": [rows.message_values(message, devices.get(message.device_id)) for message in changes.messages],
             "grants": [rows.grant_values(grant, devices.get(grant.device_id)) for grant in changes.grants],
+            "proofs": [rows.proof_values(proof) for proof in changes.proofs],
             "incidents": [rows.incident_values(one, devices.get(one.device_id)) for one in changes.incidents],
             # One declaration may be changed twice in a batch: the last one counts.
             "declarations": [

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from support.activation import DAY, START, Bench, Device
-from tallystick.activation.core import interventions, issuing
+from tallystick.activation.core import entitlements, interventions, issuing
 from tallystick.activation.core.interventions import RefusedError
+from tallystick.activation.core.jumps import EPOCH_STEP
 from tallystick.activation.core.ports import IncidentKind, Policy, Status
 from tallystick.domain.ids import LineId
 from tallystick.domain.rules import LINES_MAX, Want
@@ -99,7 +100,10 @@ def test_a_change_brings_no_licenses_of_another_account(bench):
 def test_a_field_server_gets_its_account_with_the_first_license_that_a_change_brings(bench):
     line = bench.buy(1)
     device = Device("a")
-    bench.refused(device.activate((line, 5)))
+    bench.store.transact(
+        lambda tx: entitlements.list_field_server(tx, bench.signer, device.id, account=None, now=bench.now)
+    )
+    bench.grant(device.say("refresh"))
     assert server(bench, device).account is None
     change(bench, device, (line, 1))
     assert server(bench, device).account == "acme"
@@ -137,7 +141,7 @@ def test_a_declaration_raises_the_epoch_and_says_until_when(bench):
     device = enrolled(bench, Device("a"), bench.buy(1), 1)
     bench.declare_lost(device)
     found = server(bench, device)
-    assert (found.status, found.epoch, found.lost_until) == (Status.LOST, 2, START + 14 * DAY)
+    assert (found.status, found.epoch, found.lost_until) == (Status.LOST, EPOCH_STEP, START + 14 * DAY)
 
 
 def test_what_was_returning_goes_into_quarantine_too(bench):
@@ -289,9 +293,9 @@ def test_a_released_one_gets_an_epoch_above_any_that_a_copy_spoke_in(bench):
     for _ in range(3):
         assert bench.refused(copy.relinquish()).code == "on-hold"
     bench.release(device)
-    assert server(bench, device).epoch == copy.epoch + 1
+    assert server(bench, device).epoch > copy.epoch + 100
     grant, _ = bench.grant(copy.say("refresh"))
-    assert (grant.epoch, grant.confirm) == (copy.epoch + 1, True)
+    assert (grant.epoch, grant.confirm) == (server(bench, device).epoch, True)
 
 
 def test_while_on_hold_nothing_moves(bench):
@@ -463,7 +467,7 @@ def test_a_grant_that_is_adopted_does_not_forget_a_fence_on_its_way(bench):
     bench.grant(device.say("refresh", grant=device.applied_grant))
     assert bench.where(line) == (0, 0, 1, 0)
     device.take(fence)
-    bench.grant(device.say("confirm"))
+    bench.credit(device.say("confirm"))
     assert bench.where(line) == (0, 0, 1, 0)
 
 
@@ -489,4 +493,4 @@ def test_one_declared_lost_after_the_restore_gets_what_it_holds_not_what_the_bac
     hear(bench, device)
     assert bench.refused(device.say("refresh")).code == "grant-unknown"
     grant, _ = bench.grant(device.say("refresh", grant=device.applied_grant))
-    assert (grant.epoch, grant.licenses) == (2, ())
+    assert (grant.epoch, grant.licenses) == (server(bench, device).epoch, ())

@@ -26,6 +26,7 @@ RESERVED: Final = frozenset({"held", "returning", "quarantined"})
 NOT_DECIDED: Final = frozenset(
     {"fork", "on-hold", "superseded", "restored", "not-enrolled", "host-id-taken", "grant-unknown"}
 )
+STRANGERS: Final = frozenset({"not-enrolled", "host-id-taken"})
 NOT_LOOKED_AT: Final = frozenset({"on-hold", "restored", "not-enrolled", "host-id-taken"})
 _TERMS: Final = ("suspended", "frozen")
 
@@ -102,11 +103,16 @@ def _check_stored(known: _Known) -> Iterator[str]:
 
 
 def _may_be_pruned(known: _Known, digest: str) -> bool:
-    """Whether some prune was allowed to forget the reply: its field server had gone on, and was not in doubt."""
+    """Whether some prune was allowed to forget the reply: its field server had gone on, and was not in doubt; or was none."""
     claims = known.claims[digest]
     device, sent = claims["iss"], known.sent[digest]
+    is_stranger = claims_of(known.replies[digest][0]).get("code") in STRANGERS
     for prune in known.history.verbs:
-        if prune.name != "prune" or prune.ended < sent or _is_recovering(known, device, prune):
+        if prune.name != "prune" or prune.ended < sent:
+            continue
+        if is_stranger:
+            return True
+        if _is_recovering(known, device, prune):
             continue
         for other, other_claims in known.claims.items():
             is_later = other_claims["iss"] == device and other_claims["sequence"] > claims["sequence"]

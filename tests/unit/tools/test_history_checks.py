@@ -112,6 +112,14 @@ def test_a_reply_that_a_prune_may_forget_may_be_missing_and_one_of_a_field_serve
     assert story.found() == ["lost", "terms"]  # and nobody has lifted the freeze
 
 
+def test_what_a_stranger_was_told_may_be_forgotten_by_a_prune(story):
+    story.post("a", 1, 2, envelope(request="a", code="not-enrolled", reasons=[]))
+    del story.stored["a"]
+    assert story.found() == ["lost"]
+    story.verb("prune", 10, 11, subject="*")
+    assert story.found() == []
+
+
 def test_more_than_is_kept_at_some_instant_is_found(story):
     story.take("a", 1, 2, 3)
     story.hold(3, 20, 3)

@@ -17,6 +17,8 @@ from tallystick.activation.outbound import shares as sharing
 from tallystick.activation.outbound import webhooks
 from tallystick.activation.outbound.shares import DueEndpoint, Shares
 
+pytestmark = pytest.mark.slow
+
 DEAD = 60
 
 

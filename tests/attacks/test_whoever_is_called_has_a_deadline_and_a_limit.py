@@ -21,6 +21,8 @@ from tallystick.administrator.ports import Contact
 from tallystick.errors import Error
 from tallystick.fieldserver import route
 
+pytestmark = pytest.mark.slow
+
 SOURCE = Path(tallystick.__file__).parent
 SECONDS = 1.5
 MEBIBYTE = 1024 * 1024

@@ -12,6 +12,8 @@ import pytest
 
 from support.processes import make_activation, run, serving
 
+pytestmark = pytest.mark.slow
+
 
 def members(path):
     with tarfile.open(path) as archive:

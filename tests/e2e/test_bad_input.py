@@ -20,6 +20,8 @@ from tallystick.protocol.envelope import PrivateKey
 from tallystick.protocol.messages import ENTITLEMENT
 from tallystick.protocol.problems import BY_CODE
 
+pytestmark = pytest.mark.slow
+
 JSON = {"Accept": "application/json", "Content-Type": "application/x-tally"}
 
 

@@ -11,6 +11,8 @@ import pytest
 from support.chaos import Chaos
 from support.postgres import Cluster
 
+pytestmark = pytest.mark.slow
+
 SEED = int(os.environ.get("TALLYSTICK_CHAOS_SEED", "1"))
 
 
@@ -40,20 +42,17 @@ def test_a_few_field_servers_lose_nothing_whoever_is_killed_and_who_was_put_back
     play_through(play(seed=SEED, field_servers=12, with_restore=False), seconds)
 
 
-@pytest.mark.slow
 def test_a_database_that_was_put_back_is_healed_by_what_field_servers_say(play):
     seconds = float(os.environ.get("TALLYSTICK_CHAOS_SECONDS", "20"))
     play_through(play(seed=SEED + 1, field_servers=12, with_restore=True), seconds)
 
 
-@pytest.mark.slow
 def test_a_hundred_field_servers_lose_nothing_whoever_is_killed(play):
     count = int(os.environ.get("TALLYSTICK_CHAOS_FIELD_SERVERS", "100"))
     seconds = float(os.environ.get("TALLYSTICK_CHAOS_SECONDS", "90"))
     play_through(play(seed=SEED, field_servers=count, with_restore=True), seconds)
 
 
-@pytest.mark.slow
 @pytest.mark.postgres
 def test_on_postgresql_nothing_is_lost_either_also_when_the_database_is_killed_and_put_back(play):
     cluster = Cluster()

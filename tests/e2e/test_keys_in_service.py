@@ -10,6 +10,8 @@ import pytest
 
 from support.processes import make_activation, run, serving, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def fetch_keys(url):
     import httpx2

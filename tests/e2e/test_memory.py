@@ -18,6 +18,8 @@ import pytest
 from support.parties import COMMAND, Activation, FieldServer, Technician, memory_of, surroundings
 from tallystick.activation.http.protocol_api import EMPTY_BYTES_MAX
 
+pytestmark = pytest.mark.slow
+
 MIB = 1024 * 1024
 GROWTH_MAX = 64 * MIB  # a chunk of lines, or an inbox of 16 MiB, in its parsed form, and the allocator's slack
 CHUNK = 256 * 1024

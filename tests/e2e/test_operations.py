@@ -12,6 +12,8 @@ import pytest
 from support.processes import make_activation, run, serving, wait_until
 from support.receiver import Receiver, is_signed
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def receiver():

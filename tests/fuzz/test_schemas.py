@@ -10,6 +10,8 @@ from support.parties import TRACEBACK, Activation, FieldServer, Technician, basi
 from support.schemas import check_api
 from tallystick.fieldserver import api
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = 200 if os.environ.get("HYPOTHESIS_PROFILE") == "ci" else 15
 
 

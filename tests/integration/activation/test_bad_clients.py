@@ -21,6 +21,8 @@ from tallystick.activation.core import entitlements
 from tallystick.activation.server.instance import open_activation
 from tallystick.domain.catalog import Catalog
 
+pytestmark = pytest.mark.slow
+
 TALLYSTICK = [sys.executable, "-m", "tallystick", "activation"]
 SECONDS = 60
 PROMPT_SECONDS = 5.0  # far above what an answer takes on a busy machine, far below what a slow client takes

@@ -15,6 +15,8 @@ from support.activation import Device
 from support.served import Data, Served
 from tallystick.activation.server.instance import DATABASE_FILE
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_stops_cleanly_and_can_be_started_again(data, number):

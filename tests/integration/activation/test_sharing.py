@@ -15,6 +15,8 @@ import pytest
 from support.postgres import Cluster
 from support.processes import make_activation, run, serving, wait_until
 
+pytestmark = pytest.mark.slow
+
 # An endpoint's second, so that what a dead process had taken is free again after half a minute.
 ENVIRONMENT = {"TALLYSTICK_WEBHOOKS_ALLOW_PRIVATE": "127.0.0.1", "TALLYSTICK_WEBHOOKS_TIMEOUT_SECONDS": "1"}
 WORKERS = ("--workers", "2")

@@ -7,6 +7,8 @@ import pytest
 
 from support.activation import Device
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def line(served_data):

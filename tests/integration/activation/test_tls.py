@@ -14,6 +14,8 @@ from tallystick.activation.outbound import webhooks
 from tallystick.activation.outbound.mail import MailError, Matter, make_mail, send_mail
 from tallystick.activation.settings import MailSettings, WebhookSettings
 
+pytestmark = pytest.mark.slow
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from aiosmtpd.controller import Controller

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 TALLYSTICK = [sys.executable, "-m", "tallystick", "activation"]
 SECONDS = 30
 

@@ -17,6 +17,8 @@ from tallystick.administrator.core.usb_sticks import STICKS_VARIABLE
 from tallystick.administrator.network import clients
 from tallystick.administrator.web.carry import FILE_NAME
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def site(world):

@@ -11,6 +11,8 @@ import pytest
 from support.adminsite import COMMAND, site_at
 from support.pagereader import PageReader
 
+pytestmark = pytest.mark.slow
+
 COUNT = 8
 
 

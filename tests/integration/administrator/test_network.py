@@ -16,6 +16,8 @@ from tallystick.administrator.network import clients
 from tallystick.administrator.network.clients import RealNetwork, fingerprint_of
 from tallystick.administrator.ports import Contact, PortError
 
+pytestmark = pytest.mark.slow
+
 HTTP_OK, HTTP_REFUSED, HTTP_BUSY, HTTP_BROKEN = 200, 401, 429, 502
 
 

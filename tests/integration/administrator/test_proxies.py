@@ -21,6 +21,8 @@ from tallystick.administrator.memory.inventory import Inventory
 from tallystick.administrator.network.proxy import parse_proxy, read_stored, without_secrets
 from tallystick.errors import Error
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def secured(world, monkeypatch):

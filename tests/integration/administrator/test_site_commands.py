@@ -9,6 +9,8 @@ import pytest
 
 from support.adminsite import COMMAND, site_at
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):

@@ -5,6 +5,8 @@ import pytest
 from tallystick.administrator.network.discovery import find_field_servers
 from tallystick.fieldserver.announce import announce
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def loopback():

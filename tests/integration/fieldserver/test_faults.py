@@ -15,6 +15,8 @@ import pytest
 from support.fieldserver.helpers import Issuer, license_claim
 from support.fieldserver.processes import FieldServer, run
 
+pytestmark = pytest.mark.slow
+
 ISSUER = Issuer()
 
 

@@ -14,6 +14,8 @@ from support.site import Site
 from tallystick.activation.core.permissions import Role
 from tallystick.activation.services import people
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 EXAMPLES = 40 if os.environ.get("HYPOTHESIS_PROFILE") == "ci" else 8
 

@@ -57,7 +57,7 @@ def test_the_whole_offline_return_through_the_portal(page, tmp_path):
         page.get_by_role("button", name="Create").click()
         assert "Entitlement of Harbour" in page.locator("h1").inner_text()
         with page.expect_download() as waiting:
-            page.get_by_role("link", name="Download the certificate").click()
+            page.get_by_role("button", name="Download the certificate").click()
         certificate = tmp_path / "bought.tally"
         waiting.value.save_as(certificate)
         line = page.locator("tbody a code").first.inner_text()

@@ -7,6 +7,7 @@ Random bytes are arguments.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, NewType
 
 from msgspec import Struct
@@ -17,12 +18,14 @@ from tallystick.structs import know
 DeviceId = NewType("DeviceId", str)  # RFC 7638 thumbprint of the field server's public key, base64url, 43 characters
 Digest = NewType("Digest", str)  # SHA-256 of a whole compact envelope, base64url, 43 characters
 EntitlementId = NewType("EntitlementId", str)  # EN-<secret and check symbol>: who knows it may look the lines up
+EntitlementReference = NewType("EntitlementReference", str)  # ER-<sixteen Crockford symbols>, public
 LicenseId = NewType("LicenseId", str)  # LC-<line>-<device part>: this line on this field server
 LineId = NewType("LineId", str)  # eight Crockford symbols, public
 
 LINE_ID_SYMBOLS = 8
 SECRET_BYTES = 16
 _SECRET_SYMBOLS = 26
+_REFERENCE_SYMBOLS = 16
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _CHECK_ALPHABET = _ALPHABET + "*~$=U"
@@ -85,6 +88,12 @@ def new_entitlement_id(random: bytes) -> EntitlementId:
     """An entitlement ID from 16 random bytes."""
     value = int.from_bytes(random[:SECRET_BYTES], "big")
     return EntitlementId(f"EN-{encode_base32(value, _SECRET_SYMBOLS)}{check_symbol(value)}")
+
+
+def entitlement_reference(entitlement_id: EntitlementId) -> EntitlementReference:
+    """How an entitlement is called where people and programs talk about it: it opens nothing, and leads to no ID."""
+    digest = hashlib.sha256(b"tallystick entitlement reference " + entitlement_id.encode()).digest()
+    return EntitlementReference(f"ER-{encode_base32(int.from_bytes(digest[:10], 'big'), _REFERENCE_SYMBOLS)}")
 
 
 def license_id(device_id: DeviceId, line_id: LineId) -> LicenseId:

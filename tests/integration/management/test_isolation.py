@@ -12,6 +12,7 @@ from support.site import Site
 from tallystick.activation.core.permissions import VENDOR_ROLES, Role
 from tallystick.activation.http.management.routes import ROUTERS
 from tallystick.activation.services import people
+from tallystick.domain.ids import entitlement_reference
 
 OPEN = {
     "/healthz",
@@ -60,7 +61,9 @@ def world(tmp_path_factory):
             "person_id": person.person_id,
             "email": person.email,
             "token_id": token.token_id,
-            "entitlement_id": bought.entitlement_id,
+            "entitlement_id": entitlement_reference(bought.entitlement_id),
+            "entitlement_secret": bought.entitlement_id,
+            "activation_id": str(line.activation_id),
             "line_id": line.line_id,
             "device_id": str(device.id),
             "spare": str(spare.id),
@@ -201,7 +204,7 @@ def test_what_exists_elsewhere_and_what_exists_nowhere_is_answered_alike(world, 
         "account": "Nobody",
         "person_id": "PE-AAAAAAAAAAAAAAAA",
         "token_id": "TK-AAAAAAAAAAAAAAAA",
-        "entitlement_id": "EN-000000000000000000000000000",
+        "entitlement_id": "ER-0000000000000000",
         "line_id": "00000000",
         "device_id": "A" * 43,
         "spare": "A" * 43,

@@ -77,7 +77,7 @@ def test_an_idempotency_key_belongs_to_its_caller(site, admin, bought):
     body = {"account": "Harbour", "products": [{"product": "mqtt", "quantity": 3}]}
     first = admin.post("/v1/entitlements", json=body, headers={"Idempotency-Key": "order-4711"}).json()
     second = site.client().post("/v1/entitlements", json=body, headers={"Idempotency-Key": "order-4711"}).json()
-    assert first["entitlement_id"] != second["entitlement_id"]
+    assert first["entitlement"] != second["entitlement"]
 
 
 def test_two_people_who_save_the_same_line_do_not_overwrite_each_other(admin, bought):
@@ -116,7 +116,7 @@ def test_a_line_is_extended_raised_lowered_suspended_and_converted(site, admin):
 def test_lists_are_read_page_by_page(site, admin):
     for number in range(5):
         site.sell(f"Account {number}", ("mqtt", 1))
-    for path, key in (("/v1/accounts", "account"), ("/v1/lines", "line"), ("/v1/entitlements", "entitlement_id")):
+    for path, key in (("/v1/accounts", "account"), ("/v1/lines", "line"), ("/v1/entitlements", "entitlement")):
         seen, cursor = [], {}
         while True:
             answer = admin.get(path, params={"limit": 2, **cursor}).json()
@@ -367,7 +367,7 @@ def test_two_who_send_the_same_creation_at_once_make_one(site, bought):
 
     with ThreadPoolExecutor(4) as pool:
         made = list(pool.map(create, range(4)))
-    assert len({item["entitlement_id"] for item in made}) == 1
+    assert len({item["entitlement"] for item in made}) == 1
 
 
 def test_two_who_save_the_same_line_at_once_do_not_overwrite_each_other(site, admin, bought):

@@ -117,8 +117,9 @@ def _catalog_and_accounts(call, file):
 
 def _what_was_bought(call, made, file):
     line = made["lines"][0]["line"]
-    assert call("entitlement", "show", made["entitlement_id"]) == made
-    assert call("entitlement", "list", "--account", "Pier") == [made]
+    assert call("entitlement", "reveal", made["entitlement"]) == made
+    assert call("entitlement", "show", made["entitlement"]).keys() == made.keys() - {"entitlement_id"}
+    assert call("entitlement", "list", "--account", "Pier") == [call("entitlement", "show", made["entitlement"])]
     call("entitlement", "certificate", made["entitlement_id"], "-o", file)
     assert len(file.read_text().strip().split("\n")) == 5
     changed = call("line", "change", line, "--quantity", 8, "--expires", "2099-12-31", "--suspend")
@@ -203,7 +204,7 @@ def test_what_a_local_command_changes_is_in_the_audit_trail(site, tmp_path):
     assert [row["action"] for row in trail] == [
         *("keys-rotate", "prune", "freeze-lift", "restore-announce", "enrol", "entitlement-create", "account-create")
     ]
-    assert trail[5]["target"] == made["entitlement_id"]
+    assert trail[5]["target"] == made["entitlement"]
     assert local("audit", "--limit", 1, "--before", trail[0]["number"]) == [trail[1]]
     refused = ("entitlement", "create", "--account", "New", "--product", "none=1")
     assert local(*refused, expect=1)["code"] == "product-unknown"

@@ -15,7 +15,9 @@ from tallystick.protocol.messages import QUANTITY_MAX
 entitlement_app = typer.Typer(no_args_is_help=True, help="What was bought: create, list, show, certificate.")
 line_app = typer.Typer(no_args_is_help=True, help="One line of an entitlement: show it, change its quantity or terms.")
 
-EntitlementText = Annotated[str, typer.Argument(metavar="ENTITLEMENT", help="The entitlement ID, EN-...")]
+EntitlementText = Annotated[
+    str, typer.Argument(metavar="ENTITLEMENT", help="The reference ER-..., or the entitlement ID EN-...")
+]
 LineText = Annotated[str, typer.Argument(metavar="LINE", help="The eight symbols of a line id, or an activation ID.")]
 AccountText = Annotated[str | None, typer.Option("--account", metavar="NAME", help="Only of this account.")]
 
@@ -55,7 +57,7 @@ def create(
     if not id_only and not client.as_json:
         console.say(
             f"Next: give {made['account']} the entitlement ID, or its certificate: "
-            f"tallystick activation entitlement certificate {made['entitlement_id']} -o FILE.tally"
+            f"tallystick activation entitlement certificate {made['entitlement']} -o FILE.tally"
         )
 
 
@@ -69,7 +71,7 @@ def list_(client: ApiClient, account: AccountText = None) -> None:
         return
     rows = [
         (
-            one["entitlement_id"],
+            one["entitlement"],
             one["account"],
             console.moment(one["created_at"]),
             ", ".join(f"{line['bought']} {line['product']}" for line in one["lines"]),
@@ -80,26 +82,41 @@ def list_(client: ApiClient, account: AccountText = None) -> None:
     console.print_table(("Entitlement", "Account", "Created", "Products"), rows, empty=empty)
 
 
-@entitlement_app.command(epilog="Example: tallystick activation entitlement show EN-... --data DIR")
+@entitlement_app.command(epilog="Example: tallystick activation entitlement show ER-... --data DIR")
 @verb
 def show(client: ApiClient, entitlement: EntitlementText) -> None:
-    """One entitlement, with its activation IDs and where its rights are."""
+    """One entitlement, and where its rights are. What opens it is shown by `entitlement reveal`."""
     _show_entitlement(client, client.request("GET", f"/v1/entitlements/{_entitlement_id(entitlement)}"))
 
 
+@entitlement_app.command(epilog="Example: tallystick activation entitlement reveal ER-... --data DIR")
+@verb
+def reveal(client: ApiClient, entitlement: EntitlementText) -> None:
+    """Show the entitlement ID and the activation IDs. Who did stands in the audit trail."""
+    _show_entitlement(client, client.request("POST", f"/v1/entitlements/{_entitlement_id(entitlement)}/reveal"))
+
+
+@entitlement_app.command(epilog="Example: tallystick activation entitlement rotate-secret ER-... --data DIR")
+@verb
+def rotate_secret(client: ApiClient, entitlement: EntitlementText, key: Key = None) -> None:
+    """Replace the entitlement ID and the activation IDs, after somebody saw them who should not. What is held stays."""
+    path = f"/v1/entitlements/{_entitlement_id(entitlement)}/rotate-secret"
+    _show_entitlement(client, client.request("POST", path, key=key))
+
+
 @entitlement_app.command(
-    epilog="Example: tallystick activation entitlement certificate EN-... --data DIR -o bought.tally"
+    epilog="Example: tallystick activation entitlement certificate ER-... --data DIR -o bought.tally"
 )
 @verb
 def certificate(client: ApiClient, entitlement: EntitlementText, output: Output) -> None:
     """Write the signed certificate by which Device Administrator learns an entitlement offline."""
-    entitlement_id = _entitlement_id(entitlement)
-    content, _ = client.fetch("GET", f"/v1/entitlements/{entitlement_id}/certificate")
+    reference = _entitlement_id(entitlement)
+    content, _ = client.fetch("POST", f"/v1/entitlements/{reference}/certificate")
     client.save(
         output,
         content,
-        {"entitlement_id": entitlement_id},
-        f"{output}: the certificate of {entitlement_id}. It holds the activation IDs: keep it safe.",
+        {"entitlement": reference},
+        f"{output}: the certificate of {reference}. It holds the activation IDs: keep it safe.",
         f"Next, on the technician's computer: tallystick admin entitlement add {output.name}",
         mode=0o600,
     )
@@ -123,7 +140,7 @@ def lines(
         "used_up": "true" if used_up else None,
     }
     found = client.all("/v1/lines", **query)
-    found.sort(key=lambda line: (line["account"], line["entitlement_id"], line["product"]))
+    found.sort(key=lambda line: (line["account"], line["entitlement"], line["product"]))
     if client.as_json:
         console.print_json([_line_view(line) for line in found])
         return
@@ -138,6 +155,20 @@ def lines(
 def show_line(client: ApiClient, line: LineText) -> None:
     """One line: its terms, and where its rights are."""
     client.show_one(_line_view(client.request("GET", f"/v1/lines/{_line_id(line)}")))
+
+
+@line_app.command("reveal", epilog="Example: tallystick activation line reveal 7K3M9Q2A --data DIR")
+@verb
+def reveal_line(client: ApiClient, line: LineText) -> None:
+    """Show the activation ID. Who did stands in the audit trail."""
+    client.show_one(_line_view(client.request("POST", f"/v1/lines/{_line_id(line)}/reveal")))
+
+
+@line_app.command("rotate-secret", epilog="Example: tallystick activation line rotate-secret 7K3M9Q2A --data DIR")
+@verb
+def rotate_line_secret(client: ApiClient, line: LineText, key: Key = None) -> None:
+    """Replace the activation ID. Where the entitlement ID is known, too, replace that (entitlement rotate-secret)."""
+    client.show_one(_line_view(client.request("POST", f"/v1/lines/{_line_id(line)}/rotate-secret", key=key)))
 
 
 @line_app.command(epilog="Example: tallystick activation line holders 7K3M9Q2A --data DIR")
@@ -286,12 +317,18 @@ def _show_entitlement(client: ApiClient, entitlement: dict[str, Any]) -> None:
     if client.as_json:
         console.print_json(_entitlement_view(entitlement))
         return
-    console.say(f"Entitlement {entitlement['entitlement_id']} of {entitlement['account']}")
+    console.say(f"Entitlement {entitlement['entitlement']} of {entitlement['account']}")
+    if entitlement.get("entitlement_id"):
+        console.say(f"Entitlement ID: {entitlement['entitlement_id']}")
+    has_ids = any(line.get("activation_id") for line in entitlement["lines"])
     rows = [
-        (line["line"], line["product"], line["quantity"], line["available"], _terms(line), line["activation_id"])
+        (
+            *(line["line"], line["product"], line["quantity"], line["available"], _terms(line)),
+            *([line["activation_id"]] if has_ids else []),
+        )
         for line in entitlement["lines"]
     ]
-    headers = ("Line", "Product", "Quantity#", "Available#", "Terms", "Activation ID")
+    headers = ("Line", "Product", "Quantity#", "Available#", "Terms", *(["Activation ID"] if has_ids else []))
     console.print_table(headers, rows, empty="No lines.")
 
 
@@ -309,4 +346,5 @@ def _line_id(text: str) -> str:
 def _entitlement_id(text: str) -> str:
     from tallystick.domain.ids import parse_entitlement_id
 
-    return parse_entitlement_id(text)
+    is_reference = text.strip().upper().startswith("ER-")
+    return segment(text.strip().upper()) if is_reference else parse_entitlement_id(text)

@@ -7,13 +7,29 @@ from collections.abc import Sequence
 from tallystick.activation.core import entitlements
 from tallystick.activation.core.entitlements import LineChange
 from tallystick.activation.core.permissions import Caller, Permission
+from tallystick.activation.core.ports import EventKind
 from tallystick.activation.services import schemas
-from tallystick.activation.services.base import IdempotentRequest, Office, check_version, not_found, record
-from tallystick.activation.services.schemas import CatalogDocument, EntitlementDocument, HoldingDocument, LineDocument
+from tallystick.activation.services.base import (
+    IdempotentRequest,
+    Office,
+    check_version,
+    not_found,
+    record,
+    record_security,
+)
+from tallystick.activation.services.schemas import (
+    CatalogDocument,
+    EntitlementDocument,
+    HoldingDocument,
+    LineDocument,
+    RevealedEntitlement,
+    RevealedLine,
+)
 from tallystick.activation.storage import SqlTransaction
+from tallystick.activation.storage.scoped import EntitlementHeader, ScopedTables
 from tallystick.domain.catalog import Catalog
-from tallystick.domain.entitlement import Line
-from tallystick.domain.ids import EntitlementId, LineId
+from tallystick.domain.entitlement import Entitlement, Line
+from tallystick.domain.ids import SECRET_BYTES, LineId, entitlement_reference, new_entitlement_id
 
 
 def load_catalog(office: Office, caller: Caller) -> CatalogDocument:
@@ -45,47 +61,121 @@ def find_entitlements(
     def work(transaction: SqlTransaction) -> list[EntitlementDocument]:
         tables = transaction.within(caller.scope)
         headers = tables.entitlements(account=account, before=before, limit=limit)
-        return [
-            EntitlementDocument(
-                entitlement_id=header.entitlement_id,
-                account=header.account,
-                created_at=header.created_at,
-                lines=[schemas.line_document(line) for line in tables.lines_of_entitlement(header.entitlement_id)],
-            )
-            for header in headers
-        ]
+        return [_document(tables, header) for header in headers]
 
     return office.read(caller, Permission.READ, work)
 
 
-def load_entitlement(office: Office, caller: Caller, entitlement_id: str) -> EntitlementDocument:
-    """One entitlement with its lines."""
+def load_entitlement(office: Office, caller: Caller, reference: str) -> EntitlementDocument:
+    """One entitlement with its lines, by its reference or its ID."""
 
     def work(transaction: SqlTransaction) -> EntitlementDocument:
-        tables = transaction.within(caller.scope)
-        header = tables.entitlement(entitlement_id)
-        if header is None:
-            raise not_found("an entitlement that exists here", entitlement_id)
-        lines = [schemas.line_document(line) for line in tables.lines_of_entitlement(entitlement_id)]
-        return EntitlementDocument(
-            entitlement_id=header.entitlement_id, account=header.account, created_at=header.created_at, lines=lines
-        )
+        return _document(transaction.within(caller.scope), _header(transaction, caller, reference))
 
     return office.read(caller, Permission.READ, work)
 
 
-def certificate(office: Office, caller: Caller, entitlement_id: str) -> bytes:
-    """The certificate of an entitlement, as a tally file."""
+def _document(tables: ScopedTables, header: EntitlementHeader) -> EntitlementDocument:
+    lines = [schemas.line_document(line) for line in tables.lines_of_entitlement(header.entitlement_id)]
+    return EntitlementDocument(
+        entitlement=header.reference, account=header.account, created_at=header.created_at, lines=lines
+    )
 
-    def work(transaction: SqlTransaction) -> bytes:
-        if transaction.within(caller.scope).entitlement(entitlement_id) is None:
-            raise not_found("an entitlement that exists here", entitlement_id)
-        entitlement = transaction.load_entitlement(EntitlementId(entitlement_id))
-        if entitlement is None:
-            raise not_found("an entitlement that exists here", entitlement_id)
-        return b"".join(entitlements.certificate_file(entitlement, office.signer, now=office.clock()))
 
-    return office.read(caller, Permission.READ, work)
+def _header(transaction: SqlTransaction, caller: Caller, reference: str) -> EntitlementHeader:
+    header = transaction.within(caller.scope).entitlement(reference)
+    if header is None:
+        raise not_found("an entitlement that exists here", reference)
+    return header
+
+
+# What opens an entitlement
+
+
+def certificate(office: Office, caller: Caller, reference: str) -> tuple[bytes, str]:
+    """The certificate of an entitlement, as a tally file, and its reference. It has the activation IDs."""
+
+    def work(transaction: SqlTransaction, now: int) -> tuple[bytes, str]:
+        header, entitlement = _opened(transaction, caller, reference)
+        _record(office, transaction, caller, EventKind.SECRET_REVEALED, header, now=now, detail="certificate")
+        return b"".join(entitlements.certificate_file(entitlement, office.signer, now=now)), header.reference
+
+    return office.change(caller, Permission.REVEAL, work)
+
+
+def reveal_entitlement(office: Office, caller: Caller, reference: str) -> RevealedEntitlement:
+    """The entitlement ID and the activation IDs of its lines."""
+
+    def work(transaction: SqlTransaction, now: int) -> RevealedEntitlement:
+        header, entitlement = _opened(transaction, caller, reference)
+        _record(office, transaction, caller, EventKind.SECRET_REVEALED, header, now=now, detail="all IDs")
+        return schemas.revealed_entitlement(entitlement, header.reference)
+
+    return office.change(caller, Permission.REVEAL, work)
+
+
+def rotate_entitlement(
+    office: Office, caller: Caller, reference: str, *, once: IdempotentRequest | None
+) -> RevealedEntitlement:
+    """Another entitlement ID, and another activation ID for each line: the earlier ones open nothing any more."""
+
+    def work(transaction: SqlTransaction, now: int) -> RevealedEntitlement:
+        header, before = _opened(transaction, caller, reference)
+        transaction.load_lines_for_update([line.line_id for line in before.lines])
+        for line in before.lines:
+            transaction.replace_line_secret(line.line_id, office.random_bytes(SECRET_BYTES))
+        transaction.replace_entitlement_id(header.reference, new_entitlement_id(office.random_bytes(SECRET_BYTES)))
+        _record(office, transaction, caller, EventKind.SECRET_REPLACED, header, now=now, detail="all IDs")
+        return schemas.revealed_entitlement(_opened(transaction, caller, header.reference)[1], header.reference)
+
+    return office.create(caller, Permission.REVEAL, work, kind=RevealedEntitlement, once=once)
+
+
+def reveal_line(office: Office, caller: Caller, line_id: str) -> RevealedLine:
+    """A line's activation ID."""
+
+    def work(transaction: SqlTransaction, now: int) -> RevealedLine:
+        line = _line(transaction, caller, line_id)
+        _record(office, transaction, caller, EventKind.SECRET_REVEALED, line, now=now, detail="activation ID")
+        return schemas.revealed_line(line)
+
+    return office.change(caller, Permission.REVEAL, work)
+
+
+def rotate_line(office: Office, caller: Caller, line_id: str, *, once: IdempotentRequest | None) -> RevealedLine:
+    """Another activation ID. What field servers hold stays; whoever has the entitlement ID can look the new one up."""
+
+    def work(transaction: SqlTransaction, now: int) -> RevealedLine:
+        line = _line(transaction, caller, line_id)
+        transaction.load_lines_for_update([line.line_id])
+        transaction.replace_line_secret(line.line_id, office.random_bytes(SECRET_BYTES))
+        _record(office, transaction, caller, EventKind.SECRET_REPLACED, line, now=now, detail="activation ID")
+        return schemas.revealed_line(_line(transaction, caller, line_id))
+
+    return office.create(caller, Permission.REVEAL, work, kind=RevealedLine, once=once)
+
+
+def _opened(transaction: SqlTransaction, caller: Caller, reference: str) -> tuple[EntitlementHeader, Entitlement]:
+    header = _header(transaction, caller, reference)
+    entitlement = transaction.load_entitlement(header.current_id)
+    if entitlement is None:
+        raise not_found("an entitlement that exists here", reference)
+    return header, entitlement
+
+
+def _record(
+    office: Office,
+    transaction: SqlTransaction,
+    caller: Caller,
+    kind: EventKind,
+    what: EntitlementHeader | Line,
+    *,
+    now: int,
+    detail: str,
+) -> None:
+    target = what.line_id if isinstance(what, Line) else what.reference
+    action = "secret-reveal" if kind is EventKind.SECRET_REVEALED else "secret-rotate"
+    record_security(office, transaction, caller, kind, action, target, account=what.account, now=now, detail=detail)
 
 
 def create_entitlement(
@@ -97,12 +187,12 @@ def create_entitlement(
     expires_at: int | None,
     once: IdempotentRequest | None,
     is_new_account: bool = False,
-) -> EntitlementDocument:
+) -> RevealedEntitlement:
     """A new entitlement of an account that exists, or (``is_new_account``) that is made with it."""
     if is_new_account:
         caller.check(Permission.ACCOUNTS)
 
-    def work(transaction: SqlTransaction, now: int) -> EntitlementDocument:
+    def work(transaction: SqlTransaction, now: int) -> RevealedEntitlement:
         if is_new_account and transaction.people.save_account(account, now=now):
             record(transaction, caller, "account-create", account, account=account, now=now)
         if transaction.within(caller.scope).account(account) is None:
@@ -118,11 +208,11 @@ def create_entitlement(
             now=now,
         )
         detail = ", ".join(f"{quantity} {sku}" for sku, quantity in products)[:400]
-        record(transaction, caller, "entitlement-create", made.entitlement_id, account=account, now=now, detail=detail)
-        lines = [schemas.line_document(line) for line in made.lines]
-        return EntitlementDocument(entitlement_id=made.entitlement_id, account=account, created_at=now, lines=lines)
+        reference = entitlement_reference(made.entitlement_id)
+        record(transaction, caller, "entitlement-create", reference, account=account, now=now, detail=detail)
+        return schemas.revealed_entitlement(made, reference)
 
-    return office.create(caller, Permission.SELL, work, kind=EntitlementDocument, once=once)
+    return office.create(caller, Permission.SELL, work, kind=RevealedEntitlement, once=once)
 
 
 def find_lines(

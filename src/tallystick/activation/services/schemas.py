@@ -19,8 +19,8 @@ from tallystick.activation.core.ports import EventKind, FieldServer, Holding, In
 from tallystick.activation.storage import PlacedEvent, Webhook, WebhookDelivery
 from tallystick.activation.storage.events import DeliveryState
 from tallystick.domain.catalog import Catalog, Product
-from tallystick.domain.entitlement import Line
-from tallystick.domain.ids import DeviceId, LineId
+from tallystick.domain.entitlement import Entitlement, Line
+from tallystick.domain.ids import DeviceId, LineId, entitlement_reference
 from tallystick.domain.ledger import Account, Entry
 from tallystick.protocol.messages import QUANTITY_MAX
 
@@ -34,6 +34,7 @@ ACCOUNT_PATTERN: Final = TEXT_PATTERN.replace("!-~", "!-.0-~")  # no slash: it s
 LINE_PATTERN: Final = "^[0-9A-HJKMNP-TV-Z]{8}$"
 DEVICE_PATTERN: Final = "^[A-Za-z0-9_-]{43}$"
 ENTITLEMENT_PATTERN: Final = "^EN-[0-9A-HJKMNP-TV-Z]{26}[0-9A-Z*~$=]$"
+REFERENCE_PATTERN: Final = "^ER-[0-9A-HJKMNP-TV-Z]{16}$"
 SKU_PATTERN: Final = "^[A-Za-z0-9._-]{1,40}$"
 MOMENT_MAX: Final = 253_402_300_799  # the last second of the year 9999
 
@@ -204,14 +205,16 @@ class CatalogDocument(Document):
 
 
 class LineDocument(Document):
-    """A product in an entitlement, its terms, and where its rights are. ``version`` covers quantity and terms."""
+    """A product in an entitlement, its terms, and where its rights are. ``version`` covers quantity and terms.
+
+    ``entitlement`` is the reference. What activates is in ``RevealedLine`` only.
+    """
 
     line: str
-    entitlement_id: str
+    entitlement: str
     account: str
     product: str
     name: str
-    activation_id: str
     kinds: list[str]
     quantity: int
     bought: int
@@ -228,12 +231,37 @@ class LineDocument(Document):
 
 
 class EntitlementDocument(Document):
-    """What one account bought at one time."""
+    """What one account bought at one time. ``entitlement`` is its reference, which opens nothing."""
 
-    entitlement_id: str
+    entitlement: str
     account: str
     created_at: int
     lines: list[LineDocument]
+
+
+class RevealedLine(LineDocument):
+    """A line with its activation ID: shown when it is made, revealed or replaced, and null when that is repeated."""
+
+    activation_id: str | None
+
+    def without_secrets(self) -> RevealedLine:
+        """Without the activation ID."""
+        return self.model_copy(update={"activation_id": None})
+
+
+class RevealedEntitlement(Document):
+    """An entitlement with its entitlement ID and activation IDs, in the same way."""
+
+    entitlement: str
+    account: str
+    created_at: int
+    entitlement_id: str | None
+    lines: list[RevealedLine]
+
+    def without_secrets(self) -> RevealedEntitlement:
+        """Without the IDs."""
+        lines = [line.without_secrets() for line in self.lines]
+        return self.model_copy(update={"entitlement_id": None, "lines": lines})
 
 
 class HoldingDocument(Document):
@@ -519,29 +547,48 @@ def line_version(line: Line) -> str:
 
 
 def line_document(line: Line) -> LineDocument:
-    """A line."""
-    balances = line.balances
-    return LineDocument(
-        line=line.line_id,
-        entitlement_id=line.entitlement_id,
-        account=line.account,
-        product=line.product.sku,
-        name=line.product.name,
-        activation_id=str(line.activation_id),
-        kinds=sorted(line.product.kinds),
-        quantity=entitlements.quantity_of(line),
-        bought=balances.bought,
-        available=balances.available,
-        held=balances.held,
-        returning=balances.returning,
-        quarantined=balances.quarantined,
-        retired=balances.retired,
-        expires_at=line.expires_at,
-        engineering=line.engineering,
-        suspended=line.suspended,
-        frozen=line.frozen,
-        version=line_version(line),
+    """A line, without its activation ID."""
+    return LineDocument(**_line_values(line))
+
+
+def revealed_line(line: Line) -> RevealedLine:
+    """A line with its activation ID."""
+    return RevealedLine(**_line_values(line), activation_id=str(line.activation_id))
+
+
+def revealed_entitlement(entitlement: Entitlement, reference: str) -> RevealedEntitlement:
+    """An entitlement with everything that opens it."""
+    return RevealedEntitlement(
+        entitlement=reference,
+        account=entitlement.account,
+        created_at=entitlement.created_at,
+        entitlement_id=entitlement.entitlement_id,
+        lines=[revealed_line(line) for line in entitlement.lines],
     )
+
+
+def _line_values(line: Line) -> dict[str, Any]:
+    balances = line.balances
+    return {
+        "line": line.line_id,
+        "entitlement": entitlement_reference(line.entitlement_id),
+        "account": line.account,
+        "product": line.product.sku,
+        "name": line.product.name,
+        "kinds": sorted(line.product.kinds),
+        "quantity": entitlements.quantity_of(line),
+        "bought": balances.bought,
+        "available": balances.available,
+        "held": balances.held,
+        "returning": balances.returning,
+        "quarantined": balances.quarantined,
+        "retired": balances.retired,
+        "expires_at": line.expires_at,
+        "engineering": line.engineering,
+        "suspended": line.suspended,
+        "frozen": line.frozen,
+        "version": line_version(line),
+    }
 
 
 def holding_documents(

@@ -49,7 +49,9 @@ _KEYS_MAX: Final = 500
 class EntitlementHeader:
     """An entitlement without its lines."""
 
-    entitlement_id: EntitlementId
+    reference: str
+    entitlement_id: EntitlementId  # its key here, for ever
+    current_id: EntitlementId  # what opens it now
     account: str
     created_at: int
 
@@ -106,15 +108,18 @@ class ScopedTables:
         if account is not None:
             statement = statement.where(column.account == account)
         if before is not None:
-            statement = statement.where(tuple_(column.created_at, column.entitlement_id) < tuple_(*before))
-        ordered = statement.order_by(column.created_at.desc(), column.entitlement_id.desc()).limit(limit)
-        return [EntitlementHeader(**dict(row._mapping)) for row in self._connection.execute(ordered)]  # noqa: SLF001 - public name
+            statement = statement.where(tuple_(column.created_at, column.reference) < tuple_(*before))
+        ordered = statement.order_by(column.created_at.desc(), column.reference.desc()).limit(limit)
+        return [_header_of(row) for row in self._connection.execute(ordered)]
 
-    def entitlement(self, entitlement_id: str) -> EntitlementHeader | None:
-        """One entitlement."""
-        statement = self._within(select(ENTITLEMENTS), ENTITLEMENTS.c.account)
-        row = self._connection.execute(statement.where(ENTITLEMENTS.c.entitlement_id == entitlement_id)).first()
-        return None if row is None else EntitlementHeader(**dict(row._mapping))  # noqa: SLF001 - public name
+    def entitlement(self, called: str) -> EntitlementHeader | None:
+        """One entitlement, by its reference, or by the ID that opens it now."""
+        column = ENTITLEMENTS.c
+        is_first = column.current_id.is_(None) & (column.entitlement_id == called)
+        statement = self._within(select(ENTITLEMENTS), column.account)
+        statement = statement.where((column.reference == called) | (column.current_id == called) | is_first)
+        row = self._connection.execute(statement).first()
+        return None if row is None else _header_of(row)
 
     # Lines
 
@@ -367,3 +372,13 @@ def _told_message(row: rows.Row) -> tuple[HistoryCursor, HistoryItem]:
 
 
 _TOLD_OF: Final = (_told_declaration, _told_incident, _told_grant, _told_message)  # by source
+
+
+def _header_of(row: rows.Row) -> EntitlementHeader:
+    return EntitlementHeader(
+        reference=row.reference,
+        entitlement_id=row.entitlement_id,
+        current_id=row.current_id or row.entitlement_id,
+        account=row.account,
+        created_at=row.created_at,
+    )

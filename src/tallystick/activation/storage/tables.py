@@ -72,7 +72,11 @@ ENTITLEMENTS: Final = Table(
     Column("entitlement_id", _ID, primary_key=True),
     Column("account", _ID, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("reference", _ID),  # how it is called; the id is its key here for ever, and a secret
+    Column("current_id", _ID),  # the id that opens it, once the first one was replaced
     Index("ix_entitlements_account", "account", "created_at"),
+    Index("ix_entitlements_reference", "reference", unique=True),
+    Index("ix_entitlements_current_id", "current_id", unique=True),
 )
 
 LINES: Final = Table(

@@ -9,7 +9,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from itertools import groupby
 from typing import TypeVar
 
-from sqlalchemy import Connection, Executable, func, select
+from msgspec.structs import replace
+from sqlalchemy import Connection, Executable, func, select, update
 
 from tallystick.activation.core.people import Record
 from tallystick.activation.core.permissions import Scope
@@ -47,7 +48,7 @@ from tallystick.activation.storage.tables import (
 )
 from tallystick.domain.catalog import Catalog, Product
 from tallystick.domain.entitlement import Entitlement, Line
-from tallystick.domain.ids import DeviceId, Digest, EntitlementId, LineId
+from tallystick.domain.ids import DeviceId, Digest, EntitlementId, LineId, entitlement_reference
 from tallystick.domain.ledger import Entry
 
 ValueT = TypeVar("ValueT")
@@ -297,8 +298,20 @@ class SqlTransaction:
 
     def load_entitlement(self, entitlement_id: EntitlementId) -> Entitlement | None:
         """See ``activation.ports.Transaction``."""
-        statement = select(ENTITLEMENTS).where(ENTITLEMENTS.c.entitlement_id == entitlement_id)
-        return next(iter(self._entitlements(list(self._connection.execute(statement)))), None)
+        column = ENTITLEMENTS.c
+        is_first = column.current_id.is_(None) & (column.entitlement_id == entitlement_id)
+        statement = select(ENTITLEMENTS).where((column.current_id == entitlement_id) | is_first)
+        found = next(iter(self._entitlements(list(self._connection.execute(statement)))), None)
+        return None if found is None else replace(found, entitlement_id=entitlement_id)
+
+    def replace_entitlement_id(self, reference: str, entitlement_id: EntitlementId) -> None:
+        """From now on this one opens it, and no other one."""
+        statement = update(ENTITLEMENTS).where(ENTITLEMENTS.c.reference == reference)
+        self._connection.execute(statement.values(current_id=entitlement_id))
+
+    def replace_line_secret(self, line_id: LineId, secret: bytes) -> None:
+        """From now on the activation ID with this secret proves the right to activate, and no other one."""
+        self._connection.execute(update(LINES).where(LINES.c.line_id == line_id).values(secret=secret))
 
     def save_entitlement(self, entitlement: Entitlement, entries: Sequence[Entry]) -> None:
         """See ``activation.ports.Transaction``."""
@@ -306,6 +319,8 @@ class SqlTransaction:
             "entitlement_id": entitlement.entitlement_id,
             "account": entitlement.account,
             "created_at": entitlement.created_at,
+            "reference": entitlement_reference(entitlement.entitlement_id),
+            "current_id": None,
         }
         self.people.save_account(entitlement.account, now=entitlement.created_at)
         self._write(statements.INSERT_ENTITLEMENT, [header])

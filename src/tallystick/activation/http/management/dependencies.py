@@ -15,7 +15,7 @@ from starlette.convertors import StringConvertor, register_url_convertor
 from tallystick.activation.core.permissions import Caller
 from tallystick.activation.services import IdempotentRequest, Office, OfficeError
 from tallystick.activation.services.history import CURSOR_PATTERN
-from tallystick.activation.services.schemas import ACCOUNT_PATTERN, DEVICE_PATTERN, ENTITLEMENT_PATTERN, LINE_PATTERN
+from tallystick.activation.services.schemas import ACCOUNT_PATTERN, DEVICE_PATTERN, LINE_PATTERN, REFERENCE_PATTERN
 from tallystick.activation.services.sign_in import caller_of_token
 
 PAGE_MAX: Final = 200
@@ -63,7 +63,7 @@ PersonAfter = Annotated[str, Query(pattern="^PE-[A-Z2-7]{16}$", description="`ne
 TokenAfter = Annotated[str, Query(pattern="^TK-[A-Z2-7]{16}$", description="`next` of the page before.")]
 NumberBefore = Annotated[int, Query(ge=1, le=10**15, description="`next` of the page before.")]
 EntitlementBefore = Annotated[
-    str, Query(pattern=rf"^[0-9]{{1,12}}\.{ENTITLEMENT_PATTERN[1:]}", description="`next` of the page before.")
+    str, Query(pattern=rf"^[0-9]{{1,12}}\.{REFERENCE_PATTERN[1:]}", description="`next` of the page before.")
 ]
 EntryBefore = Annotated[
     str,
@@ -96,9 +96,9 @@ IfMatch = Annotated[
 
 
 class _EntitlementConvertor(StringConvertor):
-    """Entitlement IDs in paths, so that ``/v1/entitlements/lookup`` is none."""
+    """References and IDs of entitlements in paths, so that ``/v1/entitlements/lookup`` is none."""
 
-    regex = "EN-[^/]+"
+    regex = "E[NR]-[^/]+"
 
 
 register_url_convertor("entitlement", _EntitlementConvertor())

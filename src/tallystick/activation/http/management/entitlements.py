@@ -30,6 +30,7 @@ from tallystick.activation.services.schemas import (
     LINE_PATTERN,
     MOMENT_MAX,
     ONLY_THESE,
+    REFERENCE_PATTERN,
     SKU_PATTERN,
     WHOLE,
     AccountName,
@@ -41,6 +42,8 @@ from tallystick.activation.services.schemas import (
     Moment,
     Page,
     Quantity,
+    RevealedEntitlement,
+    RevealedLine,
     Sku,
 )
 from tallystick.domain.catalog import Catalog, Product
@@ -49,7 +52,9 @@ from tallystick.protocol.tallyfile import MEDIA_TYPE
 
 router = APIRouter(prefix="/v1", responses=PROBLEM_RESPONSES)
 LinePath = Annotated[str, Path(pattern=LINE_PATTERN)]
-EntitlementPath = Annotated[str, Path(pattern=ENTITLEMENT_PATTERN)]
+EntitlementPath = Annotated[
+    str, Path(pattern=f"{REFERENCE_PATTERN}|{ENTITLEMENT_PATTERN}", description="The reference, or the entitlement ID.")
+]
 KindText = Annotated[str, Field(pattern="^[!-~][ -~]{0,39}$", examples=["AS-P"])]
 FeatureText = Annotated[str, Field(pattern="^[A-Za-z0-9._-]{1,32}$")]
 
@@ -158,17 +163,17 @@ def find_entitlements(
 ) -> Page[EntitlementDocument]:
     place = None
     if before is not None:
-        created_at, entitlement_id = before.split(".", 1)
-        place = (int(created_at), entitlement_id)
+        created_at, reference = before.split(".", 1)
+        place = (int(created_at), reference)
     found = entitlements.find_entitlements(office, caller, account=account, before=place, limit=limit + 1)
-    made = page(found, limit, lambda item: f"{item.created_at}.{item.entitlement_id}")
+    made = page(found, limit, lambda item: f"{item.created_at}.{item.entitlement}")
     return Page[EntitlementDocument].model_validate(made)
 
 
 @router.post("/entitlements", tags=["entitlements"], summary="Create an entitlement", status_code=201)
 def create_entitlement(
     office: OfficeDependency, caller: CallerDependency, body: NewEntitlement, key: IdempotencyKey = None
-) -> EntitlementDocument:
+) -> RevealedEntitlement:
     return entitlements.create_entitlement(
         office,
         caller,
@@ -189,15 +194,50 @@ def load_entitlement(
     return entitlements.load_entitlement(office, caller, entitlement_id)
 
 
-@router.get(
+@router.post(
     "/entitlements/{entitlement_id:entitlement}/certificate",
     tags=["entitlements"],
-    summary="The certificate, as a tally file",
+    summary="The certificate, as a tally file; it has the activation IDs",
     response_class=Response,
     responses={200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}}}}},
 )
 def certificate(office: OfficeDependency, caller: CallerDependency, entitlement_id: EntitlementPath) -> Response:
-    return Response(entitlements.certificate(office, caller, entitlement_id), media_type=MEDIA_TYPE)
+    return Response(entitlements.certificate(office, caller, entitlement_id)[0], media_type=MEDIA_TYPE)
+
+
+@router.post(
+    "/entitlements/{entitlement_id:entitlement}/reveal",
+    tags=["entitlements"],
+    summary="Show the entitlement ID and the activation IDs; it is written down who saw them",
+)
+def reveal_entitlement(
+    office: OfficeDependency, caller: CallerDependency, entitlement_id: EntitlementPath
+) -> RevealedEntitlement:
+    return entitlements.reveal_entitlement(office, caller, entitlement_id)
+
+
+@router.post(
+    "/entitlements/{entitlement_id:entitlement}/rotate-secret",
+    tags=["entitlements"],
+    summary="Replace the entitlement ID and the activation IDs; the earlier ones open nothing any more",
+)
+def rotate_entitlement(
+    office: OfficeDependency, caller: CallerDependency, entitlement_id: EntitlementPath, key: IdempotencyKey = None
+) -> RevealedEntitlement:
+    once = once_for(key, "entitlement-secret", entitlement_id)
+    return entitlements.rotate_entitlement(office, caller, entitlement_id, once=once)
+
+
+@router.post("/lines/{line_id}/reveal", tags=["lines"], summary="Show the activation ID; it is written down who saw it")
+def reveal_line(office: OfficeDependency, caller: CallerDependency, line_id: LinePath) -> RevealedLine:
+    return entitlements.reveal_line(office, caller, line_id)
+
+
+@router.post("/lines/{line_id}/rotate-secret", tags=["lines"], summary="Replace the activation ID")
+def rotate_line(
+    office: OfficeDependency, caller: CallerDependency, line_id: LinePath, key: IdempotencyKey = None
+) -> RevealedLine:
+    return entitlements.rotate_line(office, caller, line_id, once=once_for(key, "line-secret", line_id))
 
 
 @router.get("/lines", tags=["lines"], summary="Lines by id")

@@ -11,6 +11,7 @@ from tallystick.activation.core.permissions import Permission
 from tallystick.activation.http.portal.base import PAGE_ROWS, Form, PageRequest, cursor_parts, download, redirect
 from tallystick.activation.http.portal.forms import check_account, parse_day
 from tallystick.activation.services import entitlements, field_servers, people
+from tallystick.activation.services.schemas import RevealedEntitlement
 from tallystick.errors import Error
 from tallystick.protocol.problems import problem_document
 
@@ -34,7 +35,7 @@ async def list_page(page: PageRequest) -> Response:
         "entitlements.html",
         entitlements=found[:PAGE_ROWS],
         account=account,
-        next_before=f"{last.created_at}.{last.entitlement_id}" if last else "",
+        next_before=f"{last.created_at}.{last.entitlement}" if last else "",
     )
 
 
@@ -62,7 +63,7 @@ async def new_page(page: PageRequest) -> Response:
         )
     except Error as error:
         return await _show_new(page, {name: form.text(name)[:200] for name in names}, error=error)
-    return redirect(f"/entitlements/{made.entitlement_id}?said=created")
+    return redirect(f"/entitlements/{made.entitlement}?said=created")
 
 
 def _products(form: Form) -> list[tuple[str, int]]:
@@ -91,14 +92,36 @@ async def one_page(page: PageRequest) -> Response:
     found = await page.do(
         entitlements.load_entitlement, page.office, page.who.caller, page.request.path_params["entitlement_id"]
     )
-    return await page.show("entitlement.html", entitlement=found)
+    return await page.show("entitlement.html", entitlement=found, revealed=None)
 
 
 async def certificate_file(page: PageRequest) -> Response:
     """Its certificate, to download."""
-    entitlement_id = page.request.path_params["entitlement_id"]
-    file = await page.do(entitlements.certificate, page.office, page.who.caller, entitlement_id)
-    return download(file, f"{entitlement_id[:11]}.tally")
+    await page.form()
+    called = page.request.path_params["entitlement_id"]
+    file, reference = await page.do(entitlements.certificate, page.office, page.who.caller, called)
+    return download(file, f"{reference}.tally")
+
+
+async def reveal_page(page: PageRequest) -> Response:
+    """Its IDs, shown; who did stands in the audit trail."""
+    await page.form()
+    called = page.request.path_params["entitlement_id"]
+    revealed = await page.do(entitlements.reveal_entitlement, page.office, page.who.caller, called)
+    return await _show_revealed(page, revealed)
+
+
+async def rotate_page(page: PageRequest) -> Response:
+    """Other IDs; the earlier ones open nothing any more."""
+    await page.form()
+    called = page.request.path_params["entitlement_id"]
+    revealed = await page.do(entitlements.rotate_entitlement, page.office, page.who.caller, called, once=None)
+    return await _show_revealed(page, revealed)
+
+
+async def _show_revealed(page: PageRequest, revealed: RevealedEntitlement) -> Response:
+    found = await page.do(entitlements.load_entitlement, page.office, page.who.caller, revealed.entitlement)
+    return await page.show("entitlement.html", entitlement=found, revealed=revealed)
 
 
 async def line_page(page: PageRequest) -> Response:

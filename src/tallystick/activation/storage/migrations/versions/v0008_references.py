@@ -1,7 +1,7 @@
 """Entitlements have a reference beside their ID, which is a secret, and the ID can be replaced.
 
-Revision ID: 0007
-Revises: 0006
+Revision ID: 0008
+Revises: 0007
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from alembic import op
 
 from tallystick.domain.ids import EntitlementId, entitlement_reference
 
-revision = "0007"
-down_revision = "0006"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 

@@ -18,6 +18,7 @@ import typer.main
 from tallystick import __version__
 from tallystick.errors import InvariantError
 from tallystick.sentences import READER, Reader, language_of_shell
+from tallystick.terminal import tell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +91,10 @@ class LazyGroup(typer.core.TyperGroup):
             name = ctx.meta.get(_ASKED_FOR)
             if name is None or missing.name is None or missing.name.split(".")[0] == "tallystick":
                 raise
-            typer.echo(
+            tell(
                 f"tallystick {name} needs the Python package {missing.name!r}, which is not installed. "
                 f'Next: pip install "tallystick[{PARTIES[name].extra}]"',
-                err=True,
+                error=True,
             )
             raise typer.Exit(2) from missing
 
@@ -110,7 +111,7 @@ def _placeholder() -> None:
 
 def _print_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"tallystick {__version__}")
+        tell(f"tallystick {__version__}")
         raise typer.Exit
 
 

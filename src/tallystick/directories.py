@@ -25,6 +25,22 @@ def make_directory(path: Path) -> None:
             return
 
 
+def create_file(path: str | os.PathLike[str], *, mode: int = 0o600, directory: int | None = None) -> int:
+    """A descriptor of a new, empty file, to read and write. What has its name is removed, never followed or written into.
+
+    Whoever prepared a stick or a shared directory can put a symbolic link there that leads to a file of ours.
+    ``directory``: an open one that a relative ``path`` is in. Raises ``OSError``.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+    for name in ("O_NOFOLLOW", "O_CLOEXEC", "O_BINARY"):  # not everywhere
+        flags |= getattr(os, name, 0)
+    try:
+        return os.open(path, flags, mode, dir_fd=directory)
+    except FileExistsError:
+        os.unlink(path, dir_fd=directory)
+        return os.open(path, flags, mode, dir_fd=directory)
+
+
 def sync_directory(path: Path) -> None:
     """Make the names in a directory durable. Raises ``OSError``."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0))

@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "directories.py": set(),
     "errors.py": set(),
     "structs.py": {"msgspec"},
+    "terminal.py": set(),
     "connections/": set(),
     "domain/": {"msgspec"},  # for its values, of which every message makes dozens: see decision 0019
     "protocol/": WIRE,

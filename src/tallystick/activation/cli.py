@@ -5,9 +5,7 @@ Exit codes: 0 done, 1 refused, 2 wrong usage, 3 nothing could be reached, 4 done
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 import tempfile
 from enum import StrEnum
 from pathlib import Path
@@ -28,6 +26,7 @@ from tallystick.activation.commands import (
 )
 from tallystick.activation.commands.console import AsJson, By, Data, Database
 from tallystick.errors import Error
+from tallystick.terminal import json_text, tell
 
 DEFAULT_PORT: Final = 8470
 PRUNE_DAYS_MIN: Final = 30
@@ -118,9 +117,8 @@ def _serve(data: Path, host: str, port: int, workers: int, database: str | None,
             if setup_code is not None:
                 view |= {"setup_url": f"{url}/set-up", "setup_code": setup_code}
                 text += f"\nFirst run: open {url}/set-up and use the set-up code {setup_code}"
-            text = json.dumps(view, ensure_ascii=False) if as_json else text
-            sys.stdout.write(text + "\n")
-            sys.stdout.flush()
+            text = json_text(view, indent=None) if as_json else text
+            tell(text)
 
         if workers == 1:
             service.serve(activation, host=host, port=port, announce=announce)
@@ -153,7 +151,7 @@ def verify(data: Data, database: Database = None, as_json: AsJson = False) -> No
             console.say(f"Green: every balance follows from the ledger ({counts}).")
         else:
             for fault in report.faults:
-                typer.echo(console.plain(fault), err=True)
+                tell(fault, error=True)
             seen = f"{len(report.faults)} contradictions; the first: {report.faults[0]}"
             raise Error("ledger-wrong", expected="balances that follow from the ledger", seen=seen)
 

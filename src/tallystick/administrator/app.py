@@ -29,7 +29,7 @@ from tallystick.administrator.memory.qr_frames import FrameBox
 from tallystick.administrator.network.clients import RealNetwork
 from tallystick.administrator.network.proxy import read_stored
 from tallystick.administrator.ports import Progress, RouteKind
-from tallystick.directories import make_directory, sync_directory
+from tallystick.directories import create_file, make_directory, sync_directory
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
 
@@ -162,7 +162,7 @@ def _make_key_file(path: Path) -> None:
     """A key of its own for this directory; of two that make one at once, the first is kept."""
     make_directory(path.parent)
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    descriptor = create_file(beside)
     with os.fdopen(descriptor, "wb") as file:
         file.write(os.urandom(KEY_BYTES))
         file.flush()

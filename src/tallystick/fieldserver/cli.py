@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 refused, 2 wrong usage, 3 nothing could be reached, 4 done
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import typer
 from tallystick.errors import Error
 from tallystick.fieldserver.process import refusal_text
 from tallystick.protocol.problems import WireError, problem_document
+from tallystick.terminal import plain, tell, tell_json
 
 if TYPE_CHECKING:
     from tallystick.fieldserver.agent import DeliveryResult
@@ -154,9 +154,9 @@ def outbox(
                 {"waiting": len(waiting), "file": None if output is None else str(output), "messages": messages}
             )
         elif output is None:
-            sys.stdout.write(text.decode("ascii"))
+            tell(text.decode("ascii").rstrip("\n"))
         else:
-            typer.echo(f"{len(waiting)} messages in {output}. Next: carry it to the activation server.")
+            tell(f"{len(waiting)} messages in {output}. Next: carry it to the activation server.")
 
 
 @app.command(epilog="Example: tallystick fieldserver deliver response.tally --data /var/lib/tallystick")
@@ -203,7 +203,7 @@ def request(
             _print_json(views.plain(views.show_written(written)))
         else:
             was = "was waiting already" if written.is_repeated else "is written"
-            typer.echo(
+            tell(
                 f"Message {written.message.sequence} ({purpose}) {was}. Next: carry the outbox to the activation server."
             )
 
@@ -222,9 +222,9 @@ def check(
     if as_json:
         _print_json(views.plain(views.show_verdict(verdict)))
     else:
-        typer.echo(f"{feature}: {verdict.standing}")
+        tell(f"{feature}: {verdict.standing}")
     if not verdict.is_licensed:
-        typer.echo(f"{feature}: {verdict.why}", err=True)
+        tell(f"{feature}: {verdict.why}", error=True)
         raise typer.Exit(REFUSED)
 
 
@@ -242,7 +242,7 @@ def _told(as_json: bool) -> Iterator[None]:
     except Error as error:
         if as_json:
             _print_json(problem_document(error))
-        typer.echo(refusal_text(error), err=True)
+        tell(refusal_text(error), error=True)
         raise typer.Exit(_EXIT_CODES.get(error.code, REFUSED)) from None
 
 
@@ -347,7 +347,7 @@ def _parse_end(text: str) -> tuple[str, int]:
 
 
 def _print_json(value: object) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+    tell_json(value)
 
 
 def _show_commissioned(made: Commissioned, as_json: bool) -> None:
@@ -362,10 +362,10 @@ def _show_commissioned(made: Commissioned, as_json: bool) -> None:
     if as_json:
         _print_json(view)
         return
-    typer.echo(f"{view['name']} ({view['kind']}) is field server {view['device_id']}.")
-    typer.echo(f"Certificate: {view['certificate_fingerprint']} (compare it when Device Administrator shows it)")
-    typer.echo(f"Password of the API: in {view['password_file']}")
-    typer.echo(f"Next: tallystick fieldserver run --data {made.home.directory}")
+    tell(f"{view['name']} ({view['kind']}) is field server {view['device_id']}.")
+    tell(f"Certificate: {view['certificate_fingerprint']} (compare it when Device Administrator shows it)")
+    tell(f"Password of the API: in {view['password_file']}")
+    tell(f"Next: tallystick fieldserver run --data {made.home.directory}")
 
 
 def _show_status(view: dict[str, Any]) -> None:
@@ -373,24 +373,27 @@ def _show_status(view: dict[str, Any]) -> None:
     from rich.table import Table
 
     console = Console()
-    console.print(f"[b]{_plain(view['name'])}[/b] ({_plain(view['kind'])}), field server {view['device_id']}")
+    console.print(f"[b]{_plain(view['name'])}[/b] ({_plain(view['kind'])}), field server {_plain(view['device_id'])}")
     console.print(
-        f"Certificate {view['certificate_fingerprint']}; activation server: {_plain(view['issuer'] or 'none known yet')}"
+        f"Certificate {_plain(view['certificate_fingerprint'])}; "
+        f"activation server: {_plain(view['issuer'] or 'none known yet')}"
     )
     licenses = Table("Line", "Product", "Quantity", "Expires", title="Licenses", title_justify="left")
     for row in view["licenses"]:
         expires = _moment(row["expires"]) + (" (expired)" if row["expired"] else "")
         product = row["product"] + (" (engineering)" if row["engineering"] else "")
-        licenses.add_row(row["line"], product, str(row["quantity"]), expires)
+        licenses.add_row(_plain(row["line"]), _plain(product), str(row["quantity"]), expires)
     features = Table("Feature", "Activated", "Standing", title="Features", title_justify="left")
     for row in view["features"]:
-        features.add_row(row["feature"], str(row["activated"]), row["standing"])
+        features.add_row(_plain(row["feature"]), str(row["activated"]), _plain(row["standing"]))
     waiting = Table("Message", "Purpose", "Written", title="Waiting for a reply", title_justify="left")
     for row in view["outbox"]:
-        waiting.add_row(str(row["sequence"]), row["purpose"], _moment(row["written_at"]))
+        waiting.add_row(str(row["sequence"]), _plain(row["purpose"]), _moment(row["written_at"]))
     outcomes = Table("Message", "Purpose", "Outcome", "Detail", title="Answered lately", title_justify="left")
     for row in view["outcomes"][-5:]:
-        outcomes.add_row(str(row["sequence"]), row["purpose"], row["code"] or row["outcome"], _plain(row["detail"]))
+        outcomes.add_row(
+            str(row["sequence"]), _plain(row["purpose"]), _plain(row["code"] or row["outcome"]), _plain(row["detail"])
+        )
     for table in (licenses, features, waiting, outcomes):
         if table.row_count:
             console.print(table)
@@ -409,11 +412,16 @@ def _show_delivery(delivery: DeliveryResult) -> None:
     table = Table("Line", "Kind", "Outcome", "Detail")
     for line in delivery.lines:
         received = line.received
-        table.add_row(str(line.line_number), received.kind, received.code or received.effect, _plain(received.detail))
+        table.add_row(
+            str(line.line_number),
+            _plain(received.kind),
+            _plain(received.code or received.effect),
+            _plain(received.detail),
+        )
     console = Console()
     if table.row_count:
         console.print(table)
-    console.print(
+    tell(
         f"{delivery.waiting} messages wait in the outbox."
         + (" Next: carry them to the activation server." if delivery.waiting else "")
     )
@@ -422,16 +430,16 @@ def _show_delivery(delivery: DeliveryResult) -> None:
 def _say_errors(delivery: DeliveryResult) -> None:
     if not delivery.lines:
         error = WireError("not-text", expected="a tally file with at least one envelope", seen="none")
-        typer.echo(refusal_text(error), err=True)
+        tell(refusal_text(error), error=True)
     for line in delivery.lines:
         if line.received.effect == "error":
-            typer.echo(f"Line {line.line_number}: {line.received.code}: {line.received.detail}", err=True)
+            tell(f"Line {line.line_number}: {line.received.code}: {line.received.detail}", error=True)
 
 
 def _plain(text: object) -> str:
     from rich.markup import escape
 
-    return escape("".join(symbol if symbol.isprintable() else "?" for symbol in str(text)))
+    return escape(plain(text))
 
 
 def _moment(seconds: int | None) -> str:

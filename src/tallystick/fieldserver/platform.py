@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from tallystick import __version__
-from tallystick.directories import sync_directory
+from tallystick.directories import create_file, sync_directory
 from tallystick.errors import Error
 from tallystick.fieldserver.state import Device
 from tallystick.fieldserver.vault import SLOTS, refuse_disk
@@ -87,7 +87,8 @@ class FileDisk:
         """Overwrite the beginning of the file, in place: blocks that it has already are used again."""
         path = self._directory / name
         is_new = not path.exists()
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Ours, in the data directory: never one that a link leads to.
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o600)
         try:
             done = 0
             while done < len(data):
@@ -214,7 +215,7 @@ def write_file(path: Path, data: bytes) -> None:
     """Write a file durably and as one: it is there whole, or as it was. Raises ``Error`` (``disk-...``)."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.new")  # two commands may write the same file at once
     try:
-        file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        file = create_file(draft)
         try:
             done = 0
             while done < len(data):

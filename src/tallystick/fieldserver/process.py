@@ -14,6 +14,7 @@ from typing import Any, Final, Never
 
 from tallystick.errors import Error
 from tallystick.protocol.problems import problem_document
+from tallystick.terminal import json_text, tell, tell_json
 
 _REFUSED: Final = 1
 # Two heaps are enough for an event loop and a few threads that wait for the disk; glibc would take one for each.
@@ -38,7 +39,7 @@ def main(options: dict[str, Any]) -> int:
     from tallystick.fieldserver.service import serve  # noqa: PLC0415 - so that what it lacks is told by main's caller
 
     def announce(url: str) -> None:
-        sys.stdout.write((json.dumps({"url": url}) if options["json"] else url) + "\n")
+        tell(json_text({"url": url}, indent=None) if options["json"] else url)
         sys.stdout.flush()
 
     try:
@@ -52,8 +53,8 @@ def main(options: dict[str, Any]) -> int:
         )
     except Error as error:
         if options["json"]:
-            sys.stdout.write(json.dumps(problem_document(error)) + "\n")
-        sys.stderr.write(refusal_text(error) + "\n")
+            tell_json(problem_document(error), indent=None)
+        tell(refusal_text(error), error=True)
         return _REFUSED
     return 0
 

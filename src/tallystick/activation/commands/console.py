@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import getpass
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ import typer
 from tallystick.errors import Error
 from tallystick.protocol.problems import detail_text, problem_document
 from tallystick.protocol.reasons import reason_document, reason_sentences
+from tallystick.terminal import plain, tell, tell_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -85,11 +85,11 @@ def show_error(error: Error, *, as_json: bool) -> None:
     if as_json:
         rows = [reason_document(reason) for reason in reasons]
         print_json(document | ({"reasons": rows} if rows else {}))
-    typer.echo(f"{document['title']} ({error.code}). {plain(str(document['detail']))}", err=True)
+    tell(f"{plain(document['title'])} ({error.code}). {plain(document['detail'])}", error=True)
     for reason in reasons if len(reasons) > 1 else ():
         expected, seen = reason_sentences(reason)
         text = detail_text(reason.code, expected=expected, seen=seen)
-        typer.echo(f"  {reason.line or 'all'}: {reason.code}: {plain(text)}", err=True)
+        tell(f"  {reason.line or 'all'}: {reason.code}: {plain(text)}", error=True)
 
 
 @contextlib.contextmanager
@@ -109,8 +109,7 @@ def opened(
 
 def print_json(value: object) -> None:
     """One JSON value on standard output."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
-    sys.stdout.flush()
+    tell_json(value)
 
 
 def console() -> Console:
@@ -144,12 +143,7 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, emp
 
 def say(text: str) -> None:
     """A sentence for people."""
-    typer.echo(plain(text))
-
-
-def plain(text: str) -> str:
-    """What somebody else wrote, without what could move a cursor."""
-    return "".join(symbol if symbol.isprintable() else "\N{REPLACEMENT CHARACTER}" for symbol in text)
+    tell(text)
 
 
 def moment(at: int | None) -> str:

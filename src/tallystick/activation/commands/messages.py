@@ -22,6 +22,7 @@ from tallystick.activation.commands import console
 from tallystick.activation.commands.client import ApiClient, DataOrUrl, TokenFile, Url, reached
 from tallystick.activation.commands.console import AsJson, Database, Output
 from tallystick.protocol.problems import WireError
+from tallystick.terminal import tell
 
 if TYPE_CHECKING:
     from tallystick.activation.core.exchanges import MessageResult, ReadLine
@@ -60,10 +61,10 @@ def message(
             _show(summary, output)
         exit_code = summary.exit_code
     if exit_code:
-        typer.echo(
+        tell(
             f"{summary.count('error')} of {summary.total} lines were not taken: see the comments in {output}. "
             "The others are done; have the named lines made again.",
-            err=True,
+            error=True,
         )
         raise typer.Exit(exit_code)
 
@@ -115,7 +116,7 @@ def _carry(client: ApiClient, file: Path, output: Path) -> int:
     client.show(rows, [*columns, ("Why not", "code"), ("Next", "next_step")], empty="No messages.")
     errors = sum(row["outcome"] == "error" for row in rows)
     if errors:
-        typer.echo(f"{errors} of {len(rows)} lines were not taken. The others are done.", err=True)
+        tell(f"{errors} of {len(rows)} lines were not taken. The others are done.", error=True)
     return 0 if not errors else console.REFUSED if errors == len(rows) else console.IN_PART
 
 
@@ -188,7 +189,7 @@ def _rows_for_programs(as_json: bool) -> Iterator[Callable[[MessageResult], None
         spool.write(b"]\n")
         spool.seek(0)
         for line in spool:  # a row each
-            sys.stdout.write(line.decode("utf-8", "replace"))
+            tell(line.decode("utf-8", "replace").rstrip("\n"))
         sys.stdout.flush()
 
 

@@ -144,12 +144,34 @@ def _check_address(address: Address, host: str, allowed: Sequence[str]) -> None:
     inner = _inner(address)
     if _is_host_listed(host, allowed) or any(_is_in(one, network) for one in {address, inner} for network in allowed):
         return
-    if not inner.is_global or inner.is_multicast or inner.is_reserved or inner.is_unspecified:
+    if not _is_public(inner):
         raise TargetError(
             "webhook-target",
             expected="an address of the public Internet, or one of webhooks.allow_private",
             seen=f"{host} at {address}",
         )
+
+
+# What IANA's registries of special addresses have and the library of some Pythons has not.
+_SPECIAL: Final = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "192.0.0.0/24",
+        "192.88.99.0/24",
+        "fec0::/10",
+        "64:ff9b:1::/48",
+        "2001::/23",
+        "3fff::/20",
+        "5f00::/16",
+    )
+)
+
+
+def _is_public(address: Address) -> bool:
+    """Whether the library calls it global, and no registry calls it special."""
+    if not address.is_global or address.is_multicast or address.is_reserved or address.is_unspecified:
+        return False
+    return not any(address.version == network.version and address in network for network in _SPECIAL)
 
 
 def _inner(address: Address) -> Address:

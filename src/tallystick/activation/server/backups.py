@@ -28,7 +28,7 @@ from tallystick.activation.keys import sealing, signing
 from tallystick.activation.keys.signing import KEYS_DIRECTORY, KEYSET_FILE, SIGNING_FILE
 from tallystick.activation.settings import SETTINGS_FILE
 from tallystick.activation.storage import open_store
-from tallystick.directories import make_directory
+from tallystick.directories import create_file, make_directory
 from tallystick.errors import Error
 from tallystick.protocol.keys import Keyset
 
@@ -245,7 +245,7 @@ def _read_archive(source: Path, draft: Path) -> tuple[Backup, dict[str, bytes]]:
 
 def _save_stream(stream: IO[bytes], path: Path) -> str:
     digest = hashlib.sha256()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    descriptor = create_file(path)
     with os.fdopen(descriptor, "wb") as file:
         while piece := stream.read(_PIECE_BYTES):
             digest.update(piece)

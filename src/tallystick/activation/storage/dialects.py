@@ -10,6 +10,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from time import sleep
 from typing import Any, Final, Protocol
@@ -127,6 +128,8 @@ class SqliteDialect:
         if not create and not self.path.exists():
             raise DatabaseError("database-missing", expected="the database that init has made", seen=f"no {self.path}")
 
+        self._keep_private(create=create)
+
         def connect() -> sqlite3.Connection:
             uri = f"file:{quote(str(self.path.absolute()))}?mode={'rwc' if create else 'rw'}"
             connection = sqlite3.connect(
@@ -143,6 +146,23 @@ class SqliteDialect:
         )
         event.listen(engine, "begin", self._begin)
         return engine
+
+    def _keep_private(self, *, create: bool) -> None:
+        """Only its owner reads and writes it, whatever the umask is or the file had; what SQLite puts beside it follows."""
+        try:
+            if create and not self.path.exists():
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            found = self.path.stat()
+            if found.st_mode & 0o077 and found.st_uid == os.geteuid():
+                self.path.chmod(0o600)
+                for name in ("-wal", "-shm"):
+                    with suppress(FileNotFoundError):
+                        Path(f"{self.path}{name}").chmod(0o600)
+        except FileExistsError:
+            return  # another one made it at the same time
+        except OSError as error:
+            seen = error.strerror or str(error)
+            raise DatabaseError("disk-failed", expected=f"{self.path} to be writable", seen=seen) from error
 
     @staticmethod
     def _begin(connection: Connection) -> None:

@@ -5,7 +5,6 @@ On a terminal there are tables and live bars; elsewhere plain lines, never cropp
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +30,7 @@ from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
 from tallystick.protocol.reasons import reason_text
 from tallystick.sentences import _, spoken
+from tallystick.terminal import plain_lines, tell_json
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Forced = Annotated[
@@ -78,12 +78,12 @@ def console(*, to_error: bool = False) -> Console:
 
 def show_json(value: object) -> None:
     """One JSON document on standard output."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    tell_json(value)
 
 
 def show_json_line(value: object) -> None:
     """One JSON document on one line, for programs that read while this one runs."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    tell_json(value, indent=None)
 
 
 def show_result(value: Mapping[str, Any], text: str, *, as_json: bool) -> None:
@@ -112,20 +112,24 @@ def show_foreseen(rows: Sequence[Prediction]) -> None:
         if row.why:
             code = f" ({row.code})" if row.code else ""
             out.print(
-                escape(f"{row.name}{' ' + row.line_id if row.line_id else ''}: {row.effect}{code}: {spoken(row.why)}")
+                escape(
+                    plain_lines(
+                        f"{row.name}{' ' + row.line_id if row.line_id else ''}: {row.effect}{code}: {spoken(row.why)}"
+                    )
+                )
             )
         if row.effect is PredictedEffect.REFUSED and row.next_step:
-            out.print(escape(spoken(_("  Next: {step}", step=row.next_step))))
+            out.print(escape(_shown(_("  Next: {step}", step=row.next_step))))
 
 
 def show_text(text: str) -> None:
     """A paragraph on standard output."""
-    console().print(escape(spoken(text)))
+    console().print(escape(_shown(text)))
 
 
 def show_note(text: str) -> None:
     """A paragraph on standard error."""
-    console(to_error=True).print(escape(spoken(text)))
+    console(to_error=True).print(escape(_shown(text)))
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, kept_whole: int = 0) -> None:
@@ -138,8 +142,13 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, kept_wh
     for place, column in enumerate(columns):
         table.add_column(spoken(column), overflow="fold", no_wrap=place < kept_whole)
     for row in rows:
-        table.add_row(*(escape(spoken(cell)) for cell in row))
+        table.add_row(*(escape(_shown(cell)) for cell in row))
     console().print(table)
+
+
+def _shown(text: str) -> str:
+    """In the reader's words, and plain."""
+    return plain_lines(spoken(text))
 
 
 def show_entitlement(value: Mapping[str, Any]) -> None:
@@ -163,10 +172,10 @@ def cells(values: Sequence[Mapping[str, Any]], *columns: str) -> list[list[str]]
 def show_error(error: Error) -> None:
     """Why something was refused: the code, what was expected, what was seen, and what to do next."""
     out = console(to_error=True)
-    out.print(f"[red]{escape(error.code)}[/red]: {escape(spoken(error.sentence))}")
+    out.print(f"[red]{escape(plain_lines(error.code))}[/red]: {escape(_shown(error.sentence))}")
     next_step = getattr(error, "next_step", "") or next_step_of(error.code)
     if next_step:
-        out.print(escape(spoken(_("Next: {step}", step=next_step))))
+        out.print(escape(_shown(_("Next: {step}", step=next_step))))
 
 
 def show_reports(reports: Sequence[Report]) -> None:
@@ -179,7 +188,9 @@ def show_reports(reports: Sequence[Report]) -> None:
     else:
         out = console()
         for report in good:
-            out.print(f"{escape(report.name)}: [green]{report.result}[/green], {escape(spoken(report.detail))}")
+            out.print(
+                f"{escape(plain_lines(report.name))}: [green]{plain_lines(report.result)}[/green], {escape(_shown(report.detail))}"
+            )
     bad: dict[tuple[object, ...], list[Report]] = {}
     for report in reports:
         if not report.is_finished:
@@ -187,11 +198,10 @@ def show_reports(reports: Sequence[Report]) -> None:
             bad.setdefault(key, []).append(report)
     for alike in list(bad.values())[:ROWS_MAX]:
         _show_alike(alike)
-    out = console(to_error=True)
     if len(bad) > ROWS_MAX:
-        out.print(f"... and {len(bad) - ROWS_MAX} more; tallystick admin servers lists all")
+        show_note(f"... and {len(bad) - ROWS_MAX} more; tallystick admin servers lists all")
     if len(reports) > 1:
-        out.print(f"{len(good)} of {len(reports)} done")
+        show_note(f"{len(good)} of {len(reports)} done")
 
 
 def _show_alike(reports: Sequence[Report]) -> None:
@@ -200,12 +210,13 @@ def _show_alike(reports: Sequence[Report]) -> None:
     names = ", ".join(one.name for one in reports)
     style = _STYLES[report.result]
     code = f" ({report.code})" if report.code else ""
-    out.print(f"{escape(names)}: [{style}]{report.result}[/{style}]{escape(code)}: {escape(spoken(report.detail))}")
+    said = f"[{style}]{plain_lines(report.result)}[/{style}]"
+    out.print(escape(plain_lines(names)) + ": " + said + escape(plain_lines(f"{code}: {spoken(report.detail)}")))
     for reason in report.reasons:
         where = f"line {reason.line}: " if reason.line else ""
-        out.print(f"  {escape(where + reason.code)}: {escape(spoken(reason_text(reason)))}")
+        out.print(f"  {escape(plain_lines(where + reason.code))}: {escape(_shown(reason_text(reason)))}")
     if report.next_step:
-        out.print(escape(spoken(_("  Next: {step}", step=report.next_step))))
+        out.print(escape(_shown(_("  Next: {step}", step=report.next_step))))
 
 
 def count_text(count: int, noun: str) -> str:

@@ -17,6 +17,7 @@ from tallystick.administrator.core.file_courier import write_durably
 from tallystick.administrator.core.next_steps import Phase, step_sentence
 from tallystick.administrator.report import site as site_service
 from tallystick.errors import Error
+from tallystick.terminal import plain
 
 REFUSED, IN_PART = 1, 4
 _SITE_SYMBOLS_MAX = 80
@@ -124,7 +125,7 @@ def password_from(path: Path | None, *, what: str = "the field server") -> str:
         except (OSError, UnicodeDecodeError) as error:
             raise Error("usage", expected=f"a password in {path}", seen=str(error)) from None
     if sys.stdin.isatty():
-        return str(typer.prompt(f"Password of {what}", hide_input=True)).strip()
+        return str(typer.prompt(plain(f"Password of {what}"), hide_input=True)).strip()
     raise Error("usage", expected="--password-file, or a terminal to ask at", seen="neither")
 
 

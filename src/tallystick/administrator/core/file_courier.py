@@ -21,6 +21,7 @@ from tallystick.administrator.core.ways import ADD
 from tallystick.administrator.memory.inventory import Inventory
 from tallystick.administrator.memory.messages import KnownReply, Mailbag, Outbound, read_message
 from tallystick.administrator.ports import next_step_of
+from tallystick.directories import create_file
 from tallystick.domain.ids import DeviceId, EntitlementId
 from tallystick.errors import Error
 from tallystick.protocol import tallyfile
@@ -108,7 +109,7 @@ def _write(path: Path, data: bytes, directory: int | None) -> None:
     if directory is None:
         name, beside = str(path), str(path.with_name(beside))
     try:
-        descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | _BINARY, 0o666, dir_fd=directory)
+        descriptor = create_file(beside, mode=0o666, directory=directory)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()

@@ -88,7 +88,7 @@ def take(page: PageRequest) -> Response:
             folder = Path(directory) / str(number)
             folder.mkdir()
             path = folder / (Path(file.filename or "file").name[:200] or "file")
-            with path.open("wb") as out:
+            with path.open("xb") as out:
                 while chunk := file.file.read(1 << 20):
                     out.write(chunk)
             paths.append(path)
@@ -99,7 +99,8 @@ def take_content(page: PageRequest, name: str, content: bytes) -> Response:
     """A tally file that came another way than through the box."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / name
-        path.write_bytes(content)
+        with path.open("xb") as out:
+            out.write(content)
         return _take(page, [path])
 
 

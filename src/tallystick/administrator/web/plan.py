@@ -99,7 +99,8 @@ def add_entitlement(page: PageRequest) -> Response:
     if files:
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory) / "certificate.tally"
-            path.write_bytes(files[0].file.read())
+            with path.open("xb") as out:
+                out.write(files[0].file.read())
             known = pinning.learn_certificate(
                 administrator.courier, administrator.inventory, administrator.mailbag, path=path, url=url, now=page.now
             )

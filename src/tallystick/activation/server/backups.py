@@ -194,7 +194,7 @@ def _write_archive(path: Path, files: dict[str, bytes | Path], backup: Backup) -
         "made_at": backup.made_at,
         "files": digests,
     }
-    with tarfile.open(path, "w:gz", compresslevel=3) as archive:
+    with os.fdopen(create_file(path), "wb") as out, tarfile.open(fileobj=out, mode="w:gz", compresslevel=3) as archive:
         for name, content in {MANIFEST: json.dumps(manifest, indent=2).encode(), **files}.items():
             entry = tarfile.TarInfo(name)
             entry.mode, entry.mtime = 0o600, backup.made_at

@@ -13,7 +13,8 @@ import pytest
 from support.site import PASSWORD, Site
 from tallystick.activation.core.permissions import Role
 from tallystick.activation.http.portal.routes import PAGES
-from tallystick.activation.services import people
+from tallystick.activation.services import people, record
+from tallystick.activation.storage import verify_database
 
 ACCOUNT = "Harbour"
 ADMIN = Role.CUSTOMER_ADMINISTRATOR
@@ -199,7 +200,21 @@ def test_what_was_seen_can_be_undone(site):
     site.activated(site.device("friend"), (new, 1))
     (row,) = site.post(holder.say("refresh"))
     assert row["outcome"] == "granted"  # what is held stays
+    assert site.activation.read(verify_database).is_green  # the seals fit
     third = client.post(f"/v1/lines/{old.line_id}/rotate-secret").json()["activation_id"]
     (row,) = site.post(site.device("thief-2").activate((new, 1)))
     assert row["outcome"] == "refused"
     assert look_up(after["entitlement_id"]).json()["lines"][0]["activation_id"] == third
+
+
+def test_the_trail_of_yesterday_named_entitlements_by_their_id_and_is_shown_without(site):
+    bought = site.sell(ACCOUNT, ("smartdriver", 10))
+    site.activation.transact(
+        lambda tx: record(
+            tx, site.root, "entitlement-create", bought.entitlement_id, account=ACCOUNT, now=site.now, detail=""
+        )
+    )
+    answer = site.client(ADMIN, ACCOUNT).get("/v1/trail")
+    assert bought.entitlement_id not in answer.text
+    reference = site.client().get("/v1/entitlements").json()["items"][0]["entitlement"]
+    assert reference in answer.text

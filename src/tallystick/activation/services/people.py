@@ -28,7 +28,7 @@ from tallystick.activation.services.schemas import (
     TokenDocument,
 )
 from tallystick.activation.storage import SqlTransaction
-from tallystick.domain.ids import DeviceId
+from tallystick.domain.ids import DeviceId, EntitlementId, entitlement_reference
 
 DAY_SECONDS = 86_400
 
@@ -372,11 +372,16 @@ def find_records(office: Office, caller: Caller, *, before: int | None, limit: i
             role=entry.role,
             account=entry.account,
             action=entry.action,
-            target=entry.target,
+            target=_shown_target(entry.target),
             detail=entry.detail,
         )
         for entry in found
     ]
+
+
+def _shown_target(target: str) -> str:
+    """What was written before entitlements had references names them by their ID, which opens them."""
+    return entitlement_reference(EntitlementId(target)) if target.startswith("EN-") else target
 
 
 def is_vendor(caller: Caller) -> bool:

@@ -105,7 +105,7 @@ def line_changes(line: Line) -> Values:
 
 
 def _fixed(line: Line) -> Values:
-    """The columns of a line that never change."""
+    """The columns of a line that do not change on the way to a reply."""
     return {
         "entitlement_id": line.entitlement_id,
         "account": line.account,

@@ -311,7 +311,9 @@ class SqlTransaction:
 
     def replace_line_secret(self, line_id: LineId, secret: bytes) -> None:
         """From now on the activation ID with this secret proves the right to activate, and no other one."""
-        self._connection.execute(update(LINES).where(LINES.c.line_id == line_id).values(secret=secret))
+        line = replace(self.load_lines_for_update([line_id])[line_id], secret=secret)
+        values = rows.line_changes(line) | {"secret": secret}  # with its seal, which covers the secret
+        self._connection.execute(update(LINES).where(LINES.c.line_id == line_id).values(values))
 
     def save_entitlement(self, entitlement: Entitlement, entries: Sequence[Entry]) -> None:
         """See ``activation.ports.Transaction``."""

@@ -1,7 +1,7 @@
 """Entitlements have a reference beside their ID, which is a secret, and the ID can be replaced.
 
-Revision ID: 0008
-Revises: 0007
+Revision ID: 0009
+Revises: 0008
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from alembic import op
 
 from tallystick.domain.ids import EntitlementId, entitlement_reference
 
-revision = "0008"
-down_revision = "0007"
+revision = "0009"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 
@@ -22,14 +22,13 @@ _ID = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
-    """Two columns; the ID leaves what people read: the audit trail, and answers that are kept for a day."""
+    """Two columns; the ID leaves the answers that are kept for a day. The trail is chained: it is shown with references."""
     op.add_column("entitlements", sa.Column("reference", _ID, nullable=True))
     op.add_column("entitlements", sa.Column("current_id", _ID, nullable=True))
     connection = op.get_bind()
     for (entitlement_id,) in connection.execute(sa.text("SELECT entitlement_id FROM entitlements")).all():
         values = {"id": entitlement_id, "reference": entitlement_reference(EntitlementId(entitlement_id))}
         connection.execute(sa.text("UPDATE entitlements SET reference = :reference WHERE entitlement_id = :id"), values)
-        connection.execute(sa.text("UPDATE trail SET target = :reference WHERE target = :id"), values)
     op.create_index("ix_entitlements_reference", "entitlements", ["reference"], unique=True)
     op.create_index("ix_entitlements_current_id", "entitlements", ["current_id"], unique=True)
     for subject, key, answer in connection.execute(sa.text("SELECT subject, key, answer FROM repeats")).all():

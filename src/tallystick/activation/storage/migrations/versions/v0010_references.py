@@ -1,7 +1,7 @@
 """Entitlements have a reference beside their ID, which is a secret, and the ID can be replaced.
 
-Revision ID: 0009
-Revises: 0008
+Revision ID: 0010
+Revises: 0009
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from alembic import op
 
 from tallystick.domain.ids import EntitlementId, entitlement_reference
 
-revision = "0009"
-down_revision = "0008"
+revision = "0010"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 

@@ -148,7 +148,7 @@ def test_help_imports_no_party_and_nothing_that_only_a_party_needs():
         "print(sorted(ours), sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert ran.stderr == "['tallystick.cli', 'tallystick.errors', 'tallystick.sentences'] []\n"
+    assert ran.stderr == "['tallystick.cli', 'tallystick.errors', 'tallystick.sentences', 'tallystick.terminal'] []\n"
 
 
 def test_the_version_is_the_one_of_the_distribution():

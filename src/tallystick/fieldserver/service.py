@@ -19,8 +19,9 @@ from types import FrameType
 from typing import Any, Final
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from tallystick.connections.listening import HEAD_BYTES_MAX, Bounded, Places
 from tallystick.connections.logs import PlainFormatter
 from tallystick.errors import Error
 from tallystick.fieldserver import checks as licenses
@@ -32,8 +33,8 @@ from tallystick.fieldserver.commissioning import open_agent
 from tallystick.fieldserver.gate import Gate
 
 CONNECTIONS_MAX: Final = 256
+ADDRESS_MAX: Final = 128  # of one address: half, so that nobody takes all
 HANDSHAKE_SECONDS: Final = 10.0
-HEAD_SECONDS: Final = 20.0
 _SECRET_BYTES: Final = 32
 _THREADS: Final = 4
 _STOP_SECONDS: Final = 3
@@ -41,50 +42,10 @@ _BACKLOG: Final = 128
 _TIME_CHECK_SECONDS: Final = 600.0
 
 
-class PatientProtocol(H11Protocol):
-    """HTTP/1.1 for clients of any speed: who does not finish a request's head in time goes, and when all places are
-    taken, so does who has been idle longest. Slow bodies are ``api``'s business.
-    """
+class PatientProtocol(Bounded, H11Protocol):
+    """HTTP/1.1 for clients of any speed, with bounds. Slow bodies are ``api``'s business."""
 
-    _head_timer: asyncio.TimerHandle | None = None
-    _since: float = 0.0
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # TLS is over TCP
-        """Take the connection, and make place for it."""
-        super().connection_made(transport)
-        self._since = self.loop.time()
-        if len(self.connections) > CONNECTIONS_MAX:
-            idle = [other for other in self.connections if isinstance(other, PatientProtocol) and other.is_idle()]
-            min(idle, key=lambda other: other._since, default=self).transport.abort()  # noqa: SLF001 - of its own class
-        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._end_of_patience)
-
-    def data_received(self, data: bytes) -> None:
-        """Take bytes, and watch how long a head takes."""
-        super().data_received(data)
-        if not self.is_idle():
-            self._stop_timer()
-        elif self._head_timer is None:
-            self._head_timer = self.loop.call_later(HEAD_SECONDS, self._end_of_patience)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
-        self._stop_timer()
-        super().connection_lost(exc)
-
-    def is_idle(self) -> bool:
-        """Whether no request is being answered."""
-        cycle: RequestResponseCycle | None = self.cycle
-        return cycle is None or cycle.response_complete
-
-    def _end_of_patience(self) -> None:
-        self._head_timer = None
-        if self.is_idle() and not self.transport.is_closing():
-            self.transport.abort()
-
-    def _stop_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    places = Places(connections_max=CONNECTIONS_MAX, address_max=ADDRESS_MAX)
 
 
 class _Server(uvicorn.Server):
@@ -221,6 +182,7 @@ def _run(api: Api, directory: Path, listener: socket.socket, *, started: Callabl
         timeout_keep_alive=15,
         timeout_graceful_shutdown=_STOP_SECONDS,
         backlog=_BACKLOG,
+        h11_max_incomplete_event_size=HEAD_BYTES_MAX,
         ssl_certfile=directory / platform.TLS_CERTIFICATE_FILE,
         ssl_keyfile=directory / platform.TLS_KEY_FILE,
     )

@@ -28,6 +28,7 @@ from tallystick.activation.core.exchanges import ReadLine
 from tallystick.activation.core.ports import Answer
 from tallystick.activation.http.monitoring import NOSNIFF, MonitoringContext, count_request, request_id_of
 from tallystick.activation.http.protocol_api import MESSAGES_PATH, ProtocolContext, problem
+from tallystick.connections.listening import Bounded, Places
 from tallystick.errors import Error
 from tallystick.protocol import tallyfile
 from tallystick.protocol.tallyfile import BadLine, GoodLine
@@ -42,6 +43,8 @@ HEAD_BYTES_MAX: Final = 1024
 HOOKS: Final = (
     "_start_asgi_task",
     "data_received",
+    "on_body",
+    "on_headers_complete",
     "on_message_begin",
     "on_message_complete",
     "timeout_keep_alive_handler",
@@ -87,14 +90,19 @@ class _Exchange:
     request_id: bytes = b""
 
 
-class Shortcut(HttpToolsProtocol):
+class Shortcut(Bounded, HttpToolsProtocol):
     """A connection that answers short exchanges itself."""
 
-    def __init__(self, context: ProtocolContext, operations: MonitoringContext, heads: _Heads, **given: Any) -> None:
+    counts_unread = True
+
+    def __init__(
+        self, context: ProtocolContext, operations: MonitoringContext, heads: _Heads, places: Places, **given: Any
+    ) -> None:
         super().__init__(**given)
         self._context = context
         self._operations = operations
         self._heads = heads
+        self.places = places
         self._exchange: _Exchange | None = None
         self._is_between = False  # the reader of HTTP waits for a next request, and the last one was short
         self._answered_at = 0.0
@@ -102,7 +110,7 @@ class Shortcut(HttpToolsProtocol):
         self._default_lines = b""
 
     @classmethod
-    def on(cls, context: ProtocolContext, operations: MonitoringContext) -> Callable[..., Shortcut]:
+    def on(cls, context: ProtocolContext, operations: MonitoringContext, places: Places) -> Callable[..., Shortcut]:
         """For uvicorn, which makes a protocol for every connection. Warns where uvicorn would never call it."""
         missing = [name for name in HOOKS if not hasattr(HttpToolsProtocol, name)]
         if missing:
@@ -114,7 +122,7 @@ class Shortcut(HttpToolsProtocol):
         heads = _Heads()
 
         def protocol(**given: Any) -> Shortcut:
-            return cls(context, operations, heads, **given)
+            return cls(context, operations, heads, places, **given)
 
         return protocol
 
@@ -146,9 +154,20 @@ class Shortcut(HttpToolsProtocol):
         super().on_message_begin()
         self._is_between = False
 
+    def on_headers_complete(self) -> None:
+        """See uvicorn."""
+        super().on_headers_complete()
+        self.note_read()
+
+    def on_body(self, body: bytes) -> None:
+        """See uvicorn."""
+        super().on_body(body)
+        self.note_read()
+
     def on_message_complete(self) -> None:
         """See uvicorn."""
         super().on_message_complete()
+        self.note_read()
         if self._exchange is not None and self._exchange.cycle is self.cycle:
             self._is_between = self.cycle.keep_alive
             self._take(self._exchange)
@@ -228,6 +247,7 @@ class Shortcut(HttpToolsProtocol):
                 more.append((b"connection", b"close"))
             self.transport.write(b"%b%b%b\r\n%b" % (STATUS_LINE[status], self._defaults(), _lines(more), body))
         self._answered_at = time.perf_counter()
+        self.note_active()
         count_request(
             self._operations,
             request_id=exchange.request_id,

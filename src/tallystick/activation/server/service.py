@@ -6,6 +6,7 @@ SIGTERM and SIGINT let requests that are under way end. After an ``InvariantErro
 from __future__ import annotations
 
 import gc
+import resource
 import signal
 import socket
 import threading
@@ -29,6 +30,7 @@ from tallystick.activation.server.instance import Activation
 from tallystick.activation.services import Office
 from tallystick.activation.services.batcher import Batcher
 from tallystick.activation.services.sign_in import new_setup_code
+from tallystick.connections.listening import Places
 from tallystick.errors import Error, InvariantError
 
 SETTLE_SECONDS: Final = 60.0
@@ -40,6 +42,8 @@ CHORES_GRACE_SECONDS: Final = 15.0
 GRACE_SECONDS: Final = 10
 GARBAGE_OBJECTS: Final = 20_000  # new ones before cycles are looked for: a batch makes thousands, and none in a cycle
 _BACKLOG: Final = 2048
+CONNECTIONS_MAX: Final = 2000  # of a process
+FILES_WANTED: Final = 8192
 
 
 class ServiceError(Error):
@@ -140,7 +144,7 @@ def _serve(
     context = _context(activation, batcher, operations)
     config = uvicorn.Config(
         _site(context, operations, office),
-        http=Shortcut.on(context, operations),  # type: ignore[arg-type]  # it makes a protocol
+        http=Shortcut.on(context, operations, _places(activation)),  # type: ignore[arg-type]  # it makes a protocol
         log_config=None,
         access_log=False,
         server_header=False,
@@ -167,6 +171,21 @@ def _serve(
         listener.close()
     if batcher.broken is not None:
         raise batcher.broken
+
+
+def _places(activation: Activation) -> Places:
+    """As many connections as there are files for: two for each, and some for everything else."""
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files < FILES_WANTED:
+        wanted = FILES_WANTED if most == resource.RLIM_INFINITY else min(FILES_WANTED, most)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+        files = wanted
+    connections_max = max(50, min(CONNECTIONS_MAX, (files - 200) // 2))
+    return Places(
+        connections_max=connections_max,
+        address_max=max(25, connections_max // 4),
+        unbounded=activation.settings.trusted_proxies,
+    )
 
 
 def _operations(activation: Activation, batcher: Batcher, office: Office) -> MonitoringContext:

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tallystick.administrator.core.next_steps import step_sentence
 from tallystick.administrator.memory.database import Database
@@ -24,6 +25,7 @@ from tallystick.administrator.ports import RouteKind as CarryRoute
 from tallystick.administrator.web import add, carry, field_servers, operations, plan, qr_codes, report, route
 from tallystick.administrator.web.base import Handler, PageRequest, WebContext, problem_of
 from tallystick.administrator.web.gate import ENTER_PATH, Gate, csrf_of
+from tallystick.connections.listening import HEAD_BYTES_MAX, Bounded, Places
 from tallystick.errors import Error
 from tallystick.pages import PAGE_HEADERS, STATIC_HEADERS, STATICS, make_environment, page_reader
 from tallystick.protocol.problems import BY_CODE
@@ -32,6 +34,7 @@ from tallystick.sentences import READER
 _FIELDS_MAX: Final = 20_000
 _FILES_MAX: Final = 1_000
 _TOKEN_BYTES: Final = 32
+CONNECTIONS_MAX: Final = 128
 
 _PAGES: Final[tuple[tuple[str, Handler], ...]] = (
     ("/", field_servers.list_page),
@@ -82,6 +85,12 @@ _FORMS: Final[tuple[tuple[str, Handler], ...]] = (
     ("/route/activation", route.add_activation),
     ("/route/look", route.look),
 )
+
+
+class _Protocol(Bounded, H11Protocol):
+    """For programs of this computer only, which all have one address."""
+
+    places = Places(connections_max=CONNECTIONS_MAX, address_max=CONNECTIONS_MAX)
 
 
 class Pages:
@@ -212,7 +221,7 @@ def serve(
         gate, context = make_gate(listener.getsockname()[1]), make_context(database, sealer, forced=forced)
         pages = Pages(context, gate, on_entered=lambda: on_link(base + gate.make_link(), False))
         config = uvicorn.Config(
-            pages.make_app(), log_level="warning", access_log=False, server_header=False, lifespan="off",
+            pages.make_app(), http=_Protocol, h11_max_incomplete_event_size=HEAD_BYTES_MAX, log_level="warning", access_log=False, server_header=False, lifespan="off",
             timeout_graceful_shutdown=5,
         )  # fmt: skip
         listener.listen(128)

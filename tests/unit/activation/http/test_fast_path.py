@@ -9,7 +9,7 @@ from tallystick.activation.http.fast_path import HOOKS, Shortcut
 
 
 def test_a_uvicorn_with_every_hook_is_not_spoken_of(caplog):
-    Shortcut.on(None, None)
+    Shortcut.on(None, None, None)
     assert caplog.records == []
 
 
@@ -19,7 +19,7 @@ def test_a_uvicorn_without_a_hook_is_a_warning_that_names_it(hook, monkeypatch, 
         if hook in vars(owner):
             monkeypatch.delattr(owner, hook)
     with caplog.at_level(logging.WARNING):
-        Shortcut.on(None, None)
+        Shortcut.on(None, None, None)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert hook in caplog.text
 

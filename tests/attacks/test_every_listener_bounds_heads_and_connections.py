@@ -18,7 +18,7 @@ from tallystick.connections import listening
 from tallystick.connections.listening import Places, address_of
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "fieldserver"))
-from fs_processes import FieldServer
+from support.fieldserver.processes import FieldServer
 
 SOURCE = Path(tallystick.__file__).parent
 MEBIBYTE = 1024 * 1024

@@ -68,7 +68,7 @@ check: lint docs-check  ## the fast part: format, lint, types, contracts, quick 
 .PHONY: ci
 ci: system-packages lint docs-check audit  ## what `make test` leaves out: PostgreSQL, Chromium, 5,000 seeds, a hundred under kill -9, ...
 	@$(MAKE) --no-print-directory simulate SEEDS=5000
-	@$(MAKE) --no-print-directory explore mutants
+	@$(MAKE) --no-print-directory proof explore mutants
 	@$(MAKE) --no-print-directory powercuts
 	@$(MAKE) --no-print-directory lowest
 	@$(MAKE) --no-print-directory history MINUTES=0.4
@@ -90,6 +90,10 @@ soak: .venv/.dev  ## simulate until stopped or until something is found, from a 
 .PHONY: explore
 explore: .venv/.dev  ## every interleaving of small worlds (EXPLORE_SECONDS=20 of processor time for each)
 	$(BIN)/tallystick simulate --exhaustive --world all --max-seconds $(or $(EXPLORE_SECONDS),20)
+
+.PHONY: proof
+proof: .venv/.dev  ## the inductive proof of the protocol in Z3, and the courses that the old rules allowed
+	$(BIN)/python -m proof
 
 .PHONY: mutants
 mutants: .venv/.dev  ## seeded errors in the parties' code: simulation or exploration must find each of them

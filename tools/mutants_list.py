@@ -21,6 +21,7 @@ class Mutant:
 
 
 ISSUING = "activation/core/issuing.py"
+JUMPS = "activation/core/jumps.py"
 BOOKS = "activation/core/books.py"
 RETURNS = "activation/core/interventions.py"
 GRANT = "domain/grant.py"
@@ -150,8 +151,8 @@ MUTANTS = (
         name="released-without-a-new-epoch",
         breaks="after a hold the copies are not fenced",
         file=RETURNS,
-        old="    epoch = max(field_server.epoch, field_server.spoken_epoch) + 1\n",
-        new="    epoch = field_server.epoch\n",
+        old="status=Status.ACTIVE, epoch=raise_epoch(field_server))",
+        new="status=Status.ACTIVE)",
     ),
     Mutant(
         name="lost-is-available-at-once",
@@ -164,7 +165,7 @@ MUTANTS = (
         name="lost-keeps-its-epoch",
         breaks="one that is declared lost is not fenced when it comes back",
         file=RETURNS,
-        old="        status=Status.LOST,\n        epoch=field_server.epoch + 1,",
+        old="        status=Status.LOST,\n        epoch=raise_epoch(field_server),",
         new="        status=Status.LOST,\n        epoch=field_server.epoch,",
     ),
     # Books
@@ -251,15 +252,15 @@ MUTANTS = (
         name="epoch-not-raised",
         breaks="relinquish keeps its epoch, so that older grants come back",
         file=ENGINE,
-        old="        state = replace(state, epoch=state.epoch + 1, applied=None)",
-        new="        state = replace(state, applied=None)",
+        old="        state = replace(state, epoch=state.epoch + 1, applied=None, final=wish.is_final)",
+        new="        state = replace(state, applied=None, final=wish.is_final)",
     ),
     Mutant(
         name="relinquish-keeps-the-grant",
         breaks="it says that it holds nothing, and holds it",
         file=ENGINE,
-        old="        state = replace(state, epoch=state.epoch + 1, applied=None)",
-        new="        state = replace(state, epoch=state.epoch + 1)",
+        old="        state = replace(state, epoch=state.epoch + 1, applied=None, final=wish.is_final)",
+        new="        state = replace(state, epoch=state.epoch + 1, final=wish.is_final)",
     ),
     Mutant(
         name="outbox-cleared-too-far",
@@ -344,16 +345,24 @@ MUTANTS = (
     Mutant(
         name="restore-without-jump",
         breaks="numbers that were given out after the backup are given out again",
+        file=JUMPS,
+        old="        number=max(field_server.number + NUMBER_JUMP, now * 1000),\n"
+        "        sequence=max(field_server.sequence + NUMBER_JUMP, now * 1000),\n",
+        new="",
+    ),
+    Mutant(
+        name="relinquish-undone-by-a-fence",
+        breaks="who says that it holds nothing gets back what it gave up",
         file=ISSUING,
-        old="    return field_server.changed(number=number, sequence=sequence, recovering=number + 1)",
-        new="    return field_server",
+        old="        return self._grant(self.field_server.intended if request.applied else {}, confirm=True)",
+        new="        return self._grant(before.intended, confirm=True)",
     ),
     Mutant(
         name="adoption-forgets-the-fence",
         breaks="a fence on its way is not reserved when an older grant is adopted",
         often="restore",
         file=ISSUING,
-        old="            outstanding=(adopted, *newer),",
-        new="            outstanding=(adopted,),",
+        old="outstanding=(adopted, *newer)",
+        new="outstanding=(adopted,)",
     ),
 )

@@ -186,6 +186,10 @@ class Bench:
         return replace(half, state=after, up=half.up | new)
 
     def _take(self, half: Half, compact: str, available: int) -> Half:
+        return self._answered(half, compact, available)[0]
+
+    def _answered(self, half: Half, compact: str, available: int) -> tuple[Half, frozenset[str]]:
+        """The half after a message was taken, and the reply; one that is not kept may be on its way already."""
         message = reading.read_message(open_envelope(compact.encode()), self.signer.keyset)
         tables, answers = self._run(
             half,
@@ -194,7 +198,8 @@ class Bench:
         )
         self._check_order(half, message.request.sequence, message.request.epoch, answers[0])
         up = half.up if self.world.restores else half.up - {compact}
-        return replace(half, tables=tables, up=up, down=half.down | set(answers[0].reply))
+        reply = frozenset(answers[0].reply)
+        return replace(half, tables=tables, up=up, down=half.down | reply), reply
 
     def _check_order(self, half: Half, sequence: int, epoch: int, answer: Answer) -> None:
         """A message that a later one has overtaken is never decided; a fence of a later epoch decides nothing."""
@@ -403,12 +408,10 @@ class Bench:
                 half = self._wrote(half, after)
             for waiting in half.state.outbox:
                 stored = half.tables.messages.get(waiting.digest)
-                down = half.down
                 if stored is None:
                     reserved = self.reserved(half)
-                    half = self._take(half, waiting.compact, available)
+                    half, replies = self._answered(half, waiting.compact, available)
                     available -= self.reserved(half) - reserved
-                    replies = half.down - down
                 else:
                     replies = frozenset(stored.answer.reply)
                 for compact in sorted(replies, key=_order):

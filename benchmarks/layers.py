@@ -50,7 +50,7 @@ class Clock:
 def steps(site: Site, messages: list[str]) -> Clock:
     """Take messages in batches in this process."""
     clock = Clock()
-    patched = [
+    patched: list[tuple[type[Any], str, str]] = [
         (SqlTransaction, "load_asked", "load"),
         (SqlTransaction, "save", "save"),
         (SqlTransaction, "finish", "save"),

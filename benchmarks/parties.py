@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -126,18 +127,17 @@ def make_site(home: Path, *, database: str | None, lines: int) -> Site:
         activation.transact(lambda tx: tx.save_catalog(CATALOG))
         while len(site.lines) < lines:
             products = [("bench", 1_000_000_000)] * min(100, lines - len(site.lines))
-            bought = activation.transact(
-                lambda tx, products=products: entitlements.create_entitlement(
-                    tx,
-                    activation.signer,
-                    account="bench",
-                    products=products,
-                    expires_at=None,
-                    random_bytes=activation.random_bytes,
-                    by="bench",
-                    now=activation.now(),
-                )
+            buy = partial(
+                entitlements.create_entitlement,
+                signer=activation.signer,
+                account="bench",
+                products=products,
+                expires_at=None,
+                random_bytes=activation.random_bytes,
+                by="bench",
+                now=activation.now(),
             )
+            bought = activation.transact(buy)
             site.lines += bought.lines
     return site
 

@@ -185,6 +185,7 @@ def b4_bundle(bench: Bench) -> list[Row]:
     for engine in ("postgresql", "sqlite"):
         site, ratios, rates = bench.site(engine), [], []
         story = Story(site, bench.many(5000), salt=f"bundle {engine}")
+        bundle: list[str] = []
         with site.served(1) as service:
             for _ in range(ROUNDS):
                 bundle = [message for turn in zip(*story.next(2), strict=True) for message in turn]
@@ -205,7 +206,8 @@ def b4_bundle(bench: Bench) -> list[Row]:
 
 def b5_one_line(bench: Bench) -> list[Row]:
     """All field servers on one line, beside spread over a thousand."""
-    site, rates = bench.site("postgresql"), {1: [], LINES: []}
+    site = bench.site("postgresql")
+    rates: dict[int, list[float]] = {1: [], LINES: []}
     stories = {lines: Story(site, bench.many(640), salt=f"on {lines}", lines=lines) for lines in rates}
     with site.served(1) as service:
         for turn in range(ROUNDS + 1):

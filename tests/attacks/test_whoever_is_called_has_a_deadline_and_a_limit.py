@@ -7,7 +7,9 @@ import socket
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import pytest
 
 import tallystick
@@ -75,7 +77,7 @@ PEERS = {
 
 @pytest.fixture(params=PEERS)
 def peer(request, tmp_path):
-    made = Peer(*PEERS[request.param])
+    made: Any = Peer(*PEERS[request.param])
     made.certificate = Authority(tmp_path).file.read_text()
     yield made
     made.close()
@@ -191,7 +193,7 @@ def impatient(monkeypatch):
 def test_every_client_ends_in_time_and_in_little_memory(call, peer):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.monotonic()
-    with contextlib.suppress(Error, OSError, route.httpx2.HTTPError):
+    with contextlib.suppress(Error, OSError, httpx2.HTTPError):
         call(peer)
     assert time.monotonic() - started < SECONDS + 3
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024

@@ -75,7 +75,7 @@ def test_a_field_server_never_forgets_to_ask_for_the_password(site, tmp_path):
 
 def test_the_field_servers_document_names_every_path_and_no_other():
     document = json.loads(api.DOCUMENT.read_text("utf-8"))
-    routes = api.make_app(api.Api.__new__(api.Api))._app.routes
+    routes = api.make_app(api.Api.__new__(api.Api))._app.routes  # type: ignore[attr-defined]  # the application below its middleware
     found = {(route.path, method) for route in routes if isinstance(route, Route) for method in route.methods}
     named = {(path, method.upper()) for path, methods in document["paths"].items() for method in methods}
     assert found - {(path, "HEAD") for path, _ in found} == named

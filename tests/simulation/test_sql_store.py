@@ -40,6 +40,6 @@ def test_a_row_that_differs_is_found(change):
     for step in plan.steps:
         acts.perform(world, step)
     world.activation.store.compare()
-    world.activation.store._store.transact(lambda transaction: transaction.connection.execute(text(change)))
+    world.activation.store._store.transact(lambda transaction: transaction.connection.execute(text(change)))  # type: ignore[attr-defined]  # the real one
     with pytest.raises(Violation, match="store"):
         world.activation.store.compare()

@@ -38,7 +38,7 @@ from support.parties import (
 from support.tap import Tap
 from tallystick.administrator.app import open_administrator
 from tallystick.administrator.core import pinning
-from tallystick.simulator.invariants import Violation
+from tallystick.simulator.evidence import Violation
 
 WAVE = 8
 LOSS = 0.06

@@ -163,7 +163,7 @@ def bad_up(message: str, device: PrivateKey, signer: KeySigner, grant: str) -> d
 def bad_down(grant: str, signer: KeySigner, other: str, message: str) -> dict[str, Bad]:
     """For a field server. ``grant``: a good one; ``other``: one for another field server; ``message``: a request."""
     stranger = PrivateKey(b"x" * 32)
-    key = signer.key._key  # its private key, which only a forger asks for
+    key = signer.key._key  # type: ignore[attr-defined]  # that of a file  # its private key, which only a forger asks for
     claims = claims_of(grant)
     of = {
         "a message of a field server": Bad(line=message.encode(), code="kind-unexpected"),

@@ -17,7 +17,8 @@ from support.parties import ISSUER, FieldServer
 from tallystick.activation.keys.signing import load_signer
 from tallystick.activation.storage import tables
 from tallystick.protocol.problems import BY_CODE
-from tallystick.simulator.invariants import Auditor, Violation, read_envelope
+from tallystick.simulator.evidence import Violation, read_envelope
+from tallystick.simulator.invariants import Auditor
 
 ACCUSATIONS = {"rollback", "fork", "epoch-behind"}
 

@@ -62,7 +62,7 @@ def surroundings(clock: Path | None = None, home: Path | None = None, **more: st
 
 def run(*words: object, expect: int | tuple[int, ...] = 0, seconds: float = 240, **options: Any) -> Any:
     """One command to its end; what it prints, as JSON where ``--json`` is among the words."""
-    done = subprocess.run(
+    done: subprocess.CompletedProcess[bytes] = subprocess.run(
         [*COMMAND, *map(str, words)],
         capture_output=True,
         timeout=seconds,

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import http.server
 import threading
+from typing import Any
 
 
 class Receiver:
@@ -14,7 +15,8 @@ class Receiver:
 
     def __init__(self, context=None):
         receiver = self
-        self.got, self.failures = [], 0
+        self.got: list[Any] = []  # headers and body of each
+        self.failures = 0
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self):

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from types import ModuleType
+from typing import Any
 
 import pytest
 import typer
@@ -14,7 +15,7 @@ runner = CliRunner()
 
 
 def party_module(monkeypatch, name, app):
-    module = ModuleType(name)
+    module: Any = ModuleType(name)
     module.app = app
     monkeypatch.setitem(sys.modules, name, module)
 
@@ -42,11 +43,11 @@ def fakes(monkeypatch):
 
     @late.command()
     def start() -> None:
-        import a_package_nobody_has  # noqa: F401
+        import a_package_nobody_has  # type: ignore[import-not-found]  # noqa: F401 - nobody has it
 
     @late.command()
     def broken() -> None:
-        import tallystick.no_such_module  # noqa: F401
+        import tallystick.no_such_module  # type: ignore[import-not-found]  # noqa: F401 - there is none
 
     party_module(monkeypatch, "fake_greeter", greeter)
     party_module(monkeypatch, "fake_single", single)

@@ -12,7 +12,6 @@ import pytest
 from support.adminpages import pages_of
 from support.between import Between
 from support.parties import Disk
-from tallystick.administrator.core import file_courier
 from tallystick.administrator.core.usb_sticks import STICKS_VARIABLE
 from tallystick.administrator.network import clients
 from tallystick.administrator.web.carry import FILE_NAME
@@ -258,7 +257,7 @@ def pulled_out_at(monkeypatch, name, pull, *, first=None):
             done.append(pull())
         return asked(*words, **more)
 
-    monkeypatch.setattr(file_courier.os, name, ask)
+    monkeypatch.setattr(os, name, ask)
 
 
 @pytest.mark.parametrize(
@@ -331,7 +330,7 @@ def test_a_stick_that_keeps_something_else_than_what_was_written(waiting, monkey
             file.write(b"\0")
 
     with monkeypatch.context() as patch:
-        patch.setattr(file_courier.os, "replace", replace)
+        patch.setattr(os, "replace", replace)
         waiting.admin("export", waiting.stick / FILE_NAME, expect=1)
     assert "disk-failed" in waiting.admin.stderr
     assert "what is on it now is not what was written" in waiting.admin.stderr

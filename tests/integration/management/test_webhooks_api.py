@@ -261,8 +261,8 @@ def test_a_new_secret_signs_at_once_and_the_one_before_for_a_day_more(site, admi
     for is_both in (True, False):
         site.sell("Harbour", ("mqtt", 1))
         site.dispatcher().run_once()
-        assert is_signed(*receiver.got[-1], rotated["secret"])
-        assert is_signed(*receiver.got[-1], hook["secret"]) is is_both
+        assert is_signed(*receiver.got[-1], secret=rotated["secret"])
+        assert is_signed(*receiver.got[-1], secret=hook["secret"]) is is_both
         site.now += 86_400
 
 

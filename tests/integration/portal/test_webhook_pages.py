@@ -46,7 +46,7 @@ def test_a_webhook_from_its_first_event_to_its_end(site, admin, receiver):
     answer = admin.send(path, f"{path}/retry", {"position": "1"})
     assert "It is sent within seconds" in answer.text
     site.dispatcher().run_once()
-    assert is_signed(*receiver.got[0], secret)
+    assert is_signed(*receiver.got[0], secret=secret)
     assert "delivered" in words(admin.see(path).text)
     assert "Nothing fits" in admin.see(f"{path}?state=given-up").text
 
@@ -66,7 +66,7 @@ def test_a_webhook_from_its_first_event_to_its_end(site, admin, receiver):
     admin.send(path, f"{path}/go-on")
     site.dispatcher().run_once()
     assert len(receiver.got) == 3
-    assert is_signed(*receiver.got[-1], new)
+    assert is_signed(*receiver.got[-1], secret=new)
 
     refused = admin.send(path, f"{path}/remove")
     assert "not-sure" in refused.text

@@ -12,7 +12,7 @@ import pytest
 from support.activation import DAY, START, Device, seeded
 from tallystick.activation.core import entitlements, interventions, issuing
 from tallystick.activation.core.ports import EventKind
-from tallystick.activation.outbound import webhooks
+from tallystick.activation.outbound import safe_post, webhooks
 from tallystick.activation.outbound.safe_post import Answered
 from tallystick.activation.outbound.webhooks import Dispatcher
 from tallystick.activation.settings import WebhookSettings
@@ -201,7 +201,7 @@ class Receiver:
     def __init__(self, monkeypatch):
         self.got = []
         self.status = 200
-        monkeypatch.setattr(webhooks.safe_post, "post", self.post)
+        monkeypatch.setattr(safe_post, "post", self.post)
 
     def post(self, url, *, body, headers, allowed, timeout_seconds):
         self.got.append((url, headers["webhook-id"], body))

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from support.office import Office
 from tallystick.activation.cli import app
+from tallystick.activation.core.ports import Policy
 from tallystick.activation.server import instance
 from tallystick.activation.storage import DatabaseError, copy_database, open_store
 
@@ -131,7 +132,7 @@ def test_nothing_opens_what_is_being_copied(url, tmp_path):
 @pytest.mark.postgres
 def test_who_lost_its_connections_does_not_go_on_with_what_was_copied_away(cluster, tmp_path):
     url = cluster.new_database()
-    serving = instance.initialise(tmp_path / "a", issuer="A", policy=instance.Policy(), database=url)
+    serving = instance.initialise(tmp_path / "a", issuer="A", policy=Policy(), database=url)
     serving.close()
     serving = instance.open_activation(tmp_path / "a")
     serving.store.engine.dispose()  # as a fail-over ends them

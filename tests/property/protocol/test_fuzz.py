@@ -114,10 +114,15 @@ def parse_everything(opened: Unverified) -> None:
             parse()
         except WireError as error:
             own_error(error)
-    for parse in (messages.parse_request, messages.parse_reply, messages.parse_grant, messages.parse_entitlement):
+    for parse_claims in (
+        messages.parse_request,
+        messages.parse_reply,
+        messages.parse_grant,
+        messages.parse_entitlement,
+    ):
         for key in (opened.jwk, KEY.public, SIGNER.key.public):
             try:
-                parse(envelope.verify(opened, key or KEY.public))
+                parse_claims(envelope.verify(opened, key or KEY.public))
             except WireError as error:
                 own_error(error)
 

@@ -1,5 +1,6 @@
 """Inventory, mailbag, database and files: pinned once, rising only, idempotent by digest, whole or not at all."""
 
+import os
 import sqlite3
 import threading
 
@@ -165,7 +166,7 @@ def test_an_export_is_the_same_again_and_never_half(site, line, tmp_path, monkey
     def full(_descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(file_courier.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(Error) as error:
         file_courier.write_export(path, [], names=names)
     assert error.value.code == "disk-full"

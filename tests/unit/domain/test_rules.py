@@ -33,7 +33,7 @@ def line(name: str, available: int = 10, **terms: object) -> Line:
         entitlement_id=EntitlementId("EN-1"),
         secret=b"s" * 16,
         balances=Balances(bought=available, available=available),
-        **terms,  # type: ignore[arg-type]
+        **terms,
     )
 
 

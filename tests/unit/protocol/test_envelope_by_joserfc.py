@@ -10,6 +10,7 @@ from joserfc.jwk import OKPKey
 from support.activation import seeded
 from tallystick.protocol import envelope
 from tallystick.protocol.envelope import PrivateKey
+from tallystick.protocol.problems import WireError
 
 KEY = PrivateKey(seeded("key"))
 THEIRS = OKPKey.import_key(
@@ -49,7 +50,7 @@ def test_neither_takes_an_altered_one():
     assert altered != compact
     with pytest.raises(JoseError):
         jws.deserialize_compact(altered, THEIRS, algorithms=["EdDSA"])
-    with pytest.raises(envelope.WireError):
+    with pytest.raises(WireError):
         envelope.verify(envelope.open_envelope(altered.encode()), KEY.public)
 
 

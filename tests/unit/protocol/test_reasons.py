@@ -43,7 +43,10 @@ def test_every_code_that_a_decision_gives_has_sentences():
     codes = {
         call.args[0].value
         for call in calls
-        if call.func.id in {"Reason", "deny"} and call.args and isinstance(call.args[0], ast.Constant)
+        if isinstance(call.func, ast.Name)
+        and call.func.id in {"Reason", "deny"}
+        and call.args
+        and isinstance(call.args[0], ast.Constant)
     }
     assert len(codes) > 10
     assert codes == {code.split()[0] for code in reasons._SENTENCES}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from support.activation import DAY, START, Bench, Device
-from tallystick.activation.core import entitlements, interventions, issuing
+from tallystick.activation.core import entitlements, interventions, jumps
 from tallystick.activation.core.interventions import RefusedError
 from tallystick.activation.core.jumps import EPOCH_STEP
 from tallystick.activation.core.ports import IncidentKind, Policy, Status
@@ -336,7 +336,7 @@ def test_a_restore_freezes_growth_on_every_line_and_jumps_every_number(bench):
     device = enrolled(bench, Device("a"), one, 1)
     number = server(bench, device).number
     assert restore(bench) == (2, 1)
-    assert server(bench, device).number >= number + issuing.NUMBER_JUMP
+    assert server(bench, device).number >= number + jumps.NUMBER_JUMP
     hear(bench, device)
     grant, compact = bench.grant(device.activate((two, 1)))
     assert [item.line for item in grant.licenses] == [one.line_id]

@@ -9,7 +9,8 @@ from tallystick.activation.core.ports import Enrolment, Policy
 from tallystick.activation.files import save_file
 from tallystick.activation.keys import lifecycle, signing
 from tallystick.activation.server import instance
-from tallystick.activation.server.instance import Settings, initialise, load_settings, open_activation
+from tallystick.activation.server.instance import initialise, load_settings, open_activation
+from tallystick.activation.settings import Settings
 from tallystick.errors import Error
 from tallystick.protocol import envelope, messages
 

@@ -27,6 +27,7 @@ def test_tries_at_the_same_time_do_not_slip_through(site):
     assert found.count("sign-in-paused") == 24 - TRIES_FREE
 
 
+@pytest.mark.slow
 def test_who_was_signed_in_with_this_browser_is_never_shut_out_by_guesses_from_anywhere(site):
     site.person("ana@example.com")
     first = outcome(site, "ana@example.com", PASSWORD, Origin(address="198.51.100.1"))

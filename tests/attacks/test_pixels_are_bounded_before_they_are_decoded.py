@@ -75,6 +75,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_small_file_takes_little_memory_here_and_bounded_memory_there(name):
     data = HOSTILE[name]()

@@ -94,6 +94,7 @@ def test_odd_yaml_in_every_place(text, before):
     read((before + text.replace("\n", "\n    ")).encode("utf-8", "surrogatepass"))
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=300) | st.text(st.characters(codec="utf-8"), max_size=200).map(str.encode))
 @example(b"a: 1" + b":1" * 400_000)
 @example(b"[" * 900_000)
@@ -108,6 +109,7 @@ def test_any_text_of_the_symbols_that_mean_something(text):
     read(text.encode())
 
 
+@pytest.mark.slow
 def test_many_names_take_no_time_that_grows_with_their_square():
     began = time.process_time()
     with pytest.raises(CatalogError):

@@ -13,7 +13,8 @@ from typing import Any
 from msgspec import structs
 
 from tallystick.activation.core import interventions, issuing, reading, verification
-from tallystick.activation.core.ports import Answer, Holding, IncidentKind, Policy
+from tallystick.activation.core.clock import Tick, keep_time
+from tallystick.activation.core.ports import Answer, Holding, IncidentKind, Policy, ServiceClock
 from tallystick.domain.catalog import Catalog, Product
 from tallystick.domain.entitlement import Entitlement, Line
 from tallystick.domain.ids import EntitlementId, new_line_id
@@ -159,6 +160,7 @@ class Bench:
         )
 
     def declare_lost(self, device: Device, **options: Any) -> None:
+        self.store.transact(lambda tx: serve_until(tx, self.signer, self.now))
         self.store.transact(
             lambda tx: interventions.declare_lost(
                 tx,
@@ -180,8 +182,22 @@ class Bench:
         self.check()
 
     def settle(self) -> None:
-        self.store.transact(lambda tx: interventions.settle_quarantines(tx, self.signer, now=self.now))
+        """All time until now was time in service."""
+
+        def work(tx: Any) -> None:
+            serve_until(tx, self.signer, self.now)
+            interventions.settle_quarantines(tx, self.signer, now=self.now)
+
+        self.store.transact(work)
         self.check()
+
+
+def serve_until(tx: Any, signer: Any, now: int) -> None:
+    """An activation server was in service, with a steady clock, since ``START``."""
+    passed = now - (tx.load_clock().at or START)
+    if not tx.load_clock_for_update().at:
+        tx.save_clock(ServiceClock(at=START))
+    keep_time(tx, signer, Tick(now=now, before=now - passed, elapsed=passed))
 
 
 @dataclass

@@ -269,6 +269,7 @@ app.command("release", epilog=f"{_EXAMPLE} release plant-room --data DIR")(field
 app.command("audit", epilog=f"{_EXAMPLE} audit --data DIR")(people.audit)
 app.command("events", epilog=f"{_EXAMPLE} events --after 1200 --data DIR")(webhooks.events)
 app.command("enrol", epilog=f"{_EXAMPLE} enrol DEVICE_ID --account Harbour --data DIR")(field_servers.enrol)
+app.command("clock", epilog=f"{_EXAMPLE} clock --data DIR")(upkeep.clock)
 app.command("backup", epilog=f"{_EXAMPLE} backup -o backup.tar.gz --data DIR")(upkeep.backup)
 app.command("restore", epilog=f"{_EXAMPLE} restore --from backup.tar.gz --data NEW-DIR")(upkeep.restore)
 app.add_typer(upkeep.config_app, name="config")

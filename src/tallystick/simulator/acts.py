@@ -8,8 +8,9 @@ from typing import Final
 from msgspec.structs import replace
 
 from tallystick.activation.core import entitlements, interventions
+from tallystick.activation.core.clock import Tick, confirm_clock, keep_time
 from tallystick.activation.core.entitlements import LineChange
-from tallystick.activation.core.ports import Answer, MessageOutcome, Status
+from tallystick.activation.core.ports import Answer, MessageOutcome, Status, Transaction
 from tallystick.domain.ids import DeviceId, LineId
 from tallystick.domain.rules import Want
 from tallystick.errors import Error
@@ -305,9 +306,17 @@ def _settle(world: World, step: Step, dice: Dice) -> str:
 
 
 def settle(world: World, step: Step | None) -> None:
-    """Whatever is due is released."""
+    """Whatever is due is released. All of the activation server's time is time in service here."""
     activation = world.activation
-    world.transact(lambda tx: interventions.settle_quarantines(tx, activation.signer, now=activation.clock.at), step)
+
+    def work(tx: Transaction) -> None:
+        now, clock = activation.clock.at, tx.load_clock()
+        passed = max(0, now - (clock.at or now))
+        keep_time(tx, activation.signer, Tick(now=now, before=now - passed, elapsed=passed))
+        confirm_clock(tx)  # a person looks at once
+        interventions.settle_quarantines(tx, activation.signer, now=now)
+
+    world.transact(work, step)
 
 
 def _release(world: World, step: Step, _dice: Dice) -> str:

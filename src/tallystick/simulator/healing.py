@@ -121,8 +121,9 @@ def _settle_down(world: World) -> None:
     else:
         raise Violation("P2", "the parties do not come to rest")
     # Who is still in quarantine is dead: the living were all heard from.
-    servers = world.activation.store.tables.field_servers.values()
-    world.activation.clock.at = max([world.activation.clock.at, *(server.lost_until or 0 for server in servers)])
+    tables = world.activation.store.tables
+    waits = max((server.waits_until or 0 for server in tables.field_servers.values()), default=0) - tables.clock.seconds
+    world.activation.clock.at = max(world.activation.clock.at, tables.clock.at) + max(0, waits)
     acts.settle(world, None)
     world.auditor.check()
 

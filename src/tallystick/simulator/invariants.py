@@ -326,6 +326,7 @@ class Auditor:
             "reappeared": device in self.declared,
             "host-id-taken": self.host_ids_may_clash,
             "grant-adopted": self.was_restored,
+            "clock-jumped": not device,  # of the activation server, which is no field server
         }.get(kind, device in self.suspects)
         if not allowed:
             raise Violation("P7", f"{_short(device)} is accused of {kind}, and is innocent")

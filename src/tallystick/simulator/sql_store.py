@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
 
-from tallystick.activation.core.ports import Changes, Past, Transaction
+from tallystick.activation.core.ports import Changes, Past, ServiceClock, Transaction
 from tallystick.activation.storage import copying, pruning, schema
 from tallystick.activation.storage.dialects import SqliteDialect
 from tallystick.activation.storage.store import SqlStore, open_store
@@ -183,6 +183,10 @@ class _BothTransactions:
         self._transaction.save_entitlement(entitlement, entries)
         self._memory.save_entitlement(entitlement, entries)
         self.saved.append(Changes(lines={line.line_id: line for line in entitlement.lines}, entries=list(entries)))
+
+    def save_clock(self, clock: ServiceClock) -> None:
+        self._transaction.save_clock(clock)
+        self._memory.save_clock(clock)
 
     def save_catalog(self, catalog: Catalog) -> None:
         self._transaction.save_catalog(catalog)

@@ -23,6 +23,7 @@ from tallystick.activation.core.ports import (
     LostDeclaration,
     Past,
     Restore,
+    ServiceClock,
     Status,
     TakenMessage,
     Transaction,
@@ -52,6 +53,7 @@ class Tables:
     entries: dict[tuple[LineId, int], Entry] = field(default_factory=dict)
     incidents: tuple[Incident, ...] = ()
     declarations: dict[tuple[DeviceId, int], LostDeclaration] = field(default_factory=dict)
+    clock: ServiceClock = field(default_factory=ServiceClock)
 
     def copy(self) -> Tables:
         """A snapshot."""
@@ -204,13 +206,25 @@ class MemoryTransaction:
         found = [item for item in self.tables.declarations.values() if item.device_id == device_id]
         return max(found, key=lambda item: item.at, default=None)
 
-    def load_due_quarantines(self, now: int) -> list[DeviceId]:
+    def load_due_quarantines(self, seconds: int) -> list[DeviceId]:
         """See ``activation.ports.Transaction``."""
         return [
             server.device_id
             for server in self.tables.field_servers.values()
-            if server.status is Status.LOST and (server.lost_until or 0) <= now
+            if server.status is Status.LOST and (server.waits_until or 0) <= seconds
         ]
+
+    def load_clock(self) -> ServiceClock:
+        """See ``activation.ports.Transaction``."""
+        return self.tables.clock
+
+    def load_clock_for_update(self) -> ServiceClock:
+        """See ``activation.ports.Transaction``."""
+        return self.tables.clock
+
+    def save_clock(self, clock: ServiceClock) -> None:
+        """See ``activation.ports.Transaction``."""
+        self.tables.clock = clock
 
     def find_field_servers(self, *, after: DeviceId | None = None, limit: int = 1000) -> list[FieldServer]:
         """See ``activation.ports.Transaction``."""

@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from support.activation import ISSUER, START, Device, TestSigner, seeded
+from support.activation import ISSUER, START, Device, TestSigner, seeded, serve_until
 from support.office import past_of
 from tallystick.activation.core import entitlements, interventions, issuing, reading, verification
 from tallystick.activation.core.ports import (
@@ -266,9 +266,9 @@ class TestRules:
     def test_quarantines_are_due_when_their_time_is_over(self, store):
         save_servers(
             store,
-            device("a", status=Status.LOST, lost_until=10),
-            device("b", status=Status.LOST, lost_until=11),
-            device("c", status=Status.RETIRED, lost_until=1),
+            device("a", status=Status.LOST, waits_until=10),
+            device("b", status=Status.LOST, waits_until=11),
+            device("c", status=Status.RETIRED, waits_until=1),
         )
         assert store.read(lambda tx: tx.load_due_quarantines(10)) == [device("a").device_id]
 
@@ -318,6 +318,7 @@ def test_a_long_story_is_the_same_on_every_store(store):
     people(
         lambda tx, now: interventions.declare_lost(tx, SIGNER, second.id, reason="r", by="x", policy=Policy(), now=now)
     )
+    people(lambda tx, now: serve_until(tx, SIGNER, now + 15 * 86_400))
     people(lambda tx, now: interventions.settle_quarantines(tx, SIGNER, now=now + 15 * 86_400))
     both(second.say("refresh"))
     people(lambda tx, now: interventions.announce_restore(tx, SIGNER, now=now))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support.activation import DAY, START, Device, seeded
+from support.activation import DAY, START, Device, seeded, serve_until
 from tallystick.activation.core import entitlements, interventions, issuing
 from tallystick.activation.core.ports import EventKind
 from tallystick.activation.outbound import safe_post, webhooks
@@ -101,6 +101,7 @@ def test_what_people_do_is_told(office):
 
     office.store.transact(declare)
     office.now += 20 * DAY
+    office.store.transact(lambda tx: serve_until(tx, office.signer, office.now))
     office.store.transact(lambda tx: interventions.settle_quarantines(tx, office.signer, now=office.now))
     change = entitlements.LineChange(quantity=9)
     office.store.transact(
@@ -384,6 +385,7 @@ def test_every_kind_of_the_page_is_sent_and_every_kind_that_is_sent_is_on_the_pa
     act(interventions.release_hold, device.id, by="ann")
     declare(dead)
     office.now += 20 * DAY
+    office.store.transact(lambda tx: serve_until(tx, office.signer, office.now))
     act(interventions.settle_quarantines)
     act(entitlements.change_line, line.line_id, entitlements.LineChange(quantity=12), by="ann")
     act(interventions.announce_restore)

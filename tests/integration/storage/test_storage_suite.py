@@ -5,7 +5,7 @@ import random
 import pytest
 from msgspec.structs import replace
 
-from support.activation import DAY, PRODUCTS, START, Bench, Device
+from support.activation import DAY, PRODUCTS, START, Bench, Device, serve_until
 from support.office import CATALOG, past_of
 from tallystick.activation.core import interventions
 from tallystick.activation.core.ports import (
@@ -206,7 +206,7 @@ def test_incidents_come_newest_first(office):
 
 
 def test_declarations_are_counted_per_account_and_replaced_when_undone(office):
-    saved_servers(office, server("a", status=Status.LOST, lost_until=START))
+    saved_servers(office, server("a", status=Status.LOST, waits_until=START))
     first = LostDeclaration(
         device_id=device_id("a"), account="acme", at=5, reason="burnt", by="me", line_ids=(LineId("7K3M9Q2A"),)
     )
@@ -310,7 +310,9 @@ def test_lost_and_settled_is_the_same_story_on_a_database(office):
         )
     )
     assert office.where(line) == (5, 0, 0, 2)
+    assert office.store.transact(lambda tx: interventions.settle_quarantines(tx, office.signer, now=office.now)) == []
     office.now += 15 * DAY
+    office.store.transact(lambda tx: serve_until(tx, office.signer, office.now))
     settled = office.store.transact(lambda tx: interventions.settle_quarantines(tx, office.signer, now=office.now))
     assert settled == [device.id]
     assert office.where(line) == (7, 0, 0, 0)

@@ -99,6 +99,47 @@ def backup(
             console.say("The database is on PostgreSQL: back it up with PostgreSQL's tools (pg_dump, pgBackRest).")
 
 
+def clock(
+    data: Data,
+    confirm: Annotated[
+        bool, typer.Option("--confirm", help="You have looked: the clock is right now. Waiting periods may end again.")
+    ] = False,
+    by: By = None,
+    database: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """How long the activation server was in service with a steady clock, which is what waiting periods count."""
+    from tallystick.activation.core.clock import confirm_clock
+    from tallystick.activation.core.permissions import operator
+    from tallystick.activation.core.ports import ServiceClock
+    from tallystick.activation.services import record
+    from tallystick.activation.storage import SqlTransaction
+
+    with console.opened(data, database, as_json=as_json) as activation:
+        now = activation.now()
+
+        def look(transaction: SqlTransaction) -> ServiceClock:
+            found = transaction.load_clock_for_update()
+            if not confirm or found.doubted_at is None:
+                return found
+            caller = operator(console.person(by))
+            detail = f"a jump noticed at {console.moment(found.doubted_at)} UTC"
+            record(transaction, caller, "clock-confirm", "clock", account=None, now=now, detail=detail)
+            return confirm_clock(transaction)
+
+        found = activation.transact(look)
+        if as_json:
+            view = {"now": now, "counted_at": found.at or None, "service_seconds": found.seconds}
+            console.print_json(view | {"doubted_at": found.doubted_at})
+            return
+        console.say(
+            f"It is {console.moment(now)} UTC here; {console.age(found.seconds)} in service with a steady clock."
+        )
+        if found.doubted_at is not None:
+            console.say(f"The clock jumped, noticed at {console.moment(found.doubted_at)} UTC: no waiting period ends.")
+            console.say("Next: set the clock right, then: tallystick activation clock --confirm")
+
+
 def restore(
     data: Data,
     source: Annotated[

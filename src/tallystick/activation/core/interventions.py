@@ -112,6 +112,7 @@ def declare_lost(
         epoch=raise_epoch(field_server),
         lost_at=now,
         lost_until=now + policy.waiting_days * DAY_SECONDS,
+        waits_until=transaction.load_clock().seconds + policy.waiting_days * DAY_SECONDS,
     )
     books.change(after, cause=f"person:{by}: declared lost: {reason}")
     books.changes.declarations.append(
@@ -177,8 +178,13 @@ def release_hold(transaction: Transaction, signer: Signer, device_id: DeviceId, 
 
 
 def settle_quarantines(transaction: Transaction, signer: Signer, *, now: int) -> list[DeviceId]:
-    """End every waiting period that is over: what was in quarantine becomes available."""
-    due = transaction.load_due_quarantines(now)
+    """End every waiting period that is over: what was in quarantine becomes available.
+
+    It is over by the seconds of service (``core.clock``), not by the calendar; while a jump of the clock waits for a
+    person, none is.
+    """
+    clock = transaction.load_clock()
+    due = transaction.load_due_quarantines(clock.seconds) if clock.doubted_at is None else []
     if not due:
         return []
     books = Books(transaction, signer, now=now)
@@ -186,7 +192,7 @@ def settle_quarantines(transaction: Transaction, signer: Signer, *, now: int) ->
     books.load_lines()
     for device_id in sorted(due):
         field_server = books.field_servers[device_id]
-        if field_server.status is Status.LOST and (field_server.lost_until or 0) <= now:
+        if field_server.status is Status.LOST and (field_server.waits_until or 0) <= clock.seconds:
             after = field_server.changed(status=Status.RETIRED, outstanding=(), recovering=None)
             books.change(after, cause="time: the waiting period ended")
     books.save()

@@ -42,7 +42,8 @@ class FieldServer(Struct, frozen=True, kw_only=True):
     ``sequence`` the highest seen; ``number`` the newest grant's; ``proven`` the last proven grant's of this epoch
     (0: none). ``outstanding`` are the grants at which it may be, see ``domain.grant``. ``recovering`` is set by a
     restore: until it speaks in that epoch, every answer is a fence. ``speaks`` is the highest revision that it reads.
-    ``rolled_back_at`` is what it said itself, the last time.
+    ``rolled_back_at`` is what it said itself, the last time. ``lost_until`` is when a waiting period can end at the
+    earliest, by the calendar; ``waits_until`` is when it does, in seconds of service (``ServiceClock``).
     """
 
     device_id: DeviceId
@@ -64,6 +65,7 @@ class FieldServer(Struct, frozen=True, kw_only=True):
     speaks: int = 1
     lost_at: int | None = None
     lost_until: int | None = None
+    waits_until: int | None = None
     first_seen_at: int = 0
     last_seen_at: int = 0
 
@@ -164,6 +166,19 @@ class IncidentKind(StrEnum):
     REAPPEARED = "reappeared"
     HOST_ID_TAKEN = "host-id-taken"
     GRANT_ADOPTED = "grant-adopted"
+    CLOCK_JUMPED = "clock-jumped"  # of the activation server; it is of no field server
+
+
+class ServiceClock(Struct, frozen=True, kw_only=True):
+    """What waiting periods are measured by (``core.clock``).
+
+    ``seconds``: how long the activation server was in service with a steady clock, ever. ``at``: its clock when that was
+    counted last (0: never). ``doubted_at``: since when a jump waits for a person.
+    """
+
+    at: int = 0
+    seconds: int = 0
+    doubted_at: int | None = None
 
 
 class Incident(Struct, frozen=True, kw_only=True):
@@ -319,8 +334,17 @@ class Transaction(Protocol):
     def load_last_declaration(self, device_id: DeviceId) -> LostDeclaration | None:
         """The newest declaration of a field server."""
 
-    def load_due_quarantines(self, now: int) -> list[DeviceId]:
-        """Field servers declared lost whose waiting period has ended."""
+    def load_due_quarantines(self, seconds: int) -> list[DeviceId]:
+        """Field servers declared lost whose waiting period has ended, by the seconds of service."""
+
+    def load_clock(self) -> ServiceClock:
+        """The time in service."""
+
+    def load_clock_for_update(self) -> ServiceClock:
+        """The same, locked until the commit."""
+
+    def save_clock(self, clock: ServiceClock) -> None:
+        """It is this from now on."""
 
     def find_field_servers(self, *, after: DeviceId | None = None, limit: int = 1000) -> list[FieldServer]:
         """Field servers in id order, a page at a time."""
@@ -384,4 +408,16 @@ class Policy:
     lost_per_year: int = 3
 
 
-know(FieldServer, Holding, Answer, TakenMessage, IssuedGrant, UsedProof, Restore, Incident, LostDeclaration, Event)
+know(
+    FieldServer,
+    Holding,
+    ServiceClock,
+    Answer,
+    TakenMessage,
+    IssuedGrant,
+    UsedProof,
+    Restore,
+    Incident,
+    LostDeclaration,
+    Event,
+)

@@ -94,7 +94,7 @@ class Activation:
     def settle(self) -> list[DeviceId]:
         """End the waiting periods that are over."""
         now = self.now()
-        if not self.store.read(lambda transaction: transaction.load_due_quarantines(now)):
+        if not self.store.read(lambda transaction: transaction.load_due_quarantines(transaction.load_clock().seconds)):
             return []
         return self.store.transact(
             lambda transaction: interventions.settle_quarantines(transaction, self.signer, now=now)

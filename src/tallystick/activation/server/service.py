@@ -27,13 +27,14 @@ from tallystick.activation.outbound.webhooks import ROUND_SECONDS
 from tallystick.activation.server import workers
 from tallystick.activation.server.background import BackgroundTask, BackgroundTasks
 from tallystick.activation.server.instance import Activation
+from tallystick.activation.server.timekeeper import Timekeeper
 from tallystick.activation.services import Office
 from tallystick.activation.services.batcher import Batcher
 from tallystick.activation.services.sign_in import new_setup_code
 from tallystick.connections.listening import Places
 from tallystick.errors import Error, InvariantError
 
-SETTLE_SECONDS: Final = 60.0
+SETTLE_SECONDS: Final = 10.0
 KEYS_SECONDS: Final = 2.0
 EVENTS_SECONDS: Final = 0.5
 MAIL_SECONDS: Final = 30.0
@@ -240,10 +241,16 @@ def _chores(activation: Activation) -> list[BackgroundTask]:
         dispatcher.place_all()
         digest.run_once()
 
+    timekeeper = Timekeeper(activation.store, activation.signer, clock=activation.now)
+
+    def settle() -> None:
+        timekeeper.tick()
+        activation.settle()
+
     chores = [
         BackgroundTask(name="sending events", seconds=EVENTS_SECONDS, work=lambda: dispatcher.run_once(ROUND_SECONDS)),
         BackgroundTask(name="forgetting old events", seconds=PRUNE_SECONDS, work=dispatcher.prune),
-        BackgroundTask(name="settling quarantines", seconds=SETTLE_SECONDS, work=activation.settle),
+        BackgroundTask(name="settling quarantines", seconds=SETTLE_SECONDS, work=settle),
         BackgroundTask(name="looking for new keys", seconds=KEYS_SECONDS, work=activation.signer.refresh),
     ]
     if activation.settings.mail.host is not None:

@@ -28,6 +28,7 @@ INCIDENT_STEPS: Final = {
     IncidentKind.EPOCH_BEHIND: "Nothing is lost: its next contact sets it right. Find out whether a copy of it runs.",
     IncidentKind.REAPPEARED: "It lives. If others got its licenses meanwhile, return them from one of the two.",
     IncidentKind.HOST_ID_TAKEN: "If it replaces the other one, declare that one lost; if not, one of the two is a copy.",
+    IncidentKind.CLOCK_JUMPED: "Set the clock right, find out what set it, then: tallystick activation clock --confirm.",
     IncidentKind.GRANT_ADOPTED: "Expected after a restore. When all were heard from, lift the freeze of the lines.",
 }
 

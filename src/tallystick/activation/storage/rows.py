@@ -15,6 +15,7 @@ from tallystick.activation.core.ports import (
     IssuedGrant,
     LostDeclaration,
     MessageOutcome,
+    ServiceClock,
     Status,
     TakenMessage,
     UsedProof,
@@ -141,6 +142,7 @@ def field_server_of(row: Row) -> FieldServer:
         speaks=row.speaks,
         lost_at=row.lost_at,
         lost_until=row.lost_until,
+        waits_until=row.waits_until,
         first_seen_at=row.first_seen_at,
         last_seen_at=row.last_seen_at,
     )
@@ -168,6 +170,7 @@ def field_server_values(server: FieldServer) -> Values:
         "speaks": server.speaks,
         "lost_at": server.lost_at,
         "lost_until": server.lost_until,
+        "waits_until": server.waits_until,
         "first_seen_at": server.first_seen_at,
         "last_seen_at": server.last_seen_at,
     }
@@ -319,6 +322,11 @@ def incident_values(incident: Incident, account: str | None) -> Values:
         "digest": incident.digest,
     }
     return sealed("incidents", values)
+
+
+def clock_of(row: Row) -> ServiceClock:
+    """The time in service from its columns."""
+    return ServiceClock(at=row.at, seconds=row.seconds, doubted_at=row.doubted_at)
 
 
 def declaration_of(row: Row) -> LostDeclaration:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from tallystick.activation.storage.dialects import READING, WRITING, DatabaseError, Dialect
 
-HEAD: Final = "0010"
+HEAD: Final = "0011"
 KNOWN: Final = (
     "0001",
     "0002",
@@ -24,6 +24,7 @@ KNOWN: Final = (
     "0008",
     "0009",
     "0010",
+    "0011",
 )  # oldest first; a test compares them with the migrations
 _VERSION: Final = text("SELECT version_num FROM alembic_version")
 

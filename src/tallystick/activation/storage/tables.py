@@ -47,6 +47,16 @@ DEPLOYMENT: Final = Table(
     Column("moved_at", BigInteger),  # since when a copy serves in its place
 )
 
+# How long the activation server was in service with a steady clock: one row.
+SERVICE_CLOCK: Final = Table(
+    "service_clock",
+    METADATA,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),  # always 1
+    Column("at", BigInteger, nullable=False),
+    Column("seconds", BigInteger, nullable=False),
+    Column("doubted_at", BigInteger),
+)
+
 KINDS: Final = Table(
     "kinds",
     METADATA,
@@ -129,14 +139,15 @@ FIELD_SERVERS: Final = Table(
     Column("speaks", BigInteger, nullable=False),
     Column("lost_at", BigInteger),
     Column("lost_until", BigInteger),
+    Column("waits_until", BigInteger),  # in seconds of service
     Column("first_seen_at", BigInteger, nullable=False),
     Column("last_seen_at", BigInteger, nullable=False),
     Index("ix_field_servers_host_id", "host_id"),
     Index("ix_field_servers_name", "name"),
     Index("ix_field_servers_account", "account"),
     Index(
-        "ix_field_servers_lost_until",
-        "lost_until",
+        "ix_field_servers_waits_until",
+        "waits_until",
         sqlite_where=text("status = 'lost'"),
         postgresql_where=text("status = 'lost'"),
     ),

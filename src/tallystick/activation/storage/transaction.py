@@ -24,6 +24,7 @@ from tallystick.activation.core.ports import (
     LostDeclaration,
     Past,
     Restore,
+    ServiceClock,
     Status,
 )
 from tallystick.activation.storage import rows, schema, statements
@@ -45,6 +46,7 @@ from tallystick.activation.storage.tables import (
     KINDS,
     LINES,
     PRODUCTS,
+    SERVICE_CLOCK,
 )
 from tallystick.domain.catalog import Catalog, Product
 from tallystick.domain.entitlement import Entitlement, Line
@@ -244,9 +246,24 @@ class SqlTransaction:
         statement = select(DECLARATIONS).where(DECLARATIONS.c.device_id == device_id)
         return self._first(statement.order_by(DECLARATIONS.c.at.desc()).limit(1), rows.declaration_of)
 
-    def load_due_quarantines(self, now: int) -> list[DeviceId]:
+    def load_clock(self) -> ServiceClock:
         """See ``activation.ports.Transaction``."""
-        due = (FIELD_SERVERS.c.status == Status.LOST.value, FIELD_SERVERS.c.lost_until <= now)
+        return self._first(select(SERVICE_CLOCK), rows.clock_of) or ServiceClock()
+
+    def load_clock_for_update(self) -> ServiceClock:
+        """See ``activation.ports.Transaction``."""
+        first = self._dialect.insert(SERVICE_CLOCK).values(number=1, at=0, seconds=0)
+        self._connection.execute(first.on_conflict_do_nothing())
+        return self._first(select(SERVICE_CLOCK).with_for_update(), rows.clock_of) or ServiceClock()
+
+    def save_clock(self, clock: ServiceClock) -> None:
+        """See ``activation.ports.Transaction``."""
+        values = {"at": clock.at, "seconds": clock.seconds, "doubted_at": clock.doubted_at}
+        self._connection.execute(update(SERVICE_CLOCK).values(values))
+
+    def load_due_quarantines(self, seconds: int) -> list[DeviceId]:
+        """See ``activation.ports.Transaction``."""
+        due = (FIELD_SERVERS.c.status == Status.LOST.value, FIELD_SERVERS.c.waits_until <= seconds)
         return self._all(select(FIELD_SERVERS.c.device_id).where(*due), lambda row: DeviceId(row.device_id))
 
     def find_field_servers(self, *, after: DeviceId | None = None, limit: int = 1000) -> list[FieldServer]:

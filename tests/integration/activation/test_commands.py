@@ -339,8 +339,8 @@ class TestCare:
         device.take(upload(device.say("refresh"))[0])
         refusal = claims_of(upload(device.activate((first, 2)))[0], messages.Refusal)
         assert refusal.code == "line-frozen"
-        assert data.ok("lift-freeze", first.line_id) == {"lifted": 1}
-        assert data.ok("lift-freeze", "--all") == {"lifted": 1}
+        assert data.ok("lift-freeze", first.line_id)["lifted"] == 1
+        assert data.ok("lift-freeze", "--all")["lifted"] == 1
         upload(device.activate((first, 2)))
         assert data.line(first)["held"] == 2
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,9 @@ from tallystick.activation.commands.client import ApiClient, Key, segment, verb
 from tallystick.activation.commands.console import AsJson, By, Data, Database, Output
 from tallystick.errors import Error
 from tallystick.protocol.messages import QUANTITY_MAX
+
+if TYPE_CHECKING:
+    from tallystick.activation.core.freezes import OpenAfterRestore
 
 entitlement_app = typer.Typer(no_args_is_help=True, help="What was bought: create, list, show, certificate.")
 line_app = typer.Typer(no_args_is_help=True, help="One line of an entitlement: show it, change its quantity or terms.")
@@ -275,7 +278,10 @@ def lift_freeze(
     as_json: AsJson = False,
 ) -> None:
     """After a restore: let lines grow again, when enough field servers were heard from."""
+    from dataclasses import asdict
+
     from tallystick.activation.core import interventions
+    from tallystick.activation.core.freezes import survey_restore
     from tallystick.activation.core.permissions import operator
     from tallystick.activation.services import record
     from tallystick.activation.storage import SqlTransaction
@@ -287,20 +293,41 @@ def lift_freeze(
         chosen = None if everything else [parse_line_id(one) for one in line or ()]
         caller, now = operator(console.person(by)), activation.now()
 
-        def lift(transaction: SqlTransaction) -> int:
+        def lift(transaction: SqlTransaction) -> tuple[int, OpenAfterRestore]:
             known = transaction.load_lines_for_update(chosen or ())
             for missing in sorted(set(chosen or ()) - set(known)):
                 raise Error("not-found", expected="a line that exists here", seen=missing)
             lifted = interventions.lift_freeze(transaction, activation.signer, chosen, now=now)
+            found = survey_restore(transaction, chosen)
             target = ", ".join(chosen or ["every line"])[:200]
-            record(transaction, caller, "freeze-lift", target, account=None, now=now, detail=f"{lifted} lines")
-            return lifted
+            detail = f"{lifted} lines; {found.unheard} field servers not heard from, {found.missing_rights} rights below zero"
+            record(transaction, caller, "freeze-lift", target, account=None, now=now, detail=detail)
+            return lifted, found
 
-        lifted = activation.transact(lift)
+        lifted, found = activation.transact(lift)
         if as_json:
-            console.print_json({"lifted": lifted})
-        else:
-            console.say(f"{lifted} lines may grow again.")
+            console.print_json({"lifted": lifted} | asdict(found))
+            return
+        console.say(f"{lifted} lines may grow again.")
+        if found.restored_at is not None:
+            _say_what_may_be_out(found)
+
+
+def _say_what_may_be_out(found: OpenAfterRestore) -> None:
+    if found.unheard:
+        console.say(
+            f"Still out: {found.unheard} field servers were not heard from since the restore. "
+            f"{found.unheard_rights} rights of these lines are kept for them; they may hold others by now."
+        )
+    if found.below_zero:
+        console.say(
+            f"{found.below_zero} lines are below zero, by {found.missing_rights} rights: more is in use than was bought. "
+            "Return some, or sell more."
+        )
+    console.say(
+        "What was enrolled after the backup and has not spoken since is not known here, and is in no number. Throw away sticks "
+        "and files from before the restore: docs/operations/backup.md says which."
+    )
 
 
 def _line_view(line: dict[str, Any]) -> dict[str, Any]:

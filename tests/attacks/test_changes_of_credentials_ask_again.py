@@ -68,3 +68,24 @@ def test_guesses_in_a_stolen_session_are_slowed_down_and_do_not_shut_the_owner_o
     own = type(reader)(site.browser())
     assert own.send("/sign-in", email="ana@example.com", password=PASSWORD).url.path == "/sign-in/code"
     assert own.send("/sign-in/code", code=totp.at(site.now)).url.path == "/"
+
+
+@pytest.mark.parametrize(
+    "form", [{"do": "person", "name": "M", "email": "m@example.com"}, {"do": "token", "name": "t", "days": "3"}]
+)
+def test_nobody_gets_a_way_in_by_a_stolen_session(site, person, form):
+    reader, totp = person
+    csrf = reader.form("/me", "/me", do="password").fields["csrf"]
+    sent = {"csrf": csrf, "role": "vendor-administrator", **form}
+    right = {"own_password": PASSWORD, "own_code": totp.at(site.now)}
+    for missing in ({}, {**right, "own_password": "x"}, {**right, "own_code": "000000"}):
+        assert reader.client.post("/people", data={**sent, **missing}).status_code == 401
+    ours = site.activation.read(lambda tx: tx.people.find_person(email="ana@example.com"))
+    again = {"csrf": csrf, "do": "invite"}
+    assert reader.client.post(f"/people/{ours.person_id}", data=again).status_code == 401
+    assert [found.email for found in people.find_people(site.office, site.root, after="", limit=9)] == [
+        "ana@example.com"
+    ]
+    assert people.find_tokens(site.office, site.root, after="", limit=9) == []
+    site.now += 60
+    assert reader.client.post("/people", data={**sent, **right, "own_code": totp.at(site.now)}).status_code == 200

@@ -106,6 +106,7 @@ def test_an_invitation_works_once_and_for_a_week(site):
     admin = site.signed_in("ana@example.com")
     site.account("Harbour")
     fields = {"name": "Cy", "email": "cy@example.com", "role": "customer-technician", "account": "Harbour"}
+    fields |= {"own_password": PASSWORD}
     said = admin.send("/people", chosen={"do": "person"}, **fields)
     address = words(said.text).split("https://test")[1].split()[0]
     assert address not in admin.see("/people").text  # shown once

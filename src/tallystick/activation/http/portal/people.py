@@ -7,7 +7,7 @@ from starlette.responses import Response
 from tallystick.activation.core.permissions import GIVES, Permission, Role
 from tallystick.activation.http.portal.base import PAGE_ROWS, ROLE_NAMES, Form, PageRequest, redirect
 from tallystick.activation.http.portal.forms import check_account, check_device, check_named, parse_role
-from tallystick.activation.services import OfficeError, people
+from tallystick.activation.services import OfficeError, people, sign_in
 from tallystick.activation.services.people import PersonChange
 from tallystick.errors import Error
 from tallystick.protocol.problems import problem_document
@@ -21,6 +21,7 @@ async def list_page(page: PageRequest) -> Response:
     caller, office = page.who.caller, page.office
     form = await page.form()
     try:
+        await check_again(page, form)
         role = parse_role(form.text("role"))
         account = caller.scope.account or (check_account(form.text("account")) if form.text("account") else None)
         if form.text("do") == "person":
@@ -50,6 +51,18 @@ async def list_page(page: PageRequest) -> Response:
         return await _show_list(page, token=token.token, who=token.name)
     except Error as error:
         return await _show_list(page, error=error)
+
+
+async def check_again(page: PageRequest, form: Form) -> None:
+    """Before somebody else gets a way in: a stolen session is not enough."""
+    await page.do(
+        sign_in.check_again,
+        page.office,
+        page.who,
+        password=form.secret("own_password"),
+        code=form.text("own_code"),
+        address=page.address,
+    )
 
 
 def _days(form: Form) -> int:
@@ -99,6 +112,7 @@ async def one_page(page: PageRequest) -> Response:
         form = await page.form()
         try:
             if form.text("do") == "invite":
+                await check_again(page, form)
                 invitation = (await page.do(people.invite_again, office, caller, person_id, once=None)).invitation
             else:
                 change = PersonChange(

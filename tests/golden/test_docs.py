@@ -88,7 +88,8 @@ def test_every_kind_of_incident_has_its_section_and_its_row():
     kinds = {str(kind) for kind in IncidentKind}
     assert set(re.findall(r"^## (\S+)$", INCIDENTS, re.MULTILINE)) == kinds
     assert set(re.findall(r"^\| \[`(\S+)`\]", INCIDENTS, re.MULTILINE)) == kinds
-    for section in INCIDENTS.split("\n## ")[1:]:
+    sections = {section.partition("\n")[0]: section for section in INCIDENTS.split("\n## ")}
+    for section in (sections[kind] for kind in kinds):
         for part in ("**What it means.**", "**What happens by itself.**", "**What a person can do.**"):
             assert part in section
 

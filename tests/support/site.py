@@ -126,7 +126,10 @@ class Site:
         return str(made.token)
 
     def client(self, role: Role = Role.VENDOR_ADMINISTRATOR, account: str | None = None, **options: Any) -> TestClient:
-        return self.client_with(self.token(role, account, **options))
+        token = self.token(role, account, **options)
+        # That a token was made is an event. What tests look at comes behind it.
+        self.activation.transact(lambda tx: tx.events.assign_positions(self.activation.random_bytes))
+        return self.client_with(token)
 
     def client_with(self, token: str) -> TestClient:
         return TestClient(

@@ -166,6 +166,12 @@ def test_what_was_there_before_seals_is_sealed_and_chained_by_the_migration(told
         for name in SEALED:
             connection.execute(text(f"ALTER TABLE {name} DROP COLUMN seal"))
         connection.execute(text("ALTER TABLE trail DROP COLUMN chain"))
+        # What came after seals.
+        connection.execute(text("ALTER TABLE field_servers DROP COLUMN speaks"))
+        connection.execute(text("DROP TABLE proofs"))
+        for name in ("reference", "current_id"):
+            connection.execute(text(f"DROP INDEX ix_entitlements_{name}"))
+            connection.execute(text(f"ALTER TABLE entitlements DROP COLUMN {name}"))
         connection.execute(text("DELETE FROM trail WHERE number = 2"))  # a number that was never given
         start = 100
         for number, row in enumerate(more, start):

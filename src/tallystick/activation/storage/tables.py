@@ -136,7 +136,7 @@ FIELD_SERVERS: Final = Table(
     Column("outstanding", Text, nullable=False),  # JSON: [[epoch, number, {line: quantity}], ...]
     Column("recovering", BigInteger),
     Column("rolled_back_at", BigInteger),
-    Column("speaks", BigInteger, nullable=False),
+    Column("speaks", BigInteger, nullable=False, server_default="1"),
     Column("lost_at", BigInteger),
     Column("lost_until", BigInteger),
     Column("waits_until", BigInteger),  # in seconds of service

@@ -356,10 +356,13 @@ class TestCare:
         assert (done.exit_code, done.stdout.count("\n")) == (0, 1)
 
     def test_another_database_can_be_named(self, data, tmp_path):
-        other = Data(tmp_path / "other").init("--database", f"sqlite:///{tmp_path}/elsewhere.sqlite")
+        elsewhere = f"sqlite:///{tmp_path}/elsewhere.sqlite"
+        other = Data(tmp_path / "other").init("--database", elsewhere)
         other.buy("smartdriver=5")
         assert (tmp_path / "elsewhere.sqlite").exists()
-        assert len(data.ok("lines", "--database", f"sqlite:///{tmp_path}/elsewhere.sqlite")) == 1
+        (other.path / "settings.toml").write_bytes((data.path / "settings.toml").read_bytes())  # which names none
+        assert len(other.ok("lines", "--database", elsewhere)) == 1
+        refused(data, "lines", "--database", elsewhere, code="database-foreign")
         assert data.ok("lines") == []
         refused(data, "lines", "--database", "sqlite:////no/such/file", code="database-missing")
 

@@ -24,7 +24,7 @@ Row = Mapping[str, Any]
 Position = tuple[int, int]  # an epoch, and the number of a grant in it; 0 is "none yet"
 
 # After these refusals, nothing that the message says was taken note of.
-_NOT_HEARD: Final = frozenset({"superseded", "fork", "on-hold", "not-enrolled", "host-id-taken", "restored"})
+_NOT_HEARD: Final = frozenset({"superseded", "fork", "on-hold", "not-enrolled", "restored"})
 _ACCUSATIONS: Final = frozenset({"rollback", "fork", "epoch-behind"})
 _ACCOUNTS: Final = ("available", "held", "returning", "quarantined", "retired")
 
@@ -270,8 +270,8 @@ class Auditor:
                 known.proven = max(known.proven, place)
         if refused is None and claims.get("final"):
             known.grants = {}  # it takes none any more
-        if refused in _NOT_HEARD:
-            return
+        if refused in _NOT_HEARD or (refused == "host-id-taken" and known.status in {"unknown", "listed"}):
+            return  # a known one that moved onto a host of another one is heard, and only its wish is refused
         if answered is not None and answered["epoch"] > claims["epoch"]:  # a fence
             if not is_reused:
                 number = claims["applied"]["number"] if claims["applied"] is not None else 0

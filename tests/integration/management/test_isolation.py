@@ -131,6 +131,16 @@ def filled(path, them):
     return re.sub(r"\{(\w+)\}", lambda part: {"position": "1", **them}[part[1]], path)
 
 
+def every(client, path):
+    """All pages of a list that goes on behind ``after``, or its first page."""
+    page = client.get(f"/v1/{path}", params={"limit": 200}).json()
+    items = page["items"]
+    while path == "tokens" and page["next"]:
+        page = client.get(f"/v1/{path}", params={"limit": 200, "after": page["next"]}).json()
+        items += page["items"]
+    return items
+
+
 def state(site):
     """Everything of the other account, as the vendor sees it."""
     vendor = site.client()
@@ -146,11 +156,13 @@ def state(site):
         "accounts",
         "webhooks",
     )
-    found = {path: vendor.get(f"/v1/{path}").json()["items"] for path in paths}
-    for hook in found["webhooks"]:
+    found = {path: every(vendor, path) for path in paths}
+    # That a token was made is told to the webhooks of its account: those of who asks go on.
+    own = {path: [item for item in found[path] if item["account"] == OTHER] for path in ("tokens", "webhooks")}
+    for hook in own["webhooks"]:
         path = f"/v1/webhooks/{hook['webhook_id']}/deliveries"
         found[path] = vendor.get(path).json()["items"]
-    own = {"tokens": [item for item in found["tokens"] if item["account"] == OTHER]}
+    assert own["webhooks"]
     return json.dumps({**found, **own}, sort_keys=True)
 
 

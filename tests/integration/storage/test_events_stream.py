@@ -349,6 +349,9 @@ def test_places_are_given_in_small_units_so_that_messages_do_not_wait_long(offic
     assert office.store.read(lambda tx: tx.events.last_position()) == 3000
 
 
+OF_PEOPLE = {"sign_in", "secret", "token", "credential"}
+
+
 def test_every_kind_of_the_page_is_sent_and_every_kind_that_is_sent_is_on_the_page(office):
     """One world in which everything happens, compared with the table of docs/operations/webhooks.md."""
     made = office.store.transact(
@@ -393,4 +396,6 @@ def test_every_kind_of_the_page_is_sent_and_every_kind_that_is_sent_is_on_the_pa
     page = (Path(__file__).parents[3] / "docs" / "operations" / "webhooks.md").read_text("utf-8")
     table = page.split("## Kinds")[1]
     listed = {kind for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for kind in re.findall(r"`(.*?)`", row)}
-    assert set(kinds(office)) == listed == {kind.value for kind in EventKind}
+    assert listed == {kind.value for kind in EventKind}
+    # What people do to get in and to their secrets is sent by the services: tests/attacks has each of those.
+    assert set(kinds(office)) == {kind for kind in listed if kind.partition(".")[0] not in OF_PEOPLE}

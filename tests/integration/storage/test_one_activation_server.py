@@ -155,10 +155,11 @@ def test_a_second_init_does_not_take_a_database_that_is_in_use(data, tmp_path, u
 
 def test_an_init_that_did_not_come_to_its_settings_is_run_again(data, url):
     before = run("keys", "list", "--data", data)
-    for table in ("products", "kinds", "trail"):  # it had not come to a catalog, either
+    for table in ("products", "kinds", "trail", "heads"):  # it had not come to a catalog, either
         forget(url, table)
     (data / "settings.toml").unlink()
-    run("init", "--data", data, "--issuer", "Example Controls", "--database", url)
+    again = run("init", "--data", data, "--issuer", "Example Controls", "--database", url)
+    assert isinstance(again, dict), again
     assert run("keys", "list", "--data", data) != before
     assert run("lines", "--data", data) == []
 

@@ -169,6 +169,10 @@ def test_what_was_there_before_seals_is_sealed_and_chained_by_the_migration(told
         # What came after seals.
         connection.execute(text("ALTER TABLE field_servers DROP COLUMN speaks"))
         connection.execute(text("DROP TABLE proofs"))
+        connection.execute(text("DROP TABLE service_clock"))
+        connection.execute(text("DROP INDEX ix_field_servers_waits_until"))
+        connection.execute(text("ALTER TABLE field_servers DROP COLUMN waits_until"))
+        connection.execute(text("CREATE INDEX ix_field_servers_lost_until ON field_servers (lost_until)"))
         for name in ("reference", "current_id"):
             connection.execute(text(f"DROP INDEX ix_entitlements_{name}"))
             connection.execute(text(f"ALTER TABLE entitlements DROP COLUMN {name}"))

@@ -1,12 +1,15 @@
 """Every command of ``tallystick activation``, with and without ``--json``, and how each refuses."""
 
 import json
+import threading
 
 import pytest
 
 from support.activation import DAY, ISSUER, Device
 from support.served import EXAMPLE_CATALOG, Data
 from tallystick.activation.commands.console import age, parse_date
+from tallystick.activation.core.permissions import operator
+from tallystick.activation.server.in_process import InProcessClient
 from tallystick.activation.storage.schema import HEAD
 from tallystick.errors import Error
 from tallystick.protocol import envelope, messages, tallyfile
@@ -398,3 +401,20 @@ def test_ages_are_read_at_a_glance():
         "1 d 1 h",
         "30 d",
     ]
+
+
+def test_the_api_in_this_process_answers_messages_too(data):
+    body = b"".join(tallyfile.format_file([Device("Roof").say("refresh")]))
+    headers = {"accept": tallyfile.MEDIA_TYPE, "content-type": tallyfile.MEDIA_TYPE}
+    answers = []
+    with data.opened() as activation:
+        client = InProcessClient(activation, operator("somebody"))
+
+        def send_twice():
+            answers.extend(client.send("POST", "/v1/messages", headers, body) for _ in range(2))
+
+        sending = threading.Thread(target=send_twice, daemon=True)  # one that hangs keeps nobody
+        sending.start()
+        sending.join(60)
+    assert [status for status, _, _ in answers] == [200, 200]
+    assert all(list(tallyfile.parse_chunks([reply])) for _, _, reply in answers)

@@ -32,6 +32,8 @@ class InProcessClient:
             clock=activation.now,
             on_broken=lambda _: None,
         )
+        self._batcher = batcher
+        self._is_started = False
         context = ProtocolContext(
             store=activation.store, signer=activation.signer, batcher=batcher, clock=activation.now
         )
@@ -47,6 +49,9 @@ class InProcessClient:
         self, method: str, target: str, headers: Mapping[str, str], content: bytes | None
     ) -> tuple[int, Mapping[str, str], bytes]:
         """The status, the headers (names in small letters) and the body that a request is answered with."""
+        if not self._is_started:  # its threads are daemons: they end with the command
+            self._is_started = True
+            self._batcher.start()
         return asyncio.run(self._exchange(method, target, headers, content or b""))
 
     async def _exchange(

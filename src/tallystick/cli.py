@@ -17,7 +17,7 @@ import typer.main
 
 from tallystick import __version__
 from tallystick.errors import InvariantError
-from tallystick.sentences import READER, Reader, language_of_shell
+from tallystick.sentences import READER, Reader, _, language_of_shell
 from tallystick.terminal import tell
 
 
@@ -92,8 +92,12 @@ class LazyGroup(typer.core.TyperGroup):
             if name is None or missing.name is None or missing.name.split(".")[0] == "tallystick":
                 raise
             tell(
-                f"tallystick {name} needs the Python package {missing.name!r}, which is not installed. "
-                f'Next: pip install "tallystick[{PARTIES[name].extra}]"',
+                _(
+                    'tallystick {name} needs the Python package {missing!r}, which is not installed. Next: pip install "tallystick[{extra}]"',
+                    name=name,
+                    missing=missing.name,
+                    extra=PARTIES[name].extra,
+                ),
                 error=True,
             )
             raise typer.Exit(2) from missing
@@ -111,7 +115,7 @@ def _placeholder() -> None:
 
 def _print_version(asked: bool) -> None:
     if asked:
-        tell(f"tallystick {__version__}")
+        tell(_("tallystick {version}", version=__version__))
         raise typer.Exit
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import sys
 
+from tallystick.sentences import spoken
+
 
 def plain(text: object) -> str:
     """One line in which nothing is but what can be seen: control, escape and direction symbols are replaced."""
@@ -21,9 +23,9 @@ def plain_lines(text: object) -> str:
 
 
 def tell(text: object, *, error: bool = False) -> None:
-    """Plain lines on standard output, or standard error."""
+    """Plain lines on standard output, or standard error; a sentence in the reader's language."""
     stream = sys.stderr if error else sys.stdout
-    stream.write(plain_lines(text) + "\n")
+    stream.write(plain_lines(spoken(text) if isinstance(text, str) else text) + "\n")
     stream.flush()
 
 

@@ -26,6 +26,7 @@ from tallystick.activation.commands import (
 )
 from tallystick.activation.commands.console import AsJson, By, Data, Database
 from tallystick.errors import Error
+from tallystick.sentences import _
 from tallystick.terminal import json_text, tell
 
 DEFAULT_PORT: Final = 8470
@@ -76,11 +77,20 @@ def init(
             view = {"issuer": keyset.issuer, "root_fingerprint": keyset.root_fingerprint, "data": str(data)}
             console.print_json(view | {"keyset_version": keyset.version, "root_key_file": str(root_file)})
             return
-        console.say(f"Activation server {keyset.issuer}, root {keyset.root_fingerprint}")
         console.say(
-            f"{root_file} is needed for the next keyset only: move it to a safe place. Signing goes on without it."
+            _(
+                "Activation server {issuer}, root {root_fingerprint}",
+                issuer=keyset.issuer,
+                root_fingerprint=keyset.root_fingerprint,
+            )
         )
-        console.say(f"Next: tallystick activation catalog load examples/catalog.yaml --data {data}")
+        console.say(
+            _(
+                "{root_file} is needed for the next keyset only: move it to a safe place. Signing goes on without it.",
+                root_file=root_file,
+            )
+        )
+        console.say(_("Next: tallystick activation catalog load examples/catalog.yaml --data {data}", data=data))
 
 
 @app.command(epilog="Example: tallystick activation serve --data /var/lib/tallystick --host 0.0.0.0 --port 8470")
@@ -148,12 +158,12 @@ def verify(data: Data, database: Database = None, as_json: AsJson = False) -> No
             console.print_json({"green": True, **view, "faults": []})
         elif report.is_green:
             counts = f"{report.entries} entries, {report.lines} lines, {report.field_servers} field servers"
-            console.say(f"Green: every balance follows from the ledger ({counts}).")
+            console.say(_("Green: every balance follows from the ledger ({counts}).", counts=counts))
         else:
             for fault in report.faults:
                 tell(fault, error=True)
             seen = f"{len(report.faults)} contradictions; the first: {report.faults[0]}"
-            raise Error("ledger-wrong", expected="balances that follow from the ledger", seen=seen)
+            raise Error("ledger-wrong", expected=_("balances that follow from the ledger"), seen=seen)
 
 
 @app.command(
@@ -170,7 +180,9 @@ def migrate(data: Data, database: Database = None, as_json: AsJson = False) -> N
             console.print_json({"before": before, "after": after})
         else:
             console.say(
-                f"The schema is {after}." if before == after else f"The schema was {before or 'none'}, it is {after}."
+                _("The schema is {after}.", after=after)
+                if before == after
+                else _("The schema was {before}, it is {after}.", before=before or "none", after=after)
             )
 
 
@@ -208,10 +220,17 @@ def copy_database(
             console.print_json(view | {"field_servers": report.field_servers, "green": report.is_green})
             return
         console.say(
-            f"{sum(copied.values())} rows in {len(copied)} tables are copied, and the books of the copy add up."
+            _(
+                "{values} rows in {count} tables are copied, and the books of the copy add up.",
+                values=sum(copied.values()),
+                count=len(copied),
+            )
         )
         console.say(
-            f"Next: in {data}/settings.toml set database to the new one, and start serve. Keep the old one away."
+            _(
+                "Next: in {data}/settings.toml set database to the new one, and start serve. Keep the old one away.",
+                data=data,
+            )
         )
 
 
@@ -233,14 +252,24 @@ def prune(
         # Deleting takes many transactions, any of which may be the last: it is told before the first.
         with console.noted(data, database, by=by) as note:
             note("prune", "stored replies", f"older than {older_than} days")
-        pruned = prune_store(activation.store, before=before, advance=lambda _: None)
+        pruned = prune_store(activation.store, before=before, advance=lambda _other: None)
         if as_json:
             view = {"messages": pruned.messages, "messages_kept": pruned.messages_kept}
             console.print_json(view | {"grants": pruned.grants, "grants_kept": pruned.grants_kept})
             return
-        console.say(f"{pruned.messages} stored replies and {pruned.grants} grant digests are deleted.")
         console.say(
-            f"{pruned.messages_kept} replies and {pruned.grants_kept} grant digests stay, and the whole ledger."
+            _(
+                "{messages} stored replies and {grants} grant digests are deleted.",
+                messages=pruned.messages,
+                grants=pruned.grants,
+            )
+        )
+        console.say(
+            _(
+                "{messages_kept} replies and {grants_kept} grant digests stay, and the whole ledger.",
+                messages_kept=pruned.messages_kept,
+                grants_kept=pruned.grants_kept,
+            )
         )
 
 

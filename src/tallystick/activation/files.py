@@ -15,6 +15,7 @@ from tempfile import NamedTemporaryFile
 
 from tallystick.directories import sync_directory
 from tallystick.errors import Error
+from tallystick.sentences import _
 
 
 class FileError(Error):
@@ -59,7 +60,11 @@ def load_file(path: Path, *, bytes_max: int) -> bytes:
     except OSError as error:
         raise file_fault(path, error) from error
     if len(data) > bytes_max:
-        raise FileError("body-too-large", expected=f"{path} with at most {bytes_max} bytes", seen="more")
+        raise FileError(
+            "body-too-large",
+            expected=_("{path} with at most {bytes_max} bytes", path=path, bytes_max=bytes_max),
+            seen=_("more"),
+        )
     return data
 
 
@@ -68,11 +73,11 @@ def file_fault(path: Path, error: OSError) -> FileError:
     seen = error.strerror or str(error)
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
-            return FileError("disk-full", expected=f"room for {path}", seen=seen)
+            return FileError("disk-full", expected=_("room for {path}", path=path), seen=seen)
         case errno.ENOENT | errno.ENOTDIR | errno.EISDIR:
-            return FileError("not-found", expected=f"the file {path}", seen=seen)
+            return FileError("not-found", expected=_("the file {path}", path=path), seen=seen)
         case _:
-            return FileError("disk-failed", expected=f"{path} to be readable and writable", seen=seen)
+            return FileError("disk-failed", expected=_("{path} to be readable and writable", path=path), seen=seen)
 
 
 @contextlib.contextmanager

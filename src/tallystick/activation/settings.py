@@ -19,6 +19,7 @@ from typing import Any, Final, Literal, Never
 from tallystick.activation.core.ports import Enrolment, Policy
 from tallystick.activation.files import FileError, load_file
 from tallystick.errors import Error
+from tallystick.sentences import _
 
 SETTINGS_FILE: Final = "settings.toml"
 ENVIRONMENT_PREFIX: Final = "TALLYSTICK_"
@@ -61,7 +62,7 @@ class Entry:
 
 
 def _row(path: str, kind: Kind, default: Any, help_: str, **limits: Any) -> Entry:
-    section, _, name = path.rpartition(".")
+    section, _other, name = path.rpartition(".")
     return Entry(section=section, name=name, kind=kind, default=default, help=help_, **limits)
 
 
@@ -216,23 +217,25 @@ def read_document(data: Path) -> dict[str, Any]:
     except FileError as error:
         if error.code != "not-found":
             raise
-        raise SettingsError("not-initialised", expected="a data directory that init made", seen=f"no {path}") from None
+        raise SettingsError(
+            "not-initialised", expected=_("a data directory that init made"), seen=_("no {path}", path=path)
+        ) from None
     try:
         return tomllib.loads(text.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        refuse("the file", "TOML", str(error)[:120])
+        refuse("the file", _("TOML"), str(error)[:120])
 
 
 def parse_settings(document: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Settings:
     """Settings from their names and values, strictly. Raises ``SettingsError`` (``settings-wrong``)."""
-    found = {path: value for path, (value, _) in _gather(document, environment or {}).items()}
+    found = {path: value for path, (value, _other) in _gather(document, environment or {}).items()}
     issuer = found["issuer"]
     if not issuer:
-        refuse("issuer", "the name of the activation server", repr(issuer)[:60])
+        refuse("issuer", _("the name of the activation server"), repr(issuer)[:60])
     if found["mail.host"] and not (found["mail.sender"] and found["mail.recipients"]):
-        refuse("mail", "sender and recipients beside host", "none of one")
+        refuse("mail", _("sender and recipients beside host"), _("none of one"))
     if bool(found["keys.pkcs11_module"]) != bool(found["keys.pkcs11_token"]):
-        refuse("keys", "pkcs11_module and pkcs11_token together", "one of them")
+        refuse("keys", _("pkcs11_module and pkcs11_token together"), _("one of them"))
 
     def section(name: str) -> dict[str, Any]:
         return {entry.name: found[entry.path] for entry in TABLE if entry.section == name}
@@ -315,7 +318,7 @@ def check_policy(policy: Policy) -> None:
 
 def refuse(place: str, expected: str, seen: str) -> Never:
     """Raises ``SettingsError`` (``settings-wrong``)."""
-    raise SettingsError("settings-wrong", expected=f"{place}: {expected}", seen=seen)
+    raise SettingsError("settings-wrong", expected=_("{place}: {expected}", place=place, expected=expected), seen=seen)
 
 
 def _gather(document: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
@@ -327,7 +330,7 @@ def _gather(document: Mapping[str, Any], environment: Mapping[str, str]) -> dict
             flat[name] = value
     unknown = flat.keys() - _BY_PATH.keys()
     if unknown:
-        refuse(min(unknown), "a name that there is", "one that there is not")
+        refuse(min(unknown), _("a name that there is"), _("one that there is not"))
     found: dict[str, tuple[Any, str]] = {}
     for entry in TABLE:
         if entry.variable in environment and entry.path != "issuer":
@@ -358,18 +361,18 @@ def _check(entry: Entry, value: Any) -> Any:
     match entry.kind:
         case "text":
             if not isinstance(value, str) or not value:
-                refuse(entry.path, " or ".join(entry.choices) or "a text", seen)
+                refuse(entry.path, " or ".join(entry.choices) or _("a text"), seen)
             if entry.choices and value not in entry.choices:
                 refuse(entry.path, " or ".join(entry.choices), seen)
         case "number":
             if type(value) is not int or not entry.low <= value <= entry.high:
-                refuse(entry.path, f"a whole number from {entry.low} to {entry.high}", seen)
+                refuse(entry.path, _("a whole number from {low} to {high}", low=entry.low, high=entry.high), seen)
         case "flag":
             if not isinstance(value, bool):
-                refuse(entry.path, "true or false", seen)
+                refuse(entry.path, _("true or false"), seen)
         case "list":
             if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
-                refuse(entry.path, "a list of texts", seen)
+                refuse(entry.path, _("a list of texts"), seen)
             return tuple(value)
     return value
 
@@ -379,7 +382,7 @@ def _networks(path: str, texts: tuple[str, ...]) -> tuple[str, ...]:
         try:
             ipaddress.ip_network(text)
         except ValueError:
-            refuse(path, "addresses like 10.0.0.7, or networks like 10.0.0.0/24", repr(text)[:60])
+            refuse(path, _("addresses like 10.0.0.7, or networks like 10.0.0.0/24"), repr(text)[:60])
     return texts
 
 
@@ -389,9 +392,9 @@ def _secret_in(path: str, found: Mapping[str, Any]) -> str | None:
     try:
         text = load_file(Path(found[path]), bytes_max=_SECRET_BYTES_MAX).decode().rstrip("\r\n")
     except (FileError, UnicodeDecodeError) as error:
-        refuse(path, "a file that can be read", str(error)[:200])
+        refuse(path, _("a file that can be read"), str(error)[:200])
     if not text:
-        refuse(path, "a file that holds it", "an empty one")
+        refuse(path, _("a file that holds it"), _("an empty one"))
     return text
 
 

@@ -32,6 +32,7 @@ from tallystick.administrator.ports import Progress, RouteKind
 from tallystick.directories import create_file, make_directory, sync_directory
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
+from tallystick.sentences import _
 
 HOME_VARIABLE: Final = "TALLYSTICK_HOME"
 ROUTE_VARIABLE: Final = "TALLYSTICK_ROUTE"
@@ -140,7 +141,7 @@ def open_sealer(directory: Path) -> Sealer:
             _make_key_file(own)
         return Sealer(key=key_from_file(own.read_bytes()), random=os.urandom, where=str(own))
     except OSError as error:
-        raise Error("disk-failed", expected="the key that seals passwords", seen=str(error)) from None
+        raise Error("disk-failed", expected=_("the key that seals passwords"), seen=str(error)) from None
 
 
 def _key_in_keyring(name: str) -> bytes | None:
@@ -217,5 +218,5 @@ def _gone(goals: Mapping[DeviceId, Goal], there: set[DeviceId]) -> Iterator[Repo
             device_id=device_id,
             name=device_id[:12],
             result=GoalResult.LEFT,
-            detail="it was taken off the list meanwhile",
+            detail=_("it was taken off the list meanwhile"),
         )

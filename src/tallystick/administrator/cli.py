@@ -109,14 +109,30 @@ def show(server: Server, as_json: AsJson = False, forced: Forced = None) -> None
     if as_json:
         console.show_json(value)
         return
-    console.show_text(f"{record.name} ({record.kind}) at {record.address}, device {record.device_id}")
-    console.show_text(f"Certificate {record.contact.fingerprint}; {'reached now' if is_reached else 'not reached'}")
-    console.show_table(["line", "product", "quantity"], console.cells(value["licenses"], "line", "product", "quantity"))
+    console.show_text(
+        _(
+            "{record} ({kind}) at {address}, device {device_id}",
+            record=record.name,
+            kind=record.kind,
+            address=record.address,
+            device_id=record.device_id,
+        )
+    )
+    console.show_text(
+        _(
+            "Certificate {fingerprint}; {value}",
+            fingerprint=record.contact.fingerprint,
+            value="reached now" if is_reached else "not reached",
+        )
+    )
+    console.show_table(
+        [_("line"), _("product"), _("quantity")], console.cells(value["licenses"], "line", "product", "quantity")
+    )
     columns = ("feature", "required", "used", "available", "activated", "standing", "why")
     console.show_table(columns, console.cells(value["features"], *columns))
     for feature in value["features"]:
         if feature["violation"]:
-            console.show_text(f"VIOLATION: {feature['feature']}: {feature['why']}")
+            console.show_text(_("VIOLATION: {feature}: {why}", feature=feature["feature"], why=feature["why"]))
     if text := step_sentence(step):
         console.show_text(_("Next: {step}", step=text))
 
@@ -165,13 +181,20 @@ def status(as_json: AsJson = False) -> None:
         console.show_json(value)
         return
     console.show_text(
-        f"{count_text(len(names), 'field server')}, {count_text(value['entitlements'], 'entitlement')}; waiting: "
-        f"{count_text(len(up), 'message')} up, {count_text(len(down), 'reply')} down; "
-        f"{count_text(value['receipts'], 'receipt')}"
+        _(
+            "{count_text}, {count_text2}; waiting: {count_text3} up, {count_text4} down; {count_text5}",
+            count_text=count_text(len(names), "field server"),
+            count_text2=count_text(value["entitlements"], "entitlement"),
+            count_text3=count_text(len(up), "message"),
+            count_text4=count_text(len(down), "reply"),
+            count_text5=count_text(value["receipts"], "receipt"),
+        )
     )
-    console.show_table(["name", "phase", "next step"], console.cells(value["open"], "name", "phase", "next_step"))
+    console.show_table(
+        [_("name"), _("phase"), _("next step")], console.cells(value["open"], "name", "phase", "next_step")
+    )
     for note in notes:
-        console.show_text(f"Not finished: {note}. Next: tallystick admin go-on")
+        console.show_text(_("Not finished: {note}. Next: tallystick admin go-on", note=note))
 
 
 # Entitlements and the plan
@@ -258,7 +281,11 @@ def assign(
     text = ", ".join(f"{names[one.device_id]}: {one.line_id}={one.quantity}" for one in assignments)
     console.show_result(
         value,
-        f"Planned {text}. Next: tallystick admin activate {' '.join(names[r.device_id] for r in chosen)}",
+        _(
+            "Planned {text}. Next: tallystick admin activate {chosen}",
+            text=text,
+            chosen=" ".join(names[r.device_id] for r in chosen),
+        ),
         as_json=as_json,
     )
 
@@ -278,7 +305,11 @@ def unassign(
             administrator.inventory.unplan(record.device_id, [found.line_id])
     console.show_result(
         {"line": found.line_id, "field_servers": [record.name for record in chosen]},
-        f"{found.line_id} is no longer planned on {', '.join(record.name for record in chosen)}",
+        _(
+            "{line_id} is no longer planned on {chosen}",
+            line_id=found.line_id,
+            chosen=", ".join(record.name for record in chosen),
+        ),
         as_json=as_json,
     )
 
@@ -336,7 +367,7 @@ def return_(
 ) -> None:
     """Give licenses back: all, or with --line down to these end states, so that they can be activated elsewhere."""
     if line and one_carry:
-        raise Error("usage", expected="--line or --one-carry", seen="both; a one-carry return takes everything")
+        raise Error("usage", expected=_("--line or --one-carry"), seen=_("both; a one-carry return takes everything"))
     with open_administrator(forced=forced) as administrator:
         chosen = planning.choose_field_servers(administrator.inventory, server, is_everyone=everyone)
         goal: Goal = ReturnOneCarry() if one_carry else Return()
@@ -407,7 +438,12 @@ def export(
     }
     console.show_result(
         value,
-        f"{count_text(len(waiting), 'message')} of {count_text(len(devices), 'field server')}. {next_step}",
+        _(
+            "{count_text} of {count_text2}. {next_step}",
+            count_text=count_text(len(waiting), "message"),
+            count_text2=count_text(len(devices), "field server"),
+            next_step=next_step,
+        ),
         as_json=as_json,
     )
 
@@ -432,7 +468,7 @@ def import_(
             reading.read(file)
         result = reading.result
         if not result.good and not result.bad:
-            raise Error("not-text", expected="a tally file with at least one line", seen="nothing in it")
+            raise Error("not-text", expected=_("a tally file with at least one line"), seen=_("nothing in it"))
         waiting = {reply.device_id for reply in administrator.mailbag.inbound()}
         goals: dict[DeviceId, Goal] = {device_id: Sync() for device_id in sorted(reading.device_ids & waiting)}
         reports = operations.run(administrator, goals, as_json=as_json)
@@ -443,9 +479,14 @@ def import_(
         operations.name_failures(reports)
     else:
         console.show_text(
-            f"Taken in: {count_text(result.replies, 'reply')}, {count_text(result.keysets, 'keyset')}, "
-            f"{count_text(result.entitlements, 'entitlement')}, "
-            f"{count_text(result.requests, 'message')} for the activation server; {result.fresh} of them new"
+            _(
+                "Taken in: {count_text}, {count_text2}, {count_text3}, {count_text4} for the activation server; {fresh} of them new",
+                count_text=count_text(result.replies, "reply"),
+                count_text2=count_text(result.keysets, "keyset"),
+                count_text3=count_text(result.entitlements, "entitlement"),
+                count_text4=count_text(result.requests, "message"),
+                fresh=result.fresh,
+            )
         )
         if reports:
             console.show_reports(reports)
@@ -453,9 +494,9 @@ def import_(
         console.show_error(
             PortError(
                 bad.code,
-                expected=f"line {bad.line_number} of {bad.file} to be good"
+                expected=_("line {line_number} of {file} to be good", line_number=bad.line_number, file=bad.file)
                 if bad.line_number
-                else f"to read {bad.file}",
+                else _("to read {file}", file=bad.file),
                 seen=bad.detail,
                 next_step=bad.next_step,
             )
@@ -487,7 +528,7 @@ def receipts(
         [one.name, one.issuer, ", ".join(f"{line} +{quantity}" for line, quantity in one.credits), one.digest]
         for one in kept
     ]
-    console.show_table(["field server", "issuer", "credited", "digest"], rows)
+    console.show_table([_("field server"), _("issuer"), _("credited"), _("digest")], rows)
 
 
 # How --help groups them

@@ -13,6 +13,7 @@ from typing import Any, NewType
 from msgspec import Struct
 
 from tallystick.errors import Error
+from tallystick.sentences import _
 from tallystick.structs import know
 
 DeviceId = NewType("DeviceId", str)  # RFC 7638 thumbprint of the field server's public key, base64url, 43 characters
@@ -110,11 +111,11 @@ def parse_activation_id(text: str) -> ActivationId:
     plain = text.upper().translate(_IGNORED)
     line, secret, check = plain[2:10], plain[10:36], plain[36:]
     if not plain.startswith("AT") or len(check) != 1:
-        raise IdError("activation-id-mistyped", expected=expected, seen=f"{len(plain)} symbols")
+        raise IdError("activation-id-mistyped", expected=expected, seen=_("{count} symbols", count=len(plain)))
     value = _checked(line + secret, check, code="activation-id-mistyped", expected=expected)
     key = value & ((1 << (5 * _SECRET_SYMBOLS)) - 1)
     if key >> (8 * SECRET_BYTES):
-        raise IdError("activation-id-mistyped", expected=expected, seen="a secret out of range")
+        raise IdError("activation-id-mistyped", expected=expected, seen=_("a secret out of range"))
     line_id = LineId(encode_base32(decode_base32(line), LINE_ID_SYMBOLS))
     return ActivationId(line_id=line_id, secret=key.to_bytes(SECRET_BYTES, "big"))
 
@@ -124,7 +125,7 @@ def parse_entitlement_id(text: str) -> EntitlementId:
     expected = "an entitlement ID like EN- and 27 more symbols, as printed when it was made"
     plain = text.upper().translate(_IGNORED)
     if not plain.startswith("EN") or len(plain) != len("EN") + _SECRET_SYMBOLS + 1:
-        raise IdError("entitlement-id-mistyped", expected=expected, seen=f"{len(plain)} symbols")
+        raise IdError("entitlement-id-mistyped", expected=expected, seen=_("{count} symbols", count=len(plain)))
     value = _checked(plain[2:-1], plain[-1], code="entitlement-id-mistyped", expected=expected)
     return EntitlementId(f"EN-{encode_base32(value, _SECRET_SYMBOLS)}{check_symbol(value)}")
 
@@ -140,7 +141,7 @@ def parse_line_id(text: str) -> LineId:
         value = -1
     if value < 0:
         raise IdError(
-            "line-id-mistyped", expected="the eight symbols of a line id, like 7K3M9Q2A", seen=repr(text[:40])
+            "line-id-mistyped", expected=_("the eight symbols of a line id, like 7K3M9Q2A"), seen=repr(text[:40])
         )
     return LineId(encode_base32(value, LINE_ID_SYMBOLS))
 
@@ -149,10 +150,10 @@ def _checked(symbols: str, check: str, *, code: str, expected: str) -> int:
     try:
         value = decode_base32(symbols)
     except ValueError as error:
-        raise IdError(code, expected=expected, seen=f"the symbol {error.args[0]!r}") from None
+        raise IdError(code, expected=expected, seen=_("the symbol {args!r}", args=error.args[0])) from None
     if check_symbol(value) != _LOOK_ALIKES.get(check, check):
         raise IdError(
-            code, expected=expected, seen="a check symbol that does not fit: one symbol is mistyped"
+            code, expected=expected, seen=_("a check symbol that does not fit: one symbol is mistyped")
         ) from None
     return value
 

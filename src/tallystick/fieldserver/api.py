@@ -34,6 +34,7 @@ from tallystick.protocol.device_api import FEATURE_SYMBOLS_MAX, INBOX_BYTES_MAX,
 from tallystick.protocol.envelope import encode_json
 from tallystick.protocol.messages import QUANTITY_MAX
 from tallystick.protocol.problems import problem_document
+from tallystick.sentences import _
 
 JSON_BYTES_MAX: Final = 64 * 1024
 DOCUMENT: Final = Path(__file__).with_name("openapi.json")
@@ -108,7 +109,7 @@ class Api:
         """Write the message that asks for something, or find it waiting."""
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != device_api.JSON:
             # Also keeps web pages out: a browser does not send this type to somebody else without asking first.
-            raise Error("json-malformed", expected="Content-Type: application/json", seen="another type")
+            raise Error("json-malformed", expected=_("Content-Type: application/json"), seen=_("another type"))
         body = b"".join([chunk async for chunk in _read_body(request, JSON_BYTES_MAX)])
         written = await asyncio.to_thread(self._agent.ask, views.parse_wish(body))
         self._checks.look()
@@ -130,7 +131,11 @@ class Api:
             if len(lines) <= INBOX_LINES_MAX:
                 lines.extend(parser.feed(chunk))
         if len(lines) > INBOX_LINES_MAX:
-            raise Error("body-too-large", expected=f"at most {INBOX_LINES_MAX} lines", seen="more")
+            raise Error(
+                "body-too-large",
+                expected=_("at most {inbox_lines_max} lines", inbox_lines_max=INBOX_LINES_MAX),
+                seen=_("more"),
+            )
         lines.extend(parser.close())
         delivery = await asyncio.to_thread(self._agent.deliver, lines)
         self._checks.look()
@@ -142,9 +147,13 @@ class Api:
         feature = request.path_params["feature"]
         used = request.query_params.get("used", "1")
         if not used.isascii() or not used.isdigit() or len(used) > _DIGITS_MAX or int(used) > QUANTITY_MAX:
-            raise Error("quantity-wrong", expected=f"used=N with N from 0 to {QUANTITY_MAX}", seen=repr(used[:20]))
+            raise Error(
+                "quantity-wrong",
+                expected=_("used=N with N from 0 to {quantity_max}", quantity_max=QUANTITY_MAX),
+                seen=repr(used[:20]),
+            )
         if not 1 <= len(feature) <= FEATURE_SYMBOLS_MAX:
-            raise Error("not-found", expected="the name of a feature", seen=f"{len(feature)} symbols")
+            raise Error("not-found", expected=_("the name of a feature"), seen=_("{count} symbols", count=len(feature)))
         if feature in self._required or len(self._required) < _REMEMBERED_MAX:
             self._required[feature] = int(used)
         return _answer(views.show_verdict(self._checks.check(feature, int(used))))
@@ -198,15 +207,17 @@ def make_app(api: Api) -> ASGIApp:
 
 
 def _password_of(request: Request) -> str:
-    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    scheme, _other, value = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "basic":
         try:
-            _, colon, password = base64.b64decode(value.strip(), validate=True).decode("utf-8").partition(":")
+            _other, colon, password = base64.b64decode(value.strip(), validate=True).decode("utf-8").partition(":")
         except (binascii.Error, ValueError):
             colon = password = ""
         if colon:
             return password
-    raise PasswordError("password-wrong", expected="HTTP Basic with the password of this field server", seen="none")
+    raise PasswordError(
+        "password-wrong", expected=_("HTTP Basic with the password of this field server"), seen=_("none")
+    )
 
 
 async def _read_body(request: Request, bytes_max: int) -> AsyncIterator[bytes]:
@@ -215,12 +226,16 @@ async def _read_body(request: Request, bytes_max: int) -> AsyncIterator[bytes]:
     received = 0
     if not announced.isascii() or not announced.isdigit() or int(announced[:_DIGITS_MAX]) > bytes_max:
         await _drain(request)
-        raise Error("body-too-large", expected=f"at most {bytes_max} bytes", seen=f"{announced[:20]} bytes")
+        raise Error(
+            "body-too-large",
+            expected=_("at most {bytes_max} bytes", bytes_max=bytes_max),
+            seen=_("{announced} bytes", announced=announced[:20]),
+        )
     async for chunk in request.stream():
         received += len(chunk)
         if received > bytes_max:
             await _drain(request)
-            raise Error("body-too-large", expected=f"at most {bytes_max} bytes", seen="more")
+            raise Error("body-too-large", expected=_("at most {bytes_max} bytes", bytes_max=bytes_max), seen=_("more"))
         yield chunk
 
 
@@ -260,13 +275,15 @@ class _Deadline:
         except TimeoutError:
             if not is_begun:
                 error = Error(
-                    "request-too-slow", expected=f"a whole request within {REQUEST_SECONDS:g} seconds", seen="a part"
+                    "request-too-slow",
+                    expected=_("a whole request within {request_seconds:g} seconds", request_seconds=REQUEST_SECONDS),
+                    seen=_("a part"),
                 )
                 await _problem(error)(scope, receive, send)
         except Exception:  # noqa: BLE001 - what nobody foresaw must still be an answer, and a line in the log
             _log.exception("A request failed.")
             if not is_begun:
-                error = Error("invariant", expected="an answer", seen="a fault of this program; its log has it")
+                error = Error("invariant", expected=_("an answer"), seen=_("a fault of this program; its log has it"))
                 await _problem(error)(scope, receive, send)
 
 
@@ -280,7 +297,7 @@ async def _http_refused(request: Request, error: HTTPException) -> Response:
         response = _problem(Error("method-wrong", expected=allowed, seen=request.method[:20]))
         response.headers["Allow"] = allowed
         return response
-    return _problem(Error("not-found", expected="a path of the documented API", seen=request.url.path[:100]))
+    return _problem(Error("not-found", expected=_("a path of the documented API"), seen=request.url.path[:100]))
 
 
 async def _gone(_request: Request, _error: ClientDisconnect) -> Response:

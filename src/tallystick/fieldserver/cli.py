@@ -17,6 +17,7 @@ import typer
 from tallystick.errors import Error
 from tallystick.fieldserver.process import refusal_text
 from tallystick.protocol.problems import WireError, problem_document
+from tallystick.sentences import _
 from tallystick.terminal import plain, tell, tell_json
 
 if TYPE_CHECKING:
@@ -156,7 +157,13 @@ def outbox(
         elif output is None:
             tell(text.decode("ascii").rstrip("\n"))
         else:
-            tell(f"{len(waiting)} messages in {output}. Next: carry it to the activation server.")
+            tell(
+                _(
+                    "{count} messages in {output}. Next: carry it to the activation server.",
+                    count=len(waiting),
+                    output=output,
+                )
+            )
 
 
 @app.command(epilog="Example: tallystick fieldserver deliver response.tally --data /var/lib/tallystick")
@@ -204,7 +211,12 @@ def request(
         else:
             was = "was waiting already" if written.is_repeated else "is written"
             tell(
-                f"Message {written.message.sequence} ({purpose}) {was}. Next: carry the outbox to the activation server."
+                _(
+                    "Message {sequence} ({purpose}) {was}. Next: carry the outbox to the activation server.",
+                    sequence=written.message.sequence,
+                    purpose=purpose,
+                    was=was,
+                )
             )
 
 
@@ -260,7 +272,9 @@ def _chunks(file: Path) -> Iterator[bytes]:
             while chunk := stream.read(_CHUNK_BYTES):
                 yield chunk
     except OSError as error:
-        raise Error("not-found", expected=f"a file {file} that can be read", seen=str(error.strerror)) from None
+        raise Error(
+            "not-found", expected=_("a file {file} that can be read", file=file), seen=str(error.strerror)
+        ) from None
 
 
 def _deliver(data: Path, file: Path) -> tuple[DeliveryResult, bool]:
@@ -314,7 +328,7 @@ def _parse_wish(purpose: str, wants: list[str], *, everything: bool, final: bool
 
     ends = [_parse_end(want) for want in wants]
     if final and purpose != "relinquish":
-        raise Error("usage", expected="--final with relinquish only", seen=f"{purpose} --final")
+        raise Error("usage", expected=_("--final with relinquish only"), seen=_("{purpose} --final", purpose=purpose))
     match purpose, bool(ends), everything:
         case "activate", True, False:
             activations = (device_api.ActivateWant(activation_id=what, quantity=number) for what, number in ends)
@@ -331,15 +345,17 @@ def _parse_wish(purpose: str, wants: list[str], *, everything: bool, final: bool
         case _:
             raise Error(
                 "usage",
-                expected="activate AT-...=N, return LINE=N, return --all, refresh or relinquish",
-                seen=" ".join([purpose, *(["--all"] if everything else []), *(f"...={number}" for _, number in ends)]),
+                expected=_("activate AT-...=N, return LINE=N, return --all, refresh or relinquish"),
+                seen=" ".join(
+                    [purpose, *(["--all"] if everything else []), *(f"...={number}" for _other, number in ends)]
+                ),
             )
 
 
 def _parse_end(text: str) -> tuple[str, int]:
     what, equals, number = text.rpartition("=")
     if not equals or not number.isascii() or not number.isdigit() or len(number) > 12:
-        raise Error("quantity-wrong", expected="WHAT=QUANTITY, for example 7K3M9Q2A=2", seen=repr(number[:20]))
+        raise Error("quantity-wrong", expected=_("WHAT=QUANTITY, for example 7K3M9Q2A=2"), seen=repr(number[:20]))
     return what, int(number)
 
 
@@ -362,10 +378,22 @@ def _show_commissioned(made: Commissioned, as_json: bool) -> None:
     if as_json:
         _print_json(view)
         return
-    tell(f"{view['name']} ({view['kind']}) is field server {view['device_id']}.")
-    tell(f"Certificate: {view['certificate_fingerprint']} (compare it when Device Administrator shows it)")
-    tell(f"Password of the API: in {view['password_file']}")
-    tell(f"Next: tallystick fieldserver run --data {made.home.directory}")
+    tell(
+        _(
+            "{name} ({kind}) is field server {device_id}.",
+            name=view["name"],
+            kind=view["kind"],
+            device_id=view["device_id"],
+        )
+    )
+    tell(
+        _(
+            "Certificate: {certificate_fingerprint} (compare it when Device Administrator shows it)",
+            certificate_fingerprint=view["certificate_fingerprint"],
+        )
+    )
+    tell(_("Password of the API: in {password_file}", password_file=view["password_file"]))
+    tell(_("Next: tallystick fieldserver run --data {directory}", directory=made.home.directory))
 
 
 def _show_status(view: dict[str, Any]) -> None:
@@ -429,11 +457,19 @@ def _show_delivery(delivery: DeliveryResult) -> None:
 
 def _say_errors(delivery: DeliveryResult) -> None:
     if not delivery.lines:
-        error = WireError("not-text", expected="a tally file with at least one envelope", seen="none")
+        error = WireError("not-text", expected=_("a tally file with at least one envelope"), seen=_("none"))
         tell(refusal_text(error), error=True)
     for line in delivery.lines:
         if line.received.effect == "error":
-            tell(f"Line {line.line_number}: {line.received.code}: {line.received.detail}", error=True)
+            tell(
+                _(
+                    "Line {line_number}: {code}: {detail}",
+                    line_number=line.line_number,
+                    code=line.received.code,
+                    detail=line.received.detail,
+                ),
+                error=True,
+            )
 
 
 def _plain(text: object) -> str:

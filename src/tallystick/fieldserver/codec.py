@@ -27,6 +27,7 @@ from tallystick.protocol.envelope import INTEGER_MAX, open_envelope
 from tallystick.protocol.keys import Keyset
 from tallystick.protocol.messages import REASONS_MAX, Claims, Code, Hash, LineReason, Moment, Number, Prose, Purpose
 from tallystick.protocol.problems import WireError
+from tallystick.sentences import _
 from tallystick.structs import know
 
 VERSION: Final = 1
@@ -124,19 +125,27 @@ def _parse_keysets(compacts: tuple[str, ...]) -> tuple[Keyset, ...]:
 
 def _parse_applied(record: AppliedRecord, keysets: tuple[Keyset, ...], device_id: DeviceId) -> Applied:
     if record.keyset >= len(keysets):
-        raise WireError("claims-malformed", expected="a keyset beside the grant", seen="none")
+        raise WireError("claims-malformed", expected=_("a keyset beside the grant"), seen=_("none"))
     keyset = keysets[record.keyset]
     verified = keyset.verify(open_envelope(record.grant.encode()))
     grant = messages.parse_grant(verified)
     if grant.sub != device_id:
-        raise WireError("device-wrong", expected=f"a grant for {device_id}", seen=f"one for {grant.sub}")
+        raise WireError(
+            "device-wrong",
+            expected=_("a grant for {device_id}", device_id=device_id),
+            seen=_("one for {sub}", sub=grant.sub),
+        )
     return make_applied(record.grant, grant, keyset)
 
 
 def _parse_waiting(compact: str, device_id: DeviceId) -> Waiting:
     claims = messages.convert_claims(open_envelope(compact.encode()).payload, messages.Request)
     if claims.iss != device_id:
-        raise WireError("device-wrong", expected=f"a message of {device_id}", seen=f"one of {claims.iss}")
+        raise WireError(
+            "device-wrong",
+            expected=_("a message of {device_id}", device_id=device_id),
+            seen=_("one of {iss}", iss=claims.iss),
+        )
     return make_waiting(compact, claims)
 
 

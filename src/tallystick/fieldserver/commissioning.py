@@ -21,6 +21,7 @@ from tallystick.fieldserver.ports import Clock, Random
 from tallystick.fieldserver.state import State
 from tallystick.protocol.envelope import PrivateKey
 from tallystick.protocol.tallyfile import parse_chunks
+from tallystick.sentences import _
 
 _SERIAL_BYTES: Final = 19
 
@@ -78,7 +79,9 @@ def _check_unused(directory: Path) -> None:
     is_interrupted = (directory / platform.BEGUN_FILE).exists()
     if settings.exists() or (seed.exists() and not is_interrupted):
         raise Error(
-            "already-initialised", expected="an empty or new data directory", seen=f"a field server in {directory}"
+            "already-initialised",
+            expected=_("an empty or new data directory"),
+            seen=_("a field server in {directory}", directory=directory),
         )
 
 

@@ -88,6 +88,7 @@ from tallystick.protocol.messages import (
     Request,
 )
 from tallystick.protocol.problems import WireError, detail_text
+from tallystick.sentences import _
 
 _KINDS: Final = {
     REQUEST: "request",
@@ -137,7 +138,7 @@ def receive(state: State, envelope: Unverified, *, device: Device, now: int, ran
             case messages.ENTITLEMENT:
                 after, effect, code, detail = _receive_entitlement(state, envelope)
             case _:
-                _refuse("kind-unexpected", "a grant, a refusal, a credit or keys", envelope.typ[:40])
+                _refuse("kind-unexpected", _("a grant, a refusal, a credit or keys"), envelope.typ[:40])
     except Error as error:
         if error.code == "invariant":
             raise
@@ -166,9 +167,9 @@ def note_time(state: State, now: int) -> State:
 
 def _refuse_wish(state: State, wish: Wish) -> Refused | None:
     if state.keyset is None:
-        return Refused(code="no-root", expected="the keys of an activation server", seen="none delivered so far")
+        return Refused(code="no-root", expected=_("the keys of an activation server"), seen=_("none delivered so far"))
     if state.final and not isinstance(wish, Refresh):
-        return Refused(code="out-of-service", expected="a field server in service", seen=_FINAL)
+        return Refused(code="out-of-service", expected=_("a field server in service"), seen=_FINAL)
     match wish:
         case Activate(wants=wants):
             ends = [(want.activation_id.line_id, want.quantity) for want in wants]
@@ -185,16 +186,24 @@ def _refuse_wish(state: State, wish: Wish) -> Refused | None:
 
 def _refuse_ends(ends: Sequence[tuple[LineId, int]]) -> Refused | None:
     if not 1 <= len(ends) <= LICENSES_MAX:
-        return Refused(code="usage", expected=f"from 1 to {LICENSES_MAX} lines", seen=f"{len(ends)} lines")
+        return Refused(
+            code="usage",
+            expected=_("from 1 to {licenses_max} lines", licenses_max=LICENSES_MAX),
+            seen=_("{count} lines", count=len(ends)),
+        )
     for line_id, quantity in ends:
         if not 0 <= quantity <= QUANTITY_MAX:
             return Refused(
-                code="quantity-wrong", expected=f"a quantity up to {QUANTITY_MAX}", seen=f"{quantity} of {line_id}"
+                code="quantity-wrong",
+                expected=_("a quantity up to {quantity_max}", quantity_max=QUANTITY_MAX),
+                seen=_("{quantity} of {line_id}", quantity=quantity, line_id=line_id),
             )
-    lines = [line_id for line_id, _ in ends]
+    lines = [line_id for line_id, _other in ends]
     twice = sorted({line_id for line_id in lines if lines.count(line_id) > 1})
     if twice:
-        return Refused(code="line-twice", expected="each line once", seen=f"{', '.join(twice)} more than once")
+        return Refused(
+            code="line-twice", expected=_("each line once"), seen=_("{twice} more than once", twice=", ".join(twice))
+        )
     return None
 
 
@@ -202,22 +211,26 @@ def _refuse_new(state: State, wish: Wish) -> Refused | None:
     if len(state.outbox) >= OUTBOX_MAX:
         return Refused(
             code="outbox-full",
-            expected=f"fewer than {OUTBOX_MAX} messages in the outbox",
+            expected=_("fewer than {outbox_max} messages in the outbox", outbox_max=OUTBOX_MAX),
             seen=f"{len(state.outbox)}",
         )
     if isinstance(wish, Return) and not state.licenses and not state.outbox:
-        return Refused(code="nothing-held", expected="a license to return", seen="none held, and nothing under way")
+        return Refused(
+            code="nothing-held", expected=_("a license to return"), seen=_("none held, and nothing under way")
+        )
     if isinstance(wish, Relinquish):
         kept = [license_.line_id for license_ in state.licenses if not license_.one_carry]
         if kept:
             return Refused(
                 code="one-carry-not-allowed",
-                expected="licenses that all allow a one-carry return",
-                seen=f"lines that do not: {', '.join(sorted(kept))}",
+                expected=_("licenses that all allow a one-carry return"),
+                seen=_("lines that do not: {kept}", kept=", ".join(sorted(kept))),
             )
         if state.epoch >= EPOCH_MAX:
             return Refused(
-                code="one-carry-not-allowed", expected=f"an epoch below {EPOCH_MAX}", seen=f"epoch {state.epoch}"
+                code="one-carry-not-allowed",
+                expected=_("an epoch below {epoch_max}", epoch_max=EPOCH_MAX),
+                seen=_("epoch {epoch}", epoch=state.epoch),
             )
     return None
 
@@ -247,7 +260,9 @@ def _write(
 ) -> State:
     """Rule 1. ``wish`` None is ``confirm``, which nobody can ask for."""
     if state.keyset is None or state.sequence >= INTEGER_MAX:
-        _refuse("no-root", "a keyset, and a sequence that can rise", f"sequence {state.sequence}")
+        _refuse(
+            "no-root", _("a keyset, and a sequence that can rise"), _("sequence {sequence}", sequence=state.sequence)
+        )
     sequence = state.sequence + 1
     jti = encode_base64url(hashlib.sha256(random + sequence.to_bytes(8, "big")).digest()[:18])
     claims = Request(
@@ -334,8 +349,12 @@ def _receive_keyset(state: State, envelope: Unverified) -> tuple[State, LineEffe
     if keyset.version <= have.version:
         detail = detail_text(
             "keyset-stale",
-            expected=f"a keyset above version {have.version}",
-            seen=f"{'another' if keyset.version == have.version else 'a'} version {keyset.version}",
+            expected=_("a keyset above version {version}", version=have.version),
+            seen=_(
+                "{value} version {version}",
+                value="another" if keyset.version == have.version else "a",
+                version=keyset.version,
+            ),
         )
         return state, LineEffect.STALE, "keyset-stale", detail
     handed = "" if keyset.root == have.root else f" The root was handed over: {keyset.root_fingerprint} is pinned."
@@ -369,7 +388,11 @@ def _receive_reply(
             _detail(error),
         )
     if reply.sub != state.device_id:
-        _refuse("device-wrong", f"a message for {state.device_id}", f"one for {reply.sub}")
+        _refuse(
+            "device-wrong",
+            _("a message for {device_id}", device_id=state.device_id),
+            _("one for {sub}", sub=reply.sub),
+        )
     before = state
     is_ahead = reply.seen > state.sequence
     is_restored = isinstance(reply, Refusal) and reply.code == "restored"
@@ -411,7 +434,11 @@ def _is_newer(grant: Grant, state: State) -> bool:
     if state.final:
         return False
     if grant.epoch > EPOCH_MAX:
-        _refuse("claims-malformed", f"an epoch up to {EPOCH_MAX}", f"epoch {grant.epoch}")
+        _refuse(
+            "claims-malformed",
+            _("an epoch up to {epoch_max}", epoch_max=EPOCH_MAX),
+            _("epoch {epoch}", epoch=grant.epoch),
+        )
     return (grant.epoch, grant.number) > (state.epoch, 0 if state.applied is None else state.applied.number)
 
 
@@ -480,7 +507,7 @@ def _outcome(sequence: int, purpose: Purpose, reply: Reply, *, is_taken: bool, n
             assert_never(reply)
     digest = messages.request_digest(reply)
     if digest is None:
-        _refuse("claims-malformed", "a reply to a message", "a reply to none")
+        _refuse("claims-malformed", _("a reply to a message"), _("a reply to none"))
     return MessageFate(
         sequence=sequence,
         digest=digest,
@@ -500,14 +527,14 @@ def _effect(reply: Reply, *, is_taken: bool, before: State, after: State) -> tup
         case Grant() if is_taken:
             return LineEffect.APPLIED, None, f"Grant {reply.number} is in force: {len(reply.licenses)} licenses."
         case Grant() if before.final:
-            detail = detail_text("out-of-service", expected="a field server in service", seen=_FINAL)
+            detail = detail_text("out-of-service", expected=_("a field server in service"), seen=_FINAL)
             return LineEffect.STALE, "out-of-service", detail
         case Grant():
             number = 0 if before.applied is None else before.applied.number
             detail = detail_text(
                 "grant-stale",
-                expected=f"a grant above number {number} of epoch {before.epoch}",
-                seen=f"number {reply.number} of epoch {reply.epoch}",
+                expected=_("a grant above number {number} of epoch {epoch}", number=number, epoch=before.epoch),
+                seen=_("number {number} of epoch {epoch}", number=reply.number, epoch=reply.epoch),
             )
             return LineEffect.STALE, "grant-stale", detail
         case Refusal():
@@ -529,7 +556,7 @@ def _credited(reply: Credit) -> str:
 
 def _pinned(state: State) -> Keyset:
     if state.keyset is None:
-        _refuse("no-root", "the keys of an activation server", "none delivered so far")
+        _refuse("no-root", _("the keys of an activation server"), _("none delivered so far"))
     return state.keyset
 
 

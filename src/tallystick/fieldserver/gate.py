@@ -16,6 +16,7 @@ from typing import Final
 
 from tallystick.domain.ids import encode_base32
 from tallystick.errors import Error
+from tallystick.sentences import _
 
 USER: Final = "administrator"
 
@@ -62,14 +63,14 @@ class Gate:
 
     def __init__(self, hashed: str, *, secret: bytes) -> None:
         """``secret``: random bytes of this process. Raises ``Error`` (``vault-damaged``) for a broken hash."""
-        scheme, _, rest = hashed.strip().partition("$")
-        salt, _, value = rest.partition("$")
+        scheme, _other, rest = hashed.strip().partition("$")
+        salt, _other, value = rest.partition("$")
         try:
             self._salt, self._hash = bytes.fromhex(salt), bytes.fromhex(value)
         except ValueError:
             self._salt = self._hash = b""
         if scheme != "scrypt" or not self._salt or len(self._hash) != _SCRYPT["dklen"]:
-            raise Error("vault-damaged", expected="the password's hash as init wrote it", seen="something else")
+            raise Error("vault-damaged", expected=_("the password's hash as init wrote it"), seen=_("something else"))
         self._secret = secret
         self._right: bytes | None = None  # a keyed hash of the right password, once it was seen: the quick way
         self._tries: OrderedDict[str, _Tries] = OrderedDict()
@@ -81,8 +82,8 @@ class Gate:
             seconds = int(tries.free_at - now) + 1
             raise PasswordError(
                 "too-many-tries",
-                expected=f"a pause of {seconds} more seconds after a wrong password",
-                seen=f"another try after {tries.wrong} wrong ones",
+                expected=_("a pause of {seconds} more seconds after a wrong password", seconds=seconds),
+                seen=_("another try after {wrong} wrong ones", wrong=tries.wrong),
                 retry_seconds=seconds,
             )
 
@@ -112,8 +113,8 @@ class Gate:
             self._tries.popitem(last=False)
         return PasswordError(
             "password-wrong",
-            expected="the password of this field server",
-            seen="another one",
+            expected=_("the password of this field server"),
+            seen=_("another one"),
             retry_seconds=int(pause),
         )
 

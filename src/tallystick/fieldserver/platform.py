@@ -32,6 +32,7 @@ from tallystick.fieldserver.vault import SLOTS, refuse_disk
 from tallystick.protocol.envelope import PrivateKey, encode_json
 from tallystick.protocol.messages import Claims, Facts, Text, convert_claims
 from tallystick.protocol.problems import WireError
+from tallystick.sentences import _
 from tallystick.structs import know
 
 WALL_CLOCK: Final = time.time
@@ -144,7 +145,11 @@ class FileLock:
             refuse_disk(error, f"to make {self._path.name}")
 
     def _locked(self, seen: str) -> Error:
-        return Error("vault-locked", expected=f"the vault to be free within {self._seconds:g} seconds", seen=seen)
+        return Error(
+            "vault-locked",
+            expected=_("the vault to be free within {seconds:g} seconds", seconds=self._seconds),
+            seen=seen,
+        )
 
 
 class Settings(Claims, frozen=True):
@@ -168,7 +173,11 @@ class Home:
 def load_home(directory: Path) -> Home:
     """Read who this field server is. Raises ``Error`` (``not-initialised``, ``vault-damaged``, ``disk-failed``)."""
     if not (directory / SETTINGS_FILE).exists():
-        raise Error("not-initialised", expected=f"a data directory that init has made at {directory}", seen="none")
+        raise Error(
+            "not-initialised",
+            expected=_("a data directory that init has made at {directory}", directory=directory),
+            seen=_("none"),
+        )
     settings = parse_settings(read_file(directory / SETTINGS_FILE))
     seed = read_seed(directory)
     facts = Facts(
@@ -185,7 +194,7 @@ def parse_settings(data: bytes, *, code: str = "vault-damaged") -> Settings:
     try:
         return convert_claims(data, Settings)
     except WireError as error:
-        raise Error(code, expected="kind, name and host id of 1 to 128 symbols", seen=error.seen) from None
+        raise Error(code, expected=_("kind, name and host id of 1 to 128 symbols"), seen=error.seen) from None
 
 
 def encode_settings(settings: Settings) -> bytes:
@@ -198,7 +207,11 @@ def read_seed(directory: Path) -> bytes:
     """The device's seed. Raises ``Error`` (``not-initialised``, ``vault-damaged``, ``disk-failed``)."""
     seed = read_file(directory / SEED_FILE)
     if len(seed) != SEED_BYTES:
-        raise Error("vault-damaged", expected=f"{SEED_BYTES} bytes in {SEED_FILE}", seen=f"{len(seed)} bytes")
+        raise Error(
+            "vault-damaged",
+            expected=_("{seed_bytes} bytes in {seed_file}", seed_bytes=SEED_BYTES, seed_file=SEED_FILE),
+            seen=_("{count} bytes", count=len(seed)),
+        )
     return seed
 
 
@@ -252,7 +265,9 @@ def read_file(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(_SLOT_BYTES_MAX)
     except FileNotFoundError:
-        raise Error("not-initialised", expected=f"{path.name}, which init makes", seen="no such file") from None
+        raise Error(
+            "not-initialised", expected=_("{path}, which init makes", path=path.name), seen=_("no such file")
+        ) from None
     except OSError as error:
         refuse_disk(error, f"to read {path.name}")
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Final, Never
 
 from tallystick.errors import Error
-from tallystick.protocol.problems import problem_document
+from tallystick.protocol.problems import detail_sentence, problem_document, problem_for
+from tallystick.sentences import spoken
 from tallystick.terminal import json_text, tell, tell_json
 
 _REFUSED: Final = 1
@@ -61,8 +62,9 @@ def main(options: dict[str, Any]) -> int:
 
 def refusal_text(error: Error) -> str:
     """A refusal as one sentence for standard error."""
-    document = problem_document(error)
-    return f"{document['title']} ({error.code}). {document['detail']}"
+    expected, seen = error.said
+    title, detail = problem_for(error.code).title, detail_sentence(error.code, expected=expected, seen=seen)
+    return f"{spoken(title)} ({error.code}). {spoken(detail)}"
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from tallystick.fieldserver.agent import Agent, DeliveryResult
 from tallystick.fieldserver.ports import Clock, Random
 from tallystick.protocol import tallyfile
 from tallystick.protocol.device_api import OwnRoute
+from tallystick.sentences import _
 
 PROBE_SECONDS: Final = 2.0
 _PROBE_KEPT_SECONDS: Final = 10.0
@@ -61,7 +62,7 @@ class ActivationRoute:
         self._probing: Future[None] | None = None
         self._probed_at: float | None = None
         self._status = OwnRoute(
-            url=self._url, reachable=False, why=f"{self._url} was not asked yet", checked_at=clock.now()
+            url=self._url, reachable=False, why=str(_("{url} was not asked yet", url=self._url)), checked_at=clock.now()
         )
         self._awake = threading.Event()
         self._stopped = threading.Event()
@@ -105,7 +106,7 @@ class ActivationRoute:
         self._status = OwnRoute(
             url=self._url,
             reachable=why is None,
-            why=why or f"{self._url} answered",
+            why=why or _("{url} answered", url=self._url),
             checked_at=self._clock.now(),
         )
 
@@ -113,7 +114,7 @@ class ActivationRoute:
         """Exchange messages until none waits, or no reply clears any. Raises ``Error`` and ``httpx2.HTTPError``."""
         if self._agent.peek().keyset is None:
             self._fetch_keys()
-        for _ in range(_ROUNDS_MAX):
+        for _other in range(_ROUNDS_MAX):
             outbox = self._agent.outbox()
             if not outbox:
                 return
@@ -141,12 +142,16 @@ class ActivationRoute:
             self._client.stream(method, self._url + path, content=body, headers=headers) as response,
         ):
             if response.status_code != httpx2.codes.OK:
-                raise Error("unreachable", expected=f"200 from {path}", seen=f"{response.status_code}")
+                raise Error("unreachable", expected=_("200 from {path}", path=path), seen=f"{response.status_code}")
             data = bytearray()
             for chunk in response.iter_raw():
                 data += chunk
                 if len(data) > _REPLY_BYTES_MAX:
-                    raise Error("body-too-large", expected=f"at most {_REPLY_BYTES_MAX} bytes", seen="more")
+                    raise Error(
+                        "body-too-large",
+                        expected=_("at most {reply_bytes_max} bytes", reply_bytes_max=_REPLY_BYTES_MAX),
+                        seen=_("more"),
+                    )
             return bytes(data)
 
     def _probe(self) -> str | None:

@@ -31,6 +31,7 @@ from tallystick.fieldserver.api import Api, make_app
 from tallystick.fieldserver.certificate import fingerprint_of
 from tallystick.fieldserver.commissioning import open_agent
 from tallystick.fieldserver.gate import Gate
+from tallystick.sentences import _
 
 CONNECTIONS_MAX: Final = 256
 ADDRESS_MAX: Final = 128  # of one address: half, so that nobody takes all
@@ -189,7 +190,7 @@ def _run(api: Api, directory: Path, listener: socket.socket, *, started: Callabl
     try:
         config.load()
     except (ssl.SSLError, OSError) as error:
-        raise Error("vault-damaged", expected="tls.key and tls.pem as init wrote them", seen=str(error)) from None
+        raise Error("vault-damaged", expected=_("tls.key and tls.pem as init wrote them"), seen=str(error)) from None
     if config.ssl is not None:
         config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
     server = _Server(config, started)
@@ -236,7 +237,9 @@ def _listen(host: str, port: int) -> socket.socket:
         return listener
     except (OSError, OverflowError) as error:
         seen = getattr(error, "strerror", None) or str(error)
-        raise Error("address-taken", expected=f"to listen at {host} port {port}", seen=seen) from None
+        raise Error(
+            "address-taken", expected=_("to listen at {host} port {port}", host=host, port=port), seen=seen
+        ) from None
 
 
 def _note_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -34,6 +34,7 @@ from tallystick.fieldserver.codec import encode_state, parse_state
 from tallystick.fieldserver.ports import Disk
 from tallystick.fieldserver.state import State
 from tallystick.protocol.problems import WireError
+from tallystick.sentences import _
 
 SLOTS: Final = ("vault-a", "vault-b")
 
@@ -119,15 +120,15 @@ class Vault:
                 continue
             self._known = (slot.mac, state)
             return slot, state
-        raise VaultError("vault-damaged", expected="one whole slot of two", seen="none that is whole")
+        raise VaultError("vault-damaged", expected=_("one whole slot of two"), seen=_("none that is whole"))
 
     def _read(self) -> tuple[_Slot | None, ...]:
         try:
             found = [(name, self._disk.read(name)) for name in SLOTS]
         except OSError as error:
             refuse_disk(error, "a vault that can be read")
-        if all(data is None for _, data in found):
-            raise VaultError("not-initialised", expected="a vault", seen="no slot at all")
+        if all(data is None for _other, data in found):
+            raise VaultError("not-initialised", expected=_("a vault"), seen=_("no slot at all"))
         return tuple(self._open(name, data or b"") for name, data in found)
 
     def _open(self, name: str, data: bytes) -> _Slot | None:
@@ -148,7 +149,7 @@ class Vault:
 def create(disk: Disk, seed: bytes, state: State) -> Vault:
     """The first save, for a device that has no vault yet. Raises ``VaultError`` as ``save``."""
     vault = Vault(disk, seed)
-    data, _ = vault._seal(state, 1)  # noqa: SLF001 - the same module
+    data, _other = vault._seal(state, 1)  # noqa: SLF001 - the same module
     try:
         for name, content in ((SLOTS[1], bytes(_BLOCK_BYTES)), (SLOTS[0], data)):
             disk.write(name, content)

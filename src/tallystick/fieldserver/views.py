@@ -31,6 +31,7 @@ from tallystick.fieldserver.state import (
 from tallystick.protocol import device_api
 from tallystick.protocol.envelope import parse_json, printable
 from tallystick.protocol.problems import BY_CODE, WireError
+from tallystick.sentences import _
 from tallystick.structs import copied
 
 
@@ -61,7 +62,7 @@ def show_identity(
 def show_licenses(device: Device, state: State, *, required: Mapping[str, int], now: int) -> device_api.LicenseReport:
     """What is held, what it gives per feature, and what is under way. ``required``: what checks asked for."""
     moment = max(state.time_seen, now)
-    features = {feature for license_ in state.licenses for feature, _ in license_.features} | set(required)
+    features = {feature for license_ in state.licenses for feature, _other in license_.features} | set(required)
     verdicts = (
         decide_verdict(feature, required=required.get(feature, 0), licenses=state.licenses, time_seen=moment)
         for feature in sorted(features)
@@ -114,7 +115,7 @@ def _show_line(line: LineResult) -> device_api.LineResult:
         received,
         line_number=line.line_number,
         outcome=received.effect,
-        next_step=None if problem is None else problem.next_step,
+        next_step=None if problem is None else str(problem.next_step),
     )
 
 
@@ -142,7 +143,7 @@ def parse_wish(body: bytes) -> Wish:
     except msgspec.ValidationError as error:
         raise WireError(
             "claims-malformed",
-            expected="activate with wants, return with wants or all: true, refresh, or relinquish",
+            expected=_("activate with wants, return with wants or all: true, refresh, or relinquish"),
             seen=printable(str(error), 200),
         ) from None
 
@@ -162,7 +163,7 @@ def make_wish(wish: device_api.Wish) -> Wish:
         case device_api.ReturnWish(wants=msgspec.UnsetType(), all=True):
             return Return(wants=None)
         case device_api.ReturnWish():
-            raise Error("json-malformed", expected="return with wants or with all: true", seen="both or neither")
+            raise Error("json-malformed", expected=_("return with wants or with all: true"), seen=_("both or neither"))
         case device_api.RefreshWish():
             return Refresh()
         case device_api.RelinquishWish(final=final):

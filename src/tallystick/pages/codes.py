@@ -24,6 +24,7 @@ from tallystick.protocol.frames import (
     parse_frame,
     parse_numbers,
 )
+from tallystick.sentences import _
 
 TYPED_SYMBOLS_MAX: Final = 400_000
 PHOTOS_MAX: Final = 20
@@ -120,8 +121,12 @@ def read_codes(typed: str, photos: Sequence[tuple[str, bytes]]) -> ReadCodes:
     if words is None or len(words) > FRAMES_MAX or len(photos) > PHOTOS_MAX:
         raise Error(
             "frames-too-many",
-            expected=f"at most {FRAMES_MAX} codes and {PHOTOS_MAX} photographs at once",
-            seen=f"{len(typed)} symbols and {len(photos)} photographs",
+            expected=_(
+                "at most {frames_max} codes and {photos_max} photographs at once",
+                frames_max=FRAMES_MAX,
+                photos_max=PHOTOS_MAX,
+            ),
+            seen=_("{count} symbols and {count2} photographs", count=len(typed), count2=len(photos)),
         )
     frames: list[Frame] = []
     faults: list[Fault] = []
@@ -130,7 +135,9 @@ def read_codes(typed: str, photos: Sequence[tuple[str, bytes]]) -> ReadCodes:
         try:
             if len(data) > PHOTO_BYTES_MAX:
                 raise Error(
-                    "photo-unreadable", expected=f"at most {PHOTO_BYTES_MAX // 1024 // 1024} MiB", seen="a larger file"
+                    "photo-unreadable",
+                    expected=_("at most {photo_bytes_max} MiB", photo_bytes_max=PHOTO_BYTES_MAX // 1024 // 1024),
+                    seen=_("a larger file"),
                 )
             _take(frames, faults, ((name[:80], text) for text in read_photo(data)))
         except Error as error:

@@ -39,6 +39,7 @@ def make_environment(package: str, *, static_prefix: str, extra: Mapping[str, An
         extensions=["jinja2.ext.i18n"],
         finalize=spoken,
     )
+    environment.policies["ext.i18n.trimmed"] = True  # lines of a template may be broken anywhere
     i18n: Any = environment  # the extension has added what follows
     i18n.install_gettext_callables(_gettext, _ngettext, newstyle=True)
     filters: dict[str, Callable[..., object]] = {
@@ -48,9 +49,11 @@ def make_environment(package: str, *, static_prefix: str, extra: Mapping[str, An
         "quantity": show_quantity,
         "name": show_name,
         "short": show_short,
+        "spoken": spoken,
     }
     environment.filters |= filters
     environment.globals["static"] = lambda name: f"{static_prefix}/{STATICS.hashed_name(name)}"
+    environment.globals["language"] = lambda: READER.get().language.replace("_", "-")
     environment.globals |= dict(extra or {})
     return environment
 

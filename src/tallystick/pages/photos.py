@@ -16,6 +16,7 @@ from typing import Final
 
 from tallystick.errors import Error
 from tallystick.pages.photo_process import EXIT_UNREADABLE, PIXELS_MAX, READER_SECONDS
+from tallystick.sentences import _
 
 PHOTO_BYTES_MAX: Final = 16 * 1024 * 1024
 CODES_MAX: Final = 40
@@ -29,7 +30,7 @@ _readers: Final = threading.BoundedSemaphore(READERS_MAX)
 def read_photo(data: bytes) -> list[str]:
     """The texts of all QR codes in it, one or more. Raises ``Error`` (``photo-unreadable``, ``photos-not-installed``)."""
     if any(find_spec(name) is None for name in _NEEDED):
-        raise Error("photos-not-installed", expected="tallystick[photos]", seen="an installation without it")
+        raise Error("photos-not-installed", expected=_("tallystick[photos]"), seen=_("an installation without it"))
     # -P: the directory that this was started in is no place to import from.
     command = [sys.executable, "-P", "-m", "tallystick.pages.photo_process"]
     # One heap is enough for one thread, and each counts against the limit.
@@ -54,4 +55,8 @@ def read_photo(data: bytes) -> list[str]:
 
 
 def _unreadable(seen: str) -> Error:
-    return Error("photo-unreadable", expected=f"a JPEG or PNG of at most {PIXELS_MAX:,} pixels with a code", seen=seen)
+    return Error(
+        "photo-unreadable",
+        expected=_("a JPEG or PNG of at most {pixels_max:,} pixels with a code", pixels_max=PIXELS_MAX),
+        seen=seen,
+    )

@@ -23,6 +23,7 @@ from nacl.exceptions import BadSignatureError
 
 from tallystick.domain.ids import DeviceId, Digest
 from tallystick.protocol.problems import WireError
+from tallystick.sentences import _
 from tallystick.structs import know
 
 LINE_BYTES_MAX: Final = 64 * 1024
@@ -131,10 +132,14 @@ def digest_of(compact: str) -> Digest:
 def open_envelope(line: bytes) -> Unverified:
     """Take one line apart without believing it. Raises ``WireError``."""
     if len(line) > LINE_BYTES_MAX:
-        raise WireError("line-too-long", expected=f"at most {LINE_BYTES_MAX} bytes", seen=f"{len(line)} bytes")
+        raise WireError(
+            "line-too-long",
+            expected=_("at most {line_bytes_max} bytes", line_bytes_max=LINE_BYTES_MAX),
+            seen=_("{count} bytes", count=len(line)),
+        )
     parts = _SHAPE.fullmatch(line)
     if parts is None:
-        raise WireError("envelope-malformed", expected="three base64url parts joined by dots", seen=_glimpse(line))
+        raise WireError("envelope-malformed", expected=_("three base64url parts joined by dots"), seen=_glimpse(line))
     header_part, payload_part, signature_part = parts.groups()
     _strict_base64url(signature_part)
     open_header = _open_header if len(header_part) <= _HEADER_BYTES_KEPT else _open_header.__wrapped__
@@ -158,12 +163,14 @@ def _open_header(part: bytes) -> tuple[str, str | None, PublicKey | None]:
 
 def verify(envelope: Unverified, key: PublicKey) -> Verified:
     """Check the signature with ``key``, and nothing else. Raises ``WireError`` (``signature-wrong``)."""
-    signed, _, signature = envelope.compact.encode("ascii").rpartition(b".")
+    signed, _other, signature = envelope.compact.encode("ascii").rpartition(b".")
     try:
         crypto_sign_open(_strict_base64url(signature) + signed, _raw(key.x))
     except BadSignatureError:  # or a key that is no point of the curve, or one of the few that fit everything
         raise WireError(
-            "signature-wrong", expected=f"a signature by key {key.thumbprint[:12]}", seen="one that does not fit"
+            "signature-wrong",
+            expected=_("a signature by key {thumbprint}", thumbprint=key.thumbprint[:12]),
+            seen=_("one that does not fit"),
         ) from None
     return Verified(_TOKEN, compact=envelope.compact, typ=envelope.typ, payload=envelope.payload, key=key)
 
@@ -198,7 +205,7 @@ def parse_json(data: bytes) -> Any:
         return found
     except (ValueError, RecursionError) as error:
         raise WireError(
-            "json-malformed", expected="strict JSON: unique names, integers only", seen=printable(str(error), 100)
+            "json-malformed", expected=_("strict JSON: unique names, integers only"), seen=printable(str(error), 100)
         ) from None
 
 
@@ -225,7 +232,7 @@ def decode_base64url(text: str) -> bytes:
     try:
         return _strict_base64url(text.encode("ascii"))
     except UnicodeEncodeError:
-        raise WireError("envelope-malformed", expected="base64url", seen="other symbols") from None
+        raise WireError("envelope-malformed", expected=_("base64url"), seen=_("other symbols")) from None
 
 
 @lru_cache(maxsize=4096)
@@ -247,10 +254,10 @@ def _strict_base64url(part: bytes) -> bytes:
     try:
         data = binascii.a2b_base64(part.translate(_FROM_URL) + b"=" * (-len(part) % 4), strict_mode=True)
     except (binascii.Error, ValueError):
-        raise WireError("envelope-malformed", expected="base64url", seen=_glimpse(part)) from None
+        raise WireError("envelope-malformed", expected=_("base64url"), seen=_glimpse(part)) from None
     rest = len(part) % 4
     if rest and _base64url(data[-(len(data) % 3) :]) != part[-rest:]:  # bits that say nothing must be zero
-        raise WireError("envelope-malformed", expected="canonical base64url", seen=_glimpse(part[-20:]))
+        raise WireError("envelope-malformed", expected=_("canonical base64url"), seen=_glimpse(part[-20:]))
     return data
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tallystick.protocol.problems import WireError
+from tallystick.sentences import _
 
 PIECE_BYTES: Final = 200  # of what we make: 61 modules a side at level M, which any camera reads from a screen
 PIECE_BYTES_MAX: Final = 1_000  # of what we read
@@ -73,8 +74,12 @@ class Gathering:
         if frame.transfer != self.transfer or frame.count != self.count or known not in {None, frame.piece}:
             raise WireError(
                 "frame-contradicts",
-                expected=f"a code of the {self.count} of transfer {self.transfer}, as it was read before",
-                seen=f"another {frame.number} of {frame.count}",
+                expected=_(
+                    "a code of the {count} of transfer {transfer}, as it was read before",
+                    count=self.count,
+                    transfer=self.transfer,
+                ),
+                seen=_("another {number} of {count}", number=frame.number, count=frame.count),
             )
         self.pieces[frame.number] = frame.piece
         return known is None
@@ -83,11 +88,17 @@ class Gathering:
         """The tally file. Raises ``WireError`` (``frames-missing``, ``frames-differ``)."""
         if not self.is_whole:
             raise WireError(
-                "frames-missing", expected=f"{self.count} codes", seen=f"all but {format_numbers(self.missing)}"
+                "frames-missing",
+                expected=_("{count} codes", count=self.count),
+                seen=_("all but {format_numbers}", format_numbers=format_numbers(self.missing)),
             )
         stream = b"".join(self.pieces[number] for number in range(1, self.count + 1))
         if _transfer_of(stream, self.count) != self.transfer:
-            raise WireError("frames-differ", expected=f"what transfer {self.transfer} names", seen="something else")
+            raise WireError(
+                "frames-differ",
+                expected=_("what transfer {transfer} names", transfer=self.transfer),
+                seen=_("something else"),
+            )
         return _inflate(stream)
 
 
@@ -98,8 +109,12 @@ def make_frames(content: bytes) -> tuple[Frame, ...]:
     if not 1 <= count <= FRAMES_MADE_MAX:
         raise WireError(
             "frames-too-many",
-            expected=f"messages that fit into {FRAMES_MADE_MAX} codes, about {FRAMES_MADE_MAX * PIECE_BYTES} bytes",
-            seen=f"{count} codes" if stream else f"{len(content)} bytes",
+            expected=_(
+                "messages that fit into {frames_made_max} codes, about {frames_made_max2} bytes",
+                frames_made_max=FRAMES_MADE_MAX,
+                frames_made_max2=FRAMES_MADE_MAX * PIECE_BYTES,
+            ),
+            seen=_("{count} codes", count=count) if stream else _("{count} bytes", count=len(content)),
         )
     return _split(stream, count)
 
@@ -122,7 +137,7 @@ def parse_frame(text: str) -> Frame:
     found = _FRAME.fullmatch(plain) if plain.isascii() else None
     if found is None:
         if plain.isascii() and _VERSION.match(plain) and not plain.startswith("T1."):
-            raise WireError("frame-version", expected="a code that begins with T1", seen=plain.partition(".")[0])
+            raise WireError("frame-version", expected=_("a code that begins with T1"), seen=plain.partition(".")[0])
         raise _torn(repr(text[:40]))
     transfer, number, count, payload = found[1], int(found[2]), int(found[3]), found[4]
     data = _decode(payload)
@@ -177,8 +192,10 @@ def _inflate(stream: bytes) -> bytes:
     if not is_whole:
         raise WireError(
             "frames-differ",
-            expected=f"one deflated tally file of at most {CONTENT_BYTES_MAX} bytes",
-            seen="a longer one, or none",
+            expected=_(
+                "one deflated tally file of at most {content_bytes_max} bytes", content_bytes_max=CONTENT_BYTES_MAX
+            ),
+            seen=_("a longer one, or none"),
         )
     return content
 
@@ -198,4 +215,4 @@ def _decode(payload: str) -> bytes:
 
 
 def _torn(seen: str) -> WireError:
-    return WireError("frame-torn", expected="a whole code of Tallystick, which begins with T1", seen=seen)
+    return WireError("frame-torn", expected=_("a whole code of Tallystick, which begins with T1"), seen=seen)

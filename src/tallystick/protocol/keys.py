@@ -18,6 +18,7 @@ from tallystick.protocol import envelope, messages
 from tallystick.protocol.envelope import PrivateKey, PublicKey, Unverified, Verified
 from tallystick.protocol.messages import KEYS, ROOT, Claims, Compact, Hash, Moment, Number, Text
 from tallystick.protocol.problems import WireError
+from tallystick.sentences import _
 from tallystick.structs import know
 
 KEYS_MAX: Final = 32
@@ -111,20 +112,26 @@ class Keyset:
                 return envelope.verify(message, public)
         raise WireError(
             "key-unknown",
-            expected=f"a key of keyset {self.version} of {self.issuer}",
-            seen=f"kid {str(message.kid)[:12]}" if message.kid else "a message that carries its own key",
+            expected=_("a key of keyset {version} of {issuer}", version=self.version, issuer=self.issuer),
+            seen=_("kid {kid}", kid=str(message.kid)[:12]) if message.kid else _("a message that carries its own key"),
         )
 
     def check_issued(self, verified: Verified, *, issuer: str, issued_at: int) -> None:
         """Raises ``WireError`` unless the message names this issuer and its key was valid when it was issued."""
         if issuer != self.issuer:
-            raise WireError("issuer-wrong", expected=f"a message from {self.issuer}", seen=f"one from {issuer[:60]}")
+            raise WireError(
+                "issuer-wrong",
+                expected=_("a message from {issuer}", issuer=self.issuer),
+                seen=_("one from {issuer}", issuer=issuer[:60]),
+            )
         for key in self.keys:
             if key.jwk.x != verified.key.x:
                 continue
             if key.valid_from <= issued_at and (key.valid_until is None or issued_at < key.valid_until):
                 return
-            raise WireError("key-unknown", expected="a key valid when the message was issued", seen="one that was not")
+            raise WireError(
+                "key-unknown", expected=_("a key valid when the message was issued"), seen=_("one that was not")
+            )
 
 
 def parse_keyset(message: Unverified, *, root: PublicKey | None = None) -> Keyset:
@@ -140,7 +147,7 @@ def parse_keyset(message: Unverified, *, root: PublicKey | None = None) -> Keyse
     if root is not None and named != root:
         raise _root_differs(root, named)
     if message.kid != named.thumbprint:
-        raise WireError("signature-wrong", expected="the signature of the root", seen="another kid")
+        raise WireError("signature-wrong", expected=_("the signature of the root"), seen=_("another kid"))
     envelope.verify(message, named)
     return Keyset(
         compact=message.compact,
@@ -161,7 +168,11 @@ def parse_successor(message: Unverified, have: Keyset) -> Keyset:
     """
     keyset = parse_keyset(message)
     if keyset.issuer != have.issuer and keyset.root == have.root:
-        raise WireError("issuer-wrong", expected=f"keys of {have.issuer}", seen=f"keys of {keyset.issuer}")
+        raise WireError(
+            "issuer-wrong",
+            expected=_("keys of {issuer}", issuer=have.issuer),
+            seen=_("keys of {issuer}", issuer=keyset.issuer),
+        )
     is_next = any(other.root == have.root and other.version > have.version for other in keyset.handovers)
     is_earlier = any(other.root == keyset.root and other.version > keyset.version for other in have.handovers)
     if keyset.root == have.root or (keyset.issuer == have.issuer and (is_next or is_earlier)):
@@ -176,9 +187,11 @@ def parse_handover(message: Unverified) -> Handover:
     claims = messages.convert_claims(message.payload, RootClaims)
     root, successor = PublicKey(claims.root.x), PublicKey(claims.successor.x)
     if message.kid != root.thumbprint:
-        raise WireError("signature-wrong", expected="the signature of the root that is given up", seen="another kid")
+        raise WireError(
+            "signature-wrong", expected=_("the signature of the root that is given up"), seen=_("another kid")
+        )
     if root == successor:
-        raise WireError("claims-malformed", expected="another root as successor", seen="the same root")
+        raise WireError("claims-malformed", expected=_("another root as successor"), seen=_("the same root"))
     envelope.verify(message, root)
     return Handover(compact=message.compact, issuer=claims.iss, version=claims.version, root=root, successor=successor)
 
@@ -220,18 +233,26 @@ def _parse_handovers(claims: KeysetClaims, root: PublicKey) -> tuple[Handover, .
     versions = [*(handover.version for handover in found), claims.version + 1]
     for place, handover in enumerate(found):
         if handover.issuer != claims.iss:
-            raise WireError("issuer-wrong", expected=f"hand-overs of {claims.iss}", seen=f"one of {handover.issuer}")
+            raise WireError(
+                "issuer-wrong",
+                expected=_("hand-overs of {iss}", iss=claims.iss),
+                seen=_("one of {issuer}", issuer=handover.issuer),
+            )
         if handover.successor != successors[place] or handover.version >= versions[place + 1]:
             raise WireError(
                 "claims-malformed",
-                expected="hand-overs that lead to this root, in rising versions",
-                seen=f"a break after the hand-over at version {handover.version}",
+                expected=_("hand-overs that lead to this root, in rising versions"),
+                seen=_("a break after the hand-over at version {version}", version=handover.version),
             )
     return found
 
 
 def _root_differs(expected: PublicKey, seen: PublicKey) -> WireError:
-    return WireError("root-differs", expected=f"root {expected.thumbprint[:12]}", seen=f"root {seen.thumbprint[:12]}")
+    return WireError(
+        "root-differs",
+        expected=_("root {thumbprint}", thumbprint=expected.thumbprint[:12]),
+        seen=_("root {thumbprint}", thumbprint=seen.thumbprint[:12]),
+    )
 
 
 know(Jwk, SigningKey, RootClaims, KeysetClaims)

@@ -27,6 +27,7 @@ from tallystick.protocol.envelope import (
     printable,
 )
 from tallystick.protocol.problems import WireError
+from tallystick.sentences import _
 from tallystick.structs import know
 
 REQUEST: Final = "tally-request+jwt"
@@ -281,16 +282,24 @@ def parse_request(verified: Verified) -> Request:
     _check_kind(verified, REQUEST)
     request = _convert(verified, Request)
     if request.iss != verified.key.thumbprint:
-        raise WireError("signature-wrong", expected="a jwk whose thumbprint is iss", seen="another key")
+        raise WireError("signature-wrong", expected=_("a jwk whose thumbprint is iss"), seen=_("another key"))
     named = (request.wants is not None, request.all is not None)
     if named not in _NAMED[request.purpose]:
         raise WireError(
             "claims-malformed",
-            expected=f"{request.purpose} with {' or '.join(map(_named_text, _NAMED[request.purpose]))}",
+            expected=_(
+                "{purpose} with {map}",
+                purpose=request.purpose,
+                map=" or ".join(map(_named_text, _NAMED[request.purpose])),
+            ),
             seen=_named_text(named),
         )
     if request.purpose != "activate" and any(want.proof is not None for want in request.wants or ()):
-        raise WireError("claims-malformed", expected="a proof with activate only", seen=f"a {request.purpose} with one")
+        raise WireError(
+            "claims-malformed",
+            expected=_("a proof with activate only"),
+            seen=_("a {purpose} with one", purpose=request.purpose),
+        )
     return request
 
 
@@ -343,7 +352,7 @@ def convert_claims(payload: bytes, kind: type[ClaimsT]) -> ClaimsT:
         return msgspec.convert(parse_json(payload), kind, strict=True)
     except msgspec.ValidationError as error:
         raise WireError(
-            "claims-malformed", expected=f"the claims of {kind.__name__}", seen=printable(str(error), 200)
+            "claims-malformed", expected=_("the claims of {name}", name=kind.__name__), seen=printable(str(error), 200)
         ) from None
 
 

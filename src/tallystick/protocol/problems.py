@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tallystick.errors import Error, InvariantError
+from tallystick.sentences import N_, Sentence, _
 
 
 class WireError(Error):
@@ -26,8 +27,10 @@ class Problem:
     next_step: str
 
 
-def _row(code: str, status: int, title: str, expected: str, next_step: str) -> Problem:
-    return Problem(code=code, status=status, title=title, expected=expected, next_step=next_step)
+def _row(code: str, status: int, title: str, expected: str, next_step: str, page: str | None = None) -> Problem:
+    """All texts are marked by standing here; ``page`` is the next step of a page, where it differs."""
+    step = Sentence(next_step, {}, page=page)
+    return Problem(code=code, status=status, title=_(title), expected=_(expected), next_step=step)
 
 
 # One row, two lines: a table that people read. The formatter would make it six.
@@ -83,7 +86,8 @@ PROBLEMS: tuple[Problem, ...] = (
     _row("line-id-mistyped", 422, "Not a line id", "the eight symbols of a line id",
          "Copy the line id from the table of lines."),
     _row("quantity-wrong", 422, "Not a quantity", "a whole number from 0 to 1,000,000,000",
-         "Write LINE=QUANTITY, for example 7K3M9Q2A=2."),
+         "Write LINE=QUANTITY, for example 7K3M9Q2A=2.",
+         N_("Write a whole number.")),
     # Refusals by the activation server
     _row("not-enrolled", 403, "A field server that is not known here", "a field server that is enrolled, or proves an activation ID",
          "Activate a license on it with its activation ID, or have it listed by the people who run the activation server."),
@@ -212,7 +216,8 @@ PROBLEMS: tuple[Problem, ...] = (
     _row("unreachable", 503, "Could not be reached", "an answer from that address",
          "Check the address, the cable and the route; then try again. Nothing is lost."),
     _row("proxy-refused", 502, "The proxy does not let through", "a proxy that lets through to that address",
-         "Check the proxy, its user and its password: tallystick admin proxy, or the page Route. Nothing is lost."),
+         "Check the proxy, its user and its password: tallystick admin proxy, or the page Route. Nothing is lost.",
+         N_("Check the proxy, its user and its password on the page Route. Nothing is lost.")),
     _row("version-wrong", 409, "It speaks another version", "version 1 of the field server API",
          "Update the older of the two, the field server or Device Administrator; until then nothing of it is changed."),
     _row("not-found", 404, "Not found", "something that exists here",
@@ -222,7 +227,8 @@ PROBLEMS: tuple[Problem, ...] = (
     _row("request-too-slow", 408, "The request took too long", "a whole request in time",
          "Send it again; a tally file may be split between any two lines."),
     _row("address-taken", 409, "Cannot listen there", "a free address and port of this machine",
-         "Choose another --host or --port, or stop the program that listens there; --port 0 takes any free one."),
+         "Choose another --host or --port, or stop the program that listens there; --port 0 takes any free one.",
+         N_("Choose another address or port, or stop the program that listens there.")),
     _row("ambiguous", 409, "More than one fits", "a name that fits exactly one",
          "Use the device id, or more of it."),
     _row("catalog-wrong", 422, "The catalog cannot be used", "a catalog as in examples/catalog.yaml",
@@ -280,11 +286,13 @@ PROBLEMS: tuple[Problem, ...] = (
     _row("no-messages", 422, "No message in it", "a tally file with at least one message",
          "Choose the file that the field server's outbox, or Device Administrator's export, has made."),
     _row("product-unknown", 409, "Not in the catalog", "a product of the catalog, by its SKU",
-         "Correct the SKU, or load a catalog that has it: tallystick activation catalog load."),
+         "Correct the SKU, or load a catalog that has it: tallystick activation catalog load.",
+         N_("Choose a product of the page Catalog, or have a catalog loaded that has it.")),
     _row("entitlement-too-large", 409, "Too much for one entitlement", "lines that fit into one certificate",
          "Spread the products over several entitlements."),
     _row("device-id-mistyped", 422, "Not a device id", "the 43 symbols of a device id",
-         "Copy the device id from the field server: tallystick fieldserver status."),
+         "Copy the device id from the field server: tallystick fieldserver status.",
+         N_("Copy the device id from the field server, or from the page Field servers.")),
     _row("date-wrong", 422, "Not a date", "a date like 2027-12-31, a moment like 2027-12-31T12:00:00Z, or never",
          "Write the date as shown; a date alone means the end of that day, UTC."),
     _row("text-wrong", 422, "Not a usable text", "1 to 128 printable symbols",
@@ -294,7 +302,8 @@ PROBLEMS: tuple[Problem, ...] = (
     _row("demo-failed", 500, "A scene of the demo did not end as told", "the scene to end as told",
          "Look at the logs in the demo's directory (run it with --keep); on a slow machine, try once more."),
     _row("usage", 422, "Wrong usage", "a command as its --help shows",
-         "Look at --help."),
+         "Look at --help.",
+         N_("Go back and correct it; nothing was changed.")),
     _row("invariant", 500, "An inner contradiction", "a state that cannot contradict itself",
          "Stop, keep the data as it is, and report it: this is a fault of Tallystick."),
 )
@@ -312,20 +321,33 @@ def problem_for(code: str) -> Problem:
 
 
 def detail_text(code: str, *, expected: str, seen: str) -> str:
-    """One text for people: what was expected, what was seen, what to do next."""
-    return f"Expected {expected}; saw {seen}. {problem_for(code).next_step}"
+    """One text for people: what was expected, what was seen, what to do next. English, for programs and files."""
+    return str(detail_sentence(code, expected=expected, seen=seen))
+
+
+def detail_sentence(code: str, *, expected: str, seen: str) -> Sentence:
+    """The same for a person at an edge."""
+    step = problem_for(code).next_step
+    return _("Expected {expected}; saw {seen}. {next_step}", expected=expected, seen=seen, next_step=step)
 
 
 def problem_document(error: Error) -> dict[str, object]:
-    """An RFC 9457 problem for ``error``, with its ``status``, for any HTTP edge."""
+    """An RFC 9457 problem for ``error``, with its ``status``, for any HTTP edge. In English."""
     problem = problem_for(error.code)
     return {
         "type": f"urn:tallystick:problem:{problem.code}",
-        "title": problem.title,
+        "title": str(problem.title),
         "status": problem.status,
         "code": problem.code,
         "expected": error.expected,
         "seen": error.seen,
-        "next_step": problem.next_step,
+        "next_step": str(problem.next_step),
         "detail": detail_text(problem.code, expected=error.expected, seen=error.seen),
     }
+
+
+def problem_page(error: Error) -> dict[str, object]:
+    """The same as sentences, for the reader of a page."""
+    problem, (expected, seen) = problem_for(error.code), error.said
+    texts = {"title": problem.title, "expected": expected, "seen": seen, "next_step": problem.next_step}
+    return {"code": error.code, "status": problem.status, **texts}

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from tallystick.protocol.envelope import LINE_BYTES_MAX, Unverified, open_envelope
 from tallystick.protocol.problems import WireError
+from tallystick.sentences import _
 from tallystick.structs import know
 
 MEDIA_TYPE: Final = "application/x-tally"
@@ -92,7 +93,11 @@ class LineParser:
             return None
         try:
             if length > LINE_BYTES_MAX:
-                raise WireError("line-too-long", expected=f"at most {LINE_BYTES_MAX} bytes", seen=f"{length} bytes")
+                raise WireError(
+                    "line-too-long",
+                    expected=_("at most {line_bytes_max} bytes", line_bytes_max=LINE_BYTES_MAX),
+                    seen=_("{length} bytes", length=length),
+                )
             return GoodLine(line_number=self._line_number, envelope=open_envelope(line))
         except WireError as error:
             error.__context__ = None  # where it was raised, and while what, would stay in memory with everything there

@@ -9,6 +9,7 @@ import typer
 
 from tallystick.activation.commands import console
 from tallystick.activation.commands.client import ApiClient, verb
+from tallystick.sentences import _
 
 catalog_app = typer.Typer(no_args_is_help=True, help="What can be bought: kinds of field servers and products.")
 
@@ -60,4 +61,4 @@ def _show_catalog(client: ApiClient, catalog: dict[str, Any]) -> None:
         )
         for product in catalog["products"]
     ]
-    console.print_table(("SKU", "Name", "Kinds", "One unit carries"), rows, empty="No products.")
+    console.print_table((_("SKU"), _("Name"), _("Kinds"), _("One unit carries")), rows, empty=_("No products."))

@@ -28,6 +28,7 @@ from tallystick.connections.calling import CutOff, WatchedContext, cut_off
 from tallystick.errors import Error
 from tallystick.protocol.messages import LineReason
 from tallystick.protocol.problems import BY_CODE
+from tallystick.sentences import _
 
 SECONDS_MAX: Final = 60  # for each read
 WHOLE_SECONDS_MAX: Final = 300
@@ -133,7 +134,7 @@ class ApiClient:
     def change(self, method: str, path: str, body: object) -> Any:
         """Change what has versions. Who names what is to be, and not what was, is not kept by others' changes."""
         for tries in range(_TRIES_MAX):
-            _, version = self.fetch("GET", path)
+            _other, version = self.fetch("GET", path)
             try:
                 return self.request(method, path, body, headers={"If-Match": version})
             except Error as error:
@@ -152,10 +153,10 @@ class ApiClient:
         ]
         found = [server for server in found if server["device_id"] == text] or found
         if not text or not found:
-            raise Error("not-found", expected="a field server that is known there", seen=repr(text[:60]))
+            raise Error("not-found", expected=_("a field server that is known there"), seen=repr(text[:60]))
         if len(found) > 1:
             seen = ", ".join(f"{one['device_id'][:12]} ({one['name']}, {one['status']})" for one in found[:5])
-            raise Error("ambiguous", expected="a name or a beginning that fits one field server", seen=seen)
+            raise Error("ambiguous", expected=_("a name or a beginning that fits one field server"), seen=seen)
         return str(found[0]["device_id"])
 
     def show(self, rows: Sequence[Any], columns: Sequence[tuple[str, str]], *, empty: str) -> None:
@@ -163,8 +164,8 @@ class ApiClient:
         if self.as_json:
             console.print_json(list(rows))
             return
-        shown = [[_cell(name, row.get(name)) for _, name in columns] for row in rows]
-        console.print_table([header for header, _ in columns], shown, empty=empty)
+        shown = [[_cell(name, row.get(name)) for _other, name in columns] for row in rows]
+        console.print_table([header for header, _other in columns], shown, empty=empty)
 
     def show_result(self, document: object, *sentences: str) -> None:
         """One document as JSON, or sentences for people."""
@@ -180,7 +181,9 @@ class ApiClient:
         if self.as_json:
             console.print_json(document)
         else:
-            console.print_table(("What", "Value"), [(row["name"], row["value"]) for row in rows], empty="Nothing.")
+            console.print_table(
+                (_("What"), _("Value")), [(row["name"], row["value"]) for row in rows], empty=_("Nothing.")
+            )
 
     def save(
         self, output: Path, content: bytes, document: Mapping[str, Any], *sentences: str, mode: int = 0o644
@@ -213,15 +216,19 @@ def reached(
             url = url or os.environ.get(URL_VARIABLE)
             if url is None:
                 raise Error(
-                    "usage", expected=f"--data DIR, or --url URL (or {URL_VARIABLE}) with --token-file", seen="neither"
+                    "usage",
+                    expected=_(
+                        "--data DIR, or --url URL (or {url_variable}) with --token-file", url_variable=URL_VARIABLE
+                    ),
+                    seen=_("neither"),
                 )
             if by is not None:
-                raise Error("usage", expected="--by with --data only: a token says who it is", seen="--url")
+                raise Error("usage", expected=_("--by with --data only: a token says who it is"), seen=_("--url"))
             yield ApiClient(_Line(url.rstrip("/"), _token(token_file)).send, as_json)
         return
     with console.report_errors(as_json):
         if url is not None:
-            raise Error("usage", expected="either --data or --url", seen="both")
+            raise Error("usage", expected=_("either --data or --url"), seen=_("both"))
     with console.opened(data, database, as_json=as_json) as activation:
         from tallystick.activation.core.permissions import operator
         from tallystick.activation.server.in_process import InProcessClient
@@ -296,12 +303,14 @@ class _Line:
                 data = response.read(ANSWER_BYTES_MAX + 1)
                 if len(data) > ANSWER_BYTES_MAX:
                     raise Error(
-                        "unreachable", expected=f"at most {ANSWER_BYTES_MAX} bytes", seen="an answer without end"
+                        "unreachable",
+                        expected=_("at most {answer_bytes_max} bytes", answer_bytes_max=ANSWER_BYTES_MAX),
+                        seen=_("an answer without end"),
                     )
                 return response.status, {name.lower(): value for name, value in response.getheaders()}, data
             except (OSError, http.client.HTTPException) as error:
                 seen = "no whole answer in time" if cut.is_over else str(error)[:200]
-                raise Error("unreachable", expected=f"an answer from {self.url}", seen=seen) from error
+                raise Error("unreachable", expected=_("an answer from {url}", url=self.url), seen=seen) from error
             finally:
                 connection.close()
 
@@ -315,21 +324,25 @@ class _Line:
             return http.client.HTTPConnection(host, address.port, timeout=SECONDS_MAX)
         raise Error(
             "usage",
-            expected="https://..., or http://... on this machine: a token goes over no open line",
+            expected=_("https://..., or http://... on this machine: a token goes over no open line"),
             seen=self.url[:80],
         )
 
 
 def _token(token_file: Path | None) -> str:
     if token_file is None:
-        raise Error("usage", expected="--token-file FILE (or TALLYSTICK_TOKEN_FILE) beside --url", seen="none")
+        raise Error("usage", expected=_("--token-file FILE (or TALLYSTICK_TOKEN_FILE) beside --url"), seen=_("none"))
     try:
         with token_file.open(encoding="ascii", errors="replace") as file:
             token = file.read(_TOKEN_BYTES_MAX).strip()
     except OSError as error:
-        raise Error("not-found", expected=f"the token file {token_file}", seen=error.strerror or str(error)) from error
+        raise Error(
+            "not-found",
+            expected=_("the token file {token_file}", token_file=token_file),
+            seen=error.strerror or str(error),
+        ) from error
     if not token.isascii() or not token.isprintable() or not token:
-        raise Error("token-wrong", expected=f"a token in {token_file}", seen="none")
+        raise Error("token-wrong", expected=_("a token in {token_file}", token_file=token_file), seen=_("none"))
     return token
 
 

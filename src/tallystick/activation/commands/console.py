@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import typer
 
 from tallystick.errors import Error
-from tallystick.protocol.problems import detail_text, problem_document
+from tallystick.protocol.problems import detail_sentence, problem_document, problem_for
 from tallystick.protocol.reasons import reason_document, reason_sentences
+from tallystick.sentences import _, spoken
 from tallystick.terminal import plain, tell, tell_json
 
 if TYPE_CHECKING:
@@ -85,10 +86,12 @@ def show_error(error: Error, *, as_json: bool) -> None:
     if as_json:
         rows = [reason_document(reason) for reason in reasons]
         print_json(document | ({"reasons": rows} if rows else {}))
-    tell(f"{plain(document['title'])} ({error.code}). {plain(document['detail'])}", error=True)
+    expected, seen = error.said
+    detail = detail_sentence(error.code, expected=expected, seen=seen)
+    tell(f"{spoken(problem_for(error.code).title)} ({error.code}). {plain(spoken(detail))}", error=True)
     for reason in reasons if len(reasons) > 1 else ():
         expected, seen = reason_sentences(reason)
-        text = detail_text(reason.code, expected=expected, seen=seen)
+        text = spoken(detail_sentence(reason.code, expected=expected, seen=seen))
         tell(f"  {reason.line or 'all'}: {reason.code}: {plain(text)}", error=True)
 
 
@@ -130,7 +133,8 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, emp
         say(empty)
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    cells = [[plain(str(cell)) for cell in row] for row in rows]
+    headers = [spoken(header) for header in headers]
+    cells = [[plain(spoken(cell) if isinstance(cell, str) else str(cell)) for cell in row] for row in rows]
     for header, column in zip(headers, zip(*cells, strict=True), strict=True):
         # What is short stays on one line, so that what is long takes the rest.
         is_short = max(map(len, column)) <= _SHORT_CELL
@@ -177,14 +181,14 @@ def parse_date(text: str) -> int | None:
             at = at if at.tzinfo else at.replace(tzinfo=dt.UTC)
         return int(at.timestamp())
     except (ValueError, OverflowError):
-        raise Error("date-wrong", expected="a date like 2027-12-31, or never", seen=repr(text[:40])) from None
+        raise Error("date-wrong", expected=_("a date like 2027-12-31, or never"), seen=repr(text[:40])) from None
 
 
 def parse_pair(text: str, example: str) -> tuple[str, int]:
     """``WHAT=QUANTITY``. Raises ``Error`` (``quantity-wrong``)."""
     what, equals, number = text.rpartition("=")
     if not equals or not what or not number.isascii() or not number.isdigit() or len(number) > len("1000000000"):
-        raise Error("quantity-wrong", expected=f"like {example}", seen=repr(text[:60]))
+        raise Error("quantity-wrong", expected=_("like {example}", example=example), seen=repr(text[:60]))
     return what.strip(), int(number)
 
 

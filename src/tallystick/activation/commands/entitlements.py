@@ -11,6 +11,7 @@ from tallystick.activation.commands.client import ApiClient, Key, segment, verb
 from tallystick.activation.commands.console import AsJson, By, Data, Database, Output
 from tallystick.errors import Error
 from tallystick.protocol.messages import QUANTITY_MAX
+from tallystick.sentences import _
 
 if TYPE_CHECKING:
     from tallystick.activation.core.freezes import OpenAfterRestore
@@ -43,9 +44,13 @@ def create(
     from tallystick.activation.core.entitlements import check_text
 
     products = [console.parse_pair(pair, "smartdriver=6") for pair in product]
-    for _, quantity in products:
+    for _other, quantity in products:
         if not 1 <= quantity <= QUANTITY_MAX:
-            raise Error("quantity-wrong", expected=f"a quantity from 1 to {QUANTITY_MAX}", seen=str(quantity))
+            raise Error(
+                "quantity-wrong",
+                expected=_("a quantity from 1 to {quantity_max}", quantity_max=QUANTITY_MAX),
+                seen=str(quantity),
+            )
     body = {
         "account": check_text(account, "an account name"),
         "products": [{"product": sku, "quantity": quantity} for sku, quantity in products],
@@ -59,8 +64,11 @@ def create(
         _show_entitlement(client, made)
     if not id_only and not client.as_json:
         console.say(
-            f"Next: give {made['account']} the entitlement ID, or its certificate: "
-            f"tallystick activation entitlement certificate {made['entitlement']} -o FILE.tally"
+            _(
+                "Next: give {account} the entitlement ID, or its certificate: tallystick activation entitlement certificate {entitlement} -o FILE.tally",
+                account=made["account"],
+                entitlement=made["entitlement"],
+            )
         )
 
 
@@ -82,7 +90,7 @@ def list_(client: ApiClient, account: AccountText = None) -> None:
         for one in found
     ]
     empty = "No entitlements yet. Next: tallystick activation entitlement create --help"
-    console.print_table(("Entitlement", "Account", "Created", "Products"), rows, empty=empty)
+    console.print_table((_("Entitlement"), _("Account"), _("Created"), _("Products")), rows, empty=empty)
 
 
 @entitlement_app.command(epilog="Example: tallystick activation entitlement show ER-... --data DIR")
@@ -114,7 +122,7 @@ def rotate_secret(client: ApiClient, entitlement: EntitlementText, key: Key = No
 def certificate(client: ApiClient, entitlement: EntitlementText, output: Output) -> None:
     """Write the signed certificate by which Device Administrator learns an entitlement offline."""
     reference = _entitlement_id(entitlement)
-    content, _ = client.fetch("POST", f"/v1/entitlements/{reference}/certificate")
+    content, _other = client.fetch("POST", f"/v1/entitlements/{reference}/certificate")
     client.save(
         output,
         content,
@@ -150,7 +158,9 @@ def lines(
     names = ("bought", "available", "held", "returning", "quarantined", "retired")
     rows = [(line["line"], line["product"], *(line[name] for name in names), _terms(line)) for line in found]
     empty = "No lines yet. Next: tallystick activation entitlement create --help"
-    console.print_table(("Line", "Product", *(f"{name.title()}#" for name in names), "Terms"), rows, empty=empty)
+    console.print_table(
+        (_("Line"), _("Product"), *(f"{name.title()}#" for name in names), _("Terms")), rows, empty=empty
+    )
 
 
 @line_app.command("show", epilog="Example: tallystick activation line show 7K3M9Q2A --data DIR")
@@ -180,7 +190,7 @@ def holders(client: ApiClient, line: LineText) -> None:
     """Who holds rights of a line."""
     found = client.all(f"/v1/lines/{_line_id(line)}/holders")
     columns = [("Name", "device_name"), ("Field server", "device_id"), ("Held#", "held"), ("Returning#", "returning")]
-    client.show(found, [*columns, ("Quarantined#", "quarantined"), ("Since", "since_at")], empty="Nobody.")
+    client.show(found, [*columns, ("Quarantined#", "quarantined"), ("Since", "since_at")], empty=_("Nobody."))
 
 
 @line_app.command(
@@ -210,13 +220,19 @@ def change(
     if bought:
         body["is_bought"] = True
     if not body:
-        raise Error("usage", expected="at least one of --quantity, --expires, --bought, --suspend", seen="none")
+        raise Error("usage", expected=_("at least one of --quantity, --expires, --bought, --suspend"), seen=_("none"))
     after = client.change("PATCH", f"/v1/lines/{_line_id(line)}", body)
     client.show_result(
         _line_view(after),
-        f"Line {after['line']}: {after['quantity']} {after['product']}, {after['available']} available, "
-        f"{_terms(after)}.",
-        "Next: a refresh brings it to the field servers that hold it (tallystick admin refresh --all).",
+        _(
+            "Line {line}: {quantity} {product}, {available} available, {terms}.",
+            line=after["line"],
+            quantity=after["quantity"],
+            product=after["product"],
+            available=after["available"],
+            terms=_terms(after),
+        ),
+        _("Next: a refresh brings it to the field servers that hold it (tallystick admin refresh --all)."),
     )
 
 
@@ -264,7 +280,7 @@ def ledger(
         for entry in found
     ]
     headers = ("Line", "Entry#", "At (UTC)", "Quantity#", "Moved", "Field server", "Cause")
-    console.print_table(headers, rows, empty="No entries.")
+    console.print_table(headers, rows, empty=_("No entries."))
 
 
 def lift_freeze(
@@ -289,14 +305,14 @@ def lift_freeze(
 
     with console.opened(data, database, as_json=as_json) as activation:
         if bool(line) is everything:
-            raise Error("usage", expected="either lines or --all", seen="both" if everything else "neither")
+            raise Error("usage", expected=_("either lines or --all"), seen=_("both") if everything else _("neither"))
         chosen = None if everything else [parse_line_id(one) for one in line or ()]
         caller, now = operator(console.person(by)), activation.now()
 
         def lift(transaction: SqlTransaction) -> tuple[int, OpenAfterRestore]:
             known = transaction.load_lines_for_update(chosen or ())
             for missing in sorted(set(chosen or ()) - set(known)):
-                raise Error("not-found", expected="a line that exists here", seen=missing)
+                raise Error("not-found", expected=_("a line that exists here"), seen=missing)
             lifted = interventions.lift_freeze(transaction, activation.signer, chosen, now=now)
             found = survey_restore(transaction, chosen)
             target = ", ".join(chosen or ["every line"])[:200]
@@ -308,7 +324,7 @@ def lift_freeze(
         if as_json:
             console.print_json({"lifted": lifted} | asdict(found))
             return
-        console.say(f"{lifted} lines may grow again.")
+        console.say(_("{lifted} lines may grow again.", lifted=lifted))
         if found.restored_at is not None:
             _say_what_may_be_out(found)
 
@@ -316,17 +332,26 @@ def lift_freeze(
 def _say_what_may_be_out(found: OpenAfterRestore) -> None:
     if found.unheard:
         console.say(
-            f"Still out: {found.unheard} field servers were not heard from since the restore. "
-            f"{found.unheard_rights} rights of these lines are kept for them; they may hold others by now."
+            _(
+                "Still out: {unheard} field servers were not heard from since the restore. "
+                "{rights} rights of these lines are kept for them; they may hold others by now.",
+                unheard=found.unheard,
+                rights=found.unheard_rights,
+            )
         )
     if found.below_zero:
         console.say(
-            f"{found.below_zero} lines are below zero, by {found.missing_rights} rights: more is in use than was bought. "
-            "Return some, or sell more."
+            _(
+                "{lines} lines are below zero, by {rights} rights: more is in use than was bought. Return some, or sell more.",
+                lines=found.below_zero,
+                rights=found.missing_rights,
+            )
         )
     console.say(
-        "What was enrolled after the backup and has not spoken since is not known here, and is in no number. Throw away sticks "
-        "and files from before the restore: docs/operations/backup.md says which."
+        _(
+            "What was enrolled after the backup and has not spoken since is not known here, and is in no number. Throw away "
+            "sticks and files from before the restore: docs/operations/backup.md says which."
+        )
     )
 
 
@@ -344,9 +369,15 @@ def _show_entitlement(client: ApiClient, entitlement: dict[str, Any]) -> None:
     if client.as_json:
         console.print_json(_entitlement_view(entitlement))
         return
-    console.say(f"Entitlement {entitlement['entitlement']} of {entitlement['account']}")
+    console.say(
+        _(
+            "Entitlement {entitlement} of {account}",
+            entitlement=entitlement["entitlement"],
+            account=entitlement["account"],
+        )
+    )
     if entitlement.get("entitlement_id"):
-        console.say(f"Entitlement ID: {entitlement['entitlement_id']}")
+        console.say(_("Entitlement ID: {entitlement_id}", entitlement_id=entitlement["entitlement_id"]))
     has_ids = any(line.get("activation_id") for line in entitlement["lines"])
     rows = [
         (
@@ -356,7 +387,7 @@ def _show_entitlement(client: ApiClient, entitlement: dict[str, Any]) -> None:
         for line in entitlement["lines"]
     ]
     headers = ("Line", "Product", "Quantity#", "Available#", "Terms", *(["Activation ID"] if has_ids else []))
-    console.print_table(headers, rows, empty="No lines.")
+    console.print_table(headers, rows, empty=_("No lines."))
 
 
 def _terms(line: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from tallystick.activation.commands.client import ApiClient, Key, verb
 from tallystick.activation.commands.console import AsJson, By, Data, Database, DeviceText, Output
 from tallystick.errors import Error
 from tallystick.protocol.messages import QUANTITY_MAX
+from tallystick.sentences import _
 
 field_server_app = typer.Typer(no_args_is_help=True, help="One field server: show it, its history.")
 
@@ -27,7 +28,7 @@ def returns(client: ApiClient) -> None:
     ]
     columns = [("Name", "name"), ("Field server", "device_id"), ("Line", "line"), ("Quantity#", "quantity")]
     columns += [("Open for", "age_seconds"), ("Stands", "stands"), ("Next", "next_step")]
-    client.show(_shortened(client, rows), columns, empty="No open returns.")
+    client.show(_shortened(client, rows), columns, empty=_("No open returns."))
 
 
 @verb
@@ -75,7 +76,7 @@ def show(client: ApiClient, device: DeviceText) -> None:
         return
     client.show_one({name: value for name, value in server.items() if name != "licenses"})
     columns = [("Line", "line"), ("Product", "product"), ("Held#", "held"), ("Returning#", "returning")]
-    client.show(server["licenses"], [*columns, ("Quarantined#", "quarantined")], empty="It holds nothing.")
+    client.show(server["licenses"], [*columns, ("Quarantined#", "quarantined")], empty=_("It holds nothing."))
 
 
 @field_server_app.command(epilog="Example: tallystick activation field-server history plant-room --data DIR")
@@ -84,7 +85,7 @@ def history(client: ApiClient, device: DeviceText) -> None:
     """What it said and what was done to it, newest first."""
     found = client.all(f"/v1/field-servers/{client.device(device)}/history", cursor="before")
     columns = [("At (UTC)", "at"), ("What", "title"), ("Detail", "detail"), ("Next", "next_step")]
-    client.show(found, columns, empty="Nothing yet.")
+    client.show(found, columns, empty=_("Nothing yet."))
 
 
 @verb
@@ -100,7 +101,7 @@ def incidents(
     found = client.all("/v1/incidents", cursor="before", kind=kind, device_id=device_id)
     rows = [{"kind": row["kind"], "device_id": row["device_id"], "name": row["device_name"], **row} for row in found]
     columns = [("At (UTC)", "at"), ("Kind", "kind"), ("Field server", "device_id"), ("Detail", "detail")]
-    client.show(_shortened(client, rows), [*columns, ("Next", "next_step")], empty="No incidents.")
+    client.show(_shortened(client, rows), [*columns, ("Next", "next_step")], empty=_("No incidents."))
 
 
 @verb
@@ -124,9 +125,13 @@ def start_change(
     from tallystick.domain.ids import parse_line_id
 
     ends = [console.parse_pair(end, "7K3M9Q2A=2") for end in line or ()]
-    for _, quantity in ends:
+    for _other, quantity in ends:
         if quantity > QUANTITY_MAX:
-            raise Error("quantity-wrong", expected=f"a quantity from 0 to {QUANTITY_MAX}", seen=str(quantity))
+            raise Error(
+                "quantity-wrong",
+                expected=_("a quantity from 0 to {quantity_max}", quantity_max=QUANTITY_MAX),
+                seen=str(quantity),
+            )
     body = {"lines": [{"line": parse_line_id(line_id), "quantity": quantity} for line_id, quantity in ends]}
     path = f"/v1/field-servers/{client.device(device)}/change"
     _save_started(client, output, client.request("POST", path, body, key=key))
@@ -165,8 +170,12 @@ def declare_lost(
     ]
     client.show_result(
         _view(after) | {"quarantined": quantities},
-        f"{after['name']} is declared lost. Its rights become available at {console.moment(after['lost_until'])}.",
-        "If it speaks before that, the declaration is undone by itself, and it keeps what it held.",
+        _(
+            "{name} is declared lost. Its rights become available at {moment}.",
+            name=after["name"],
+            moment=console.moment(after["lost_until"]),
+        ),
+        _("If it speaks before that, the declaration is undone by itself, and it keeps what it held."),
     )
 
 
@@ -174,21 +183,23 @@ def declare_lost(
 def hold(client: ApiClient, device: DeviceText, reason: Why) -> None:
     """Put a field server on hold: nothing that it asks for is granted until it is released."""
     after = client.request("POST", f"/v1/field-servers/{client.device(device)}/hold", {"reason": _reason(reason)})
-    client.show_result(_view(after), f"{after['name']} is on hold.")
+    client.show_result(_view(after), _("{name} is on hold.", name=after["name"]))
 
 
 @verb
 def release(client: ApiClient, device: DeviceText) -> None:
     """End a hold: after a fork, once the second copy was found and stopped."""
     after = client.request("POST", f"/v1/field-servers/{client.device(device)}/release")
-    client.show_result(_view(after), f"{after['name']} is released. Its next contact sets it to what it should hold.")
+    client.show_result(
+        _view(after), _("{name} is released. Its next contact sets it to what it should hold.", name=after["name"])
+    )
 
 
 @verb
 def retire(client: ApiClient, device: DeviceText) -> None:
     """Take a field server that holds nothing out of service; its host id is free again."""
     after = client.request("POST", f"/v1/field-servers/{client.device(device)}/retire")
-    client.show_result(_view(after), f"{after['name']} is retired.")
+    client.show_result(_view(after), _("{name} is retired.", name=after["name"]))
 
 
 @verb
@@ -198,7 +209,7 @@ def reply(
 ) -> None:
     """The stored answer to a message, as often as one likes."""
     if len(digest) != len("Aw") + 41 or not digest.replace("-", "").replace("_", "").isalnum() or not digest.isascii():
-        raise Error("not-found", expected="the digest of a message: 43 symbols", seen=repr(digest[:60]))
+        raise Error("not-found", expected=_("the digest of a message: 43 symbols"), seen=repr(digest[:60]))
     client.show_one(client.request("GET", f"/v1/messages/{digest}"))
 
 
@@ -233,7 +244,7 @@ def enrol(
         if as_json:
             console.print_json({"device_id": after.device_id, "status": after.status.value, "account": after.account})
         else:
-            console.say(f"{after.device_id} is {after.status.value}.")
+            console.say(_("{device_id} is {status}.", device_id=after.device_id, status=after.status.value))
 
 
 def _view(server: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import typer
 
 from tallystick.activation.commands import console
 from tallystick.activation.commands.console import AsJson, By, Data, Database
+from tallystick.sentences import _
 
 if TYPE_CHECKING:
     from tallystick.activation.keys.signing import KeySigner
@@ -37,9 +38,22 @@ def list_(data: Data, as_json: AsJson = False) -> None:
         if as_json:
             console.print_json(view)
             return
-        console.say(f"Keyset {view['version']} of {view['issuer']}, root {view['root_fingerprint']}")
+        console.say(
+            _(
+                "Keyset {version} of {issuer}, root {root_fingerprint}",
+                version=view["version"],
+                issuer=view["issuer"],
+                root_fingerprint=view["root_fingerprint"],
+            )
+        )
         for handover in view["handovers"]:
-            console.say(f"  handed over at version {handover['version']} by root {handover['root_fingerprint']}")
+            console.say(
+                _(
+                    "  handed over at version {version} by root {root_fingerprint}",
+                    version=handover["version"],
+                    root_fingerprint=handover["root_fingerprint"],
+                )
+            )
         rows = [
             (
                 key["kid"],
@@ -48,7 +62,7 @@ def list_(data: Data, as_json: AsJson = False) -> None:
             )
             for key in view["keys"]
         ]
-        console.print_table(("Key", "Now", "What it signed before this is valid"), rows, empty="No keys.")
+        console.print_table((_("Key"), _("Now"), _("What it signed before this is valid")), rows, empty=_("No keys."))
 
 
 @keys_app.command(epilog="Example: tallystick activation keys rotate --root /media/safe/root.pem --data DIR")
@@ -87,8 +101,15 @@ def rotate(
         if as_json:
             console.print_json(keyset_view(keyset, current=made.public.thumbprint, place=made.place))
         else:
-            console.say(f"Keyset {keyset.version}: {made.public.thumbprint} signs from now on (in a {made.place}).")
-            console.say("Next: make a backup of the keys, and put the root key back to its safe place.")
+            console.say(
+                _(
+                    "Keyset {version}: {thumbprint} signs from now on (in a {place}).",
+                    version=keyset.version,
+                    thumbprint=made.public.thumbprint,
+                    place=made.place,
+                )
+            )
+            console.say(_("Next: make a backup of the keys, and put the root key back to its safe place."))
 
 
 @keys_app.command(epilog="Example: tallystick activation keys retire 7hKmWv --root /media/safe/root.pem --data DIR")
@@ -118,7 +139,14 @@ def retire(
         if as_json:
             console.print_json(keyset_view(keyset, current=current, place=signer.key.place))
         else:
-            console.say(f"Keyset {keyset.version}: {kid} is {'taken out' if remove else 'ended'}.")
+            console.say(
+                _(
+                    "Keyset {version}: {kid} is {value}.",
+                    version=keyset.version,
+                    kid=kid,
+                    value="taken out" if remove else "ended",
+                )
+            )
 
 
 @keys_app.command(
@@ -161,8 +189,15 @@ def hand_over(
         if as_json:
             console.print_json(keyset_view(keyset, current=signer.key.public.thumbprint, place=signer.key.place))
         else:
-            console.say(f"Keyset {keyset.version}: the root is {keyset.root_fingerprint} from now on, in {new_root}.")
-            console.say("Next: keep the new root key safe; destroy the old one when it is not needed as evidence.")
+            console.say(
+                _(
+                    "Keyset {version}: the root is {root_fingerprint} from now on, in {new_root}.",
+                    version=keyset.version,
+                    root_fingerprint=keyset.root_fingerprint,
+                    new_root=new_root,
+                )
+            )
+            console.say(_("Next: keep the new root key safe; destroy the old one when it is not needed as evidence."))
 
 
 def keyset_view(keyset: Keyset, *, current: str, place: str) -> dict[str, Any]:

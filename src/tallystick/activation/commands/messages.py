@@ -22,6 +22,7 @@ from tallystick.activation.commands import console
 from tallystick.activation.commands.client import ApiClient, DataOrUrl, TokenFile, Url, reached
 from tallystick.activation.commands.console import AsJson, Database, Output
 from tallystick.protocol.problems import WireError
+from tallystick.sentences import _
 from tallystick.terminal import tell
 
 if TYPE_CHECKING:
@@ -62,8 +63,12 @@ def message(
         exit_code = summary.exit_code
     if exit_code:
         tell(
-            f"{summary.count('error')} of {summary.total} lines were not taken: see the comments in {output}. "
-            "The others are done; have the named lines made again.",
+            _(
+                "{count} of {total} lines were not taken: see the comments in {output}. The others are done; have the named lines made again.",
+                count=summary.count("error"),
+                total=summary.total,
+                output=output,
+            ),
             error=True,
         )
         raise typer.Exit(exit_code)
@@ -113,10 +118,13 @@ def _carry(client: ApiClient, file: Path, output: Path) -> int:
     replies = [envelope for row in rows for envelope in row["reply"].split("\n") if envelope]
     save_file(output, format_file([keyset, *replies], comment="Tallystick: replies. Carry them to where they belong."))
     columns = [("Line#", "line_number"), ("Field server", "device_id"), ("Wanted", "purpose"), ("Decided", "outcome")]
-    client.show(rows, [*columns, ("Why not", "code"), ("Next", "next_step")], empty="No messages.")
+    client.show(rows, [*columns, ("Why not", "code"), ("Next", "next_step")], empty=_("No messages."))
     errors = sum(row["outcome"] == "error" for row in rows)
     if errors:
-        tell(f"{errors} of {len(rows)} lines were not taken. The others are done.", error=True)
+        tell(
+            _("{errors} of {count} lines were not taken. The others are done.", errors=errors, count=len(rows)),
+            error=True,
+        )
     return 0 if not errors else console.REFUSED if errors == len(rows) else console.IN_PART
 
 
@@ -157,7 +165,7 @@ def _replies(
             yield b"".join(replies)
         yield b"".join(exchanges.tally_lines(results()))
     if not summary.total:
-        raise WireError("no-messages", expected=f"at least one message in {file}", seen="none")
+        raise WireError("no-messages", expected=_("at least one message in {file}", file=file), seen=_("none"))
 
 
 def _pieces(file: Path, advance: Callable[[int], None]) -> Iterator[bytes]:
@@ -176,7 +184,7 @@ def _pieces(file: Path, advance: Callable[[int], None]) -> Iterator[bytes]:
 def _rows_for_programs(as_json: bool) -> Iterator[Callable[[MessageResult], None]]:
     """With ``--json``, a list with a row per message, printed when all is done."""
     if not as_json:
-        yield lambda _: None
+        yield lambda _other: None
         return
     from tallystick.activation.core import exchanges
 
@@ -198,7 +206,7 @@ def _progress(file: Path) -> Iterator[Callable[[int], None]]:
     """A bar on standard error for a long file, where a person looks."""
     size = file.stat().st_size if file.is_file() else 0
     if size < _PROGRESS_BYTES_MIN or not sys.stderr.isatty():
-        yield lambda _: None
+        yield lambda _other: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
@@ -214,11 +222,15 @@ def _show(summary: Summary, output: Path) -> None:
         (result.line_number, *_who_and_what(result), result.answer.outcome.value, _why(result), result.next_step)
         for result in summary.shown
     ]
-    console.print_table(("Line#", "From", "Wanted", "Decided", "Why not", "Next"), rows, empty="No messages.")
+    console.print_table(
+        (_("Line#"), _("From"), _("Wanted"), _("Decided"), _("Why not"), _("Next")), rows, empty=_("No messages.")
+    )
     if summary.total > len(summary.shown):
-        console.say(f"... and {summary.total - len(summary.shown)} more.")
+        console.say(_("... and {total} more.", total=summary.total - len(summary.shown)))
     counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(summary.counts.items()))
-    console.say(f"{summary.total} messages: {counts}. The replies are in {output}.")
+    console.say(
+        _("{total} messages: {counts}. The replies are in {output}.", total=summary.total, counts=counts, output=output)
+    )
 
 
 def _who_and_what(result: MessageResult) -> tuple[str, str]:

@@ -8,6 +8,7 @@ import typer
 
 from tallystick.activation.commands.client import ApiClient, Key, segment, verb
 from tallystick.errors import Error
+from tallystick.sentences import _
 
 account_app = typer.Typer(no_args_is_help=True, help="Who buys: create, list, show.")
 person_app = typer.Typer(no_args_is_help=True, help="Who signs in: invite, list, show, change, invite again.")
@@ -33,7 +34,7 @@ _TOKEN = [("Token", "token_id"), ("Name", "name"), ("Role", "role"), ("Account",
 def create_account(client: ApiClient, account: AccountText, key: Key = None) -> None:
     """Make an account."""
     made = client.request("POST", "/v1/accounts", {"account": _text(account, "an account name")}, key=key)
-    client.show_result(made, f"Account {made['account']}.")
+    client.show_result(made, _("Account {account}.", account=made["account"]))
 
 
 @account_app.command("list", epilog="Example: tallystick activation account list --data DIR")
@@ -41,7 +42,7 @@ def create_account(client: ApiClient, account: AccountText, key: Key = None) -> 
 def list_accounts(client: ApiClient) -> None:
     """Every account."""
     columns = [("Account", "account"), ("Since", "created_at")]
-    client.show(client.all("/v1/accounts"), columns, empty="No accounts yet.")
+    client.show(client.all("/v1/accounts"), columns, empty=_("No accounts yet."))
 
 
 @account_app.command("show", epilog="Example: tallystick activation account show Harbour --data DIR")
@@ -82,7 +83,7 @@ def invite_again(client: ApiClient, person: PersonText, key: Key = None) -> None
 def list_people(client: ApiClient) -> None:
     """Everybody who may sign in."""
     columns = [*_PERSON, ("Active", "is_active"), ("Invited", "is_invited"), ("Second factor", "has_second_factor")]
-    client.show(client.all("/v1/people"), columns, empty="Nobody yet. Next: tallystick activation person invite.")
+    client.show(client.all("/v1/people"), columns, empty=_("Nobody yet. Next: tallystick activation person invite."))
 
 
 @person_app.command("show", epilog="Example: tallystick activation person show ada@example.com --data DIR")
@@ -113,10 +114,19 @@ def change_person(
     if active is not None:
         body["is_active"] = active
     if not body:
-        raise Error("usage", expected="at least one of --name, --role, --activate, --deactivate", seen="none")
+        raise Error("usage", expected=_("at least one of --name, --role, --activate, --deactivate"), seen=_("none"))
     after = client.change("PATCH", f"/v1/people/{_person_id(client, person)}", body)
     state = "active" if after["is_active"] else "not active"
-    client.show_result(after, f"{after['name']} ({after['email']}) is {after['role']}, {state}.")
+    client.show_result(
+        after,
+        _(
+            "{name} ({email}) is {role}, {state}.",
+            name=after["name"],
+            email=after["email"],
+            role=after["role"],
+            state=state,
+        ),
+    )
 
 
 @token_app.command(
@@ -149,7 +159,11 @@ def create_token(
     }
     made = client.request("POST", "/v1/tokens", body, key=key)
     shown = made["token"] or "was shown when it was made"
-    client.show_result(made, f"Token {made['token_id']} of {made['name']}.", f"Its key, shown only now: {shown}")
+    client.show_result(
+        made,
+        _("Token {token_id} of {name}.", token_id=made["token_id"], name=made["name"]),
+        _("Its key, shown only now: {shown}", shown=shown),
+    )
 
 
 @token_app.command("list", epilog="Example: tallystick activation token list --data DIR")
@@ -157,7 +171,7 @@ def create_token(
 def list_tokens(client: ApiClient) -> None:
     """Every token, without its key."""
     columns = [*_TOKEN, ("Used", "last_used_at"), ("Revoked", "revoked_at")]
-    client.show(client.all("/v1/tokens"), columns, empty="No tokens.")
+    client.show(client.all("/v1/tokens"), columns, empty=_("No tokens."))
 
 
 @token_app.command("show", epilog="Example: tallystick activation token show TK-... --data DIR")
@@ -172,7 +186,7 @@ def show_token(client: ApiClient, token: TokenText) -> None:
 def revoke_token(client: ApiClient, token: TokenText) -> None:
     """End a token. Done again, nothing changes."""
     after = client.request("DELETE", f"/v1/tokens/{_token_id(token)}")
-    client.show_result(after, f"{after['token_id']} ({after['name']}) is revoked.")
+    client.show_result(after, _("{token_id} ({name}) is revoked.", token_id=after["token_id"], name=after["name"]))
 
 
 @verb
@@ -190,16 +204,21 @@ def audit(
     else:
         found = client.request("GET", "/v1/trail", query={"limit": limit, "before": before})["items"]
     columns = [("Number#", "number"), ("At (UTC)", "at"), ("Who", "actor"), ("As", "role"), ("Did", "action")]
-    client.show(found, [*columns, ("To", "target"), ("Detail", "detail")], empty="Nothing yet.")
+    client.show(found, [*columns, ("To", "target"), ("Detail", "detail")], empty=_("Nothing yet."))
 
 
 def _tell_invited(client: ApiClient, made: dict[str, Any]) -> None:
     shown = made["invitation"] or "was shown when it was made"
     client.show_result(
         made,
-        f"{made['name']} ({made['person_id']}) is invited as {made['role']}.",
-        f"The invitation, shown only now: {shown}",
-        "Next: hand over the address of the portal with /invitation/ and the invitation behind it.",
+        _(
+            "{name} ({person_id}) is invited as {role}.",
+            name=made["name"],
+            person_id=made["person_id"],
+            role=made["role"],
+        ),
+        _("The invitation, shown only now: {shown}", shown=shown),
+        _("Next: hand over the address of the portal with /invitation/ and the invitation behind it."),
     )
 
 
@@ -232,5 +251,5 @@ def _role(text: str) -> str:
     from tallystick.activation.core.permissions import Role
 
     if text not in set(Role):
-        raise Error("usage", expected=f"one of {', '.join(Role)}", seen=repr(text[:40]))
+        raise Error("usage", expected=_("one of {role}", role=", ".join(Role)), seen=repr(text[:40]))
     return text

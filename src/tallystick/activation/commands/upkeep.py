@@ -12,6 +12,7 @@ import typer
 from tallystick.activation.commands import console
 from tallystick.activation.commands.console import AsJson, By, Data, Database
 from tallystick.errors import Error
+from tallystick.sentences import _
 
 _PASSPHRASE_BYTES_MAX: Final = 4096
 
@@ -35,14 +36,14 @@ def check(data: Data, as_json: AsJson = False) -> None:
         settings = settings_.load_settings(data, os.environ)
         signer = signing.load_signer(data, settings.keys)
         if signer.keyset.issuer != settings.issuer:
-            settings_.refuse("issuer", f"{signer.keyset.issuer}, as in the keyset", settings.issuer)
+            settings_.refuse("issuer", _("{issuer}, as in the keyset", issuer=signer.keyset.issuer), settings.issuer)
         unknown = sorted(settings_.unknown_variables(os.environ))
         if as_json:
             console.print_json({"good": True, "issuer": settings.issuer, "unknown_variables": unknown})
             return
-        console.say(f"The settings of {settings.issuer} are good; its signing key is at hand.")
+        console.say(_("The settings of {issuer} are good; its signing key is at hand.", issuer=settings.issuer))
         for name in unknown:
-            console.say(f"{name} in the environment is no setting: is it mistyped?")
+            console.say(_("{name} in the environment is no setting: is it mistyped?", name=name))
 
 
 @config_app.command(epilog="Example: tallystick activation config show --data DIR")
@@ -57,7 +58,7 @@ def show(data: Data, as_json: AsJson = False) -> None:
             console.print_json(rows)
             return
         shown = [(one.path, "" if one.value is None else one.value, one.source, one.help) for one in found]
-        console.print_table(("Setting", "Value", "From", "What it is"), shown, empty="No settings.")
+        console.print_table((_("Setting"), _("Value"), _("From"), _("What it is")), shown, empty=_("No settings."))
 
 
 def backup(
@@ -87,16 +88,26 @@ def backup(
             view = {"file": str(output), "issuer": made.issuer, "made_at": made.made_at}
             console.print_json(view | {"database": made.has_database, "keys": made.has_keys})
             return
-        console.say(f"{output}: a backup of {made.issuer}{', with its signing key, sealed' if made.has_keys else ''}.")
+        console.say(
+            _(
+                "{output}: a backup of {issuer}{value}.",
+                output=output,
+                issuer=made.issuer,
+                value=", with its signing key, sealed" if made.has_keys else "",
+            )
+        )
         if not made.has_keys:
             console.say(
-                f"Keep apart from it: {data}/keys/signing.pem (or use --with-keys); without it nothing is signed."
+                _(
+                    "Keep apart from it: {data}/keys/signing.pem (or use --with-keys); without it nothing is signed.",
+                    data=data,
+                )
             )
         console.say(
-            "Keep apart from both: the root key, which is never in a backup, and passphrases of the environment."
+            _("Keep apart from both: the root key, which is never in a backup, and passphrases of the environment.")
         )
         if not made.has_database:
-            console.say("The database is on PostgreSQL: back it up with PostgreSQL's tools (pg_dump, pgBackRest).")
+            console.say(_("The database is on PostgreSQL: back it up with PostgreSQL's tools (pg_dump, pgBackRest)."))
 
 
 def clock(
@@ -171,10 +182,12 @@ def restore(
             _say_restored(done.frozen_lines, done.field_servers, as_json=as_json)
             has_key = (data / "keys" / "signing.pem").exists()
             if not as_json and not has_key:
-                console.say(f"The signing key is not in this backup: put it back to {data}/keys/signing.pem first.")
+                console.say(
+                    _("The signing key is not in this backup: put it back to {data}/keys/signing.pem first.", data=data)
+                )
             if not as_json and not done.backup.has_database:
                 console.say(
-                    "The database is on PostgreSQL: restore it there, then announce it: restore without --from."
+                    _("The database is on PostgreSQL: restore it there, then announce it: restore without --from.")
                 )
         return
     with console.opened(data, database, as_json=as_json, is_moved_good=True) as activation:
@@ -199,7 +212,7 @@ def _passphrase(path: Path | None, *, again: bool) -> str:
     if path is not None:
         return load_file(path, bytes_max=_PASSPHRASE_BYTES_MAX).decode("utf-8", "surrogateescape").rstrip("\r\n")
     if not sys.stdin.isatty():
-        raise Error("usage", expected="--passphrase-file FILE, or a terminal to ask at", seen="neither")
+        raise Error("usage", expected=_("--passphrase-file FILE, or a terminal to ask at"), seen=_("neither"))
     return str(typer.prompt("Passphrase of the backup", hide_input=True, confirmation_prompt=again, err=True))
 
 
@@ -207,5 +220,13 @@ def _say_restored(lines: int, field_servers: int, *, as_json: bool) -> None:
     if as_json:
         console.print_json({"frozen_lines": lines, "field_servers": field_servers})
         return
-    console.say(f"{lines} lines are frozen; {field_servers} field servers are expected to tell what they hold.")
-    console.say("Next: let field servers speak (tallystick admin sync); then: tallystick activation lift-freeze --all")
+    console.say(
+        _(
+            "{lines} lines are frozen; {field_servers} field servers are expected to tell what they hold.",
+            lines=lines,
+            field_servers=field_servers,
+        )
+    )
+    console.say(
+        _("Next: let field servers speak (tallystick admin sync); then: tallystick activation lift-freeze --all")
+    )

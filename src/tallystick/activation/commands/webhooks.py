@@ -10,6 +10,7 @@ from tallystick.activation.commands import console
 from tallystick.activation.commands.client import ApiClient, DataOrUrl, Key, TokenFile, Url, reached, verb
 from tallystick.activation.commands.console import PREFIX_LENGTH_MIN, AsJson, Database
 from tallystick.errors import Error
+from tallystick.sentences import _
 
 webhooks_app = typer.Typer(
     no_args_is_help=True, help="Endpoints that get events: add, list, show, change, deliveries, retry, replay."
@@ -67,7 +68,9 @@ def list_(client: ApiClient) -> None:
         for one in found
     ]
     empty = "No webhooks yet. Next: tallystick activation webhooks add --help"
-    console.print_table(("Webhook", "URL", "Account", "Kinds", "Position#", "State"), rows, empty=empty)
+    console.print_table(
+        (_("Webhook"), _("URL"), _("Account"), _("Kinds"), _("Position#"), _("State")), rows, empty=empty
+    )
 
 
 @webhooks_app.command(epilog="Example: tallystick activation webhooks show WH-ABCDEF --data DIR")
@@ -94,7 +97,7 @@ def change(
     if pause is not None:
         body["is_enabled"] = not pause
     if not body:
-        raise Error("usage", expected="at least one of --to, --kind, --pause, --resume", seen="none")
+        raise Error("usage", expected=_("at least one of --to, --kind, --pause, --resume"), seen=_("none"))
     after = client.change("PATCH", f"/v1/webhooks/{_webhook_id(client, webhook)}", body)
     client.show_result(after, f"{after['webhook_id']}: {after['url']}, {_state(after)}.")
 
@@ -114,7 +117,7 @@ def rotate_secret(client: ApiClient, webhook: WebhookText, key: Key = None) -> N
 def remove(client: ApiClient, webhook: WebhookText) -> None:
     """Send nothing to it any more, and forget its deliveries."""
     gone = client.request("DELETE", f"/v1/webhooks/{_webhook_id(client, webhook)}")
-    client.show_result(gone | {"removed": True}, f"{gone['webhook_id']} is removed.")
+    client.show_result(gone | {"removed": True}, _("{webhook_id} is removed.", webhook_id=gone["webhook_id"]))
 
 
 @webhooks_app.command(epilog="Example: tallystick activation webhooks deliveries WH-ABCDEF --data DIR")
@@ -137,7 +140,7 @@ def deliveries(
     ]
     columns = [("Position#", "position"), ("Event", "kind"), ("Webhook", "webhook_id"), ("State", "state")]
     columns += [("Tries#", "attempts"), ("Answer#", "status"), ("Detail", "detail"), ("Next try", "next_at")]
-    client.show(found, columns, empty="No deliveries.")
+    client.show(found, columns, empty=_("No deliveries."))
 
 
 @webhooks_app.command(epilog="Example: tallystick activation webhooks retry WH-ABCDEF --data DIR")
@@ -155,7 +158,7 @@ def retry(
     for one in position or ():
         client.request("POST", f"{path}/deliveries/{one}/retry")
     count = len(position) if position else client.request("POST", f"{path}/retry")["retried"]
-    client.show_result({"retried": count}, f"{count} deliveries are tried again.")
+    client.show_result({"retried": count}, _("{count} deliveries are tried again.", count=count))
 
 
 @webhooks_app.command(epilog="Example: tallystick activation webhooks replay WH-ABCDEF --after 1200 --data DIR")
@@ -163,7 +166,7 @@ def retry(
 def replay(client: ApiClient, webhook: WebhookText, after: PositionOption) -> None:
     """Send again what is behind a position of the stream, also what was delivered."""
     client.request("POST", f"/v1/webhooks/{_webhook_id(client, webhook)}/replay", {"after": after})
-    client.show_result({"after": after}, f"Everything behind position {after} is sent again.")
+    client.show_result({"after": after}, _("Everything behind position {after} is sent again.", after=after))
 
 
 def events(
@@ -210,12 +213,12 @@ def _show_events(found: list[dict[str, Any]], *, as_json: bool) -> None:
         )
         for event in found
     ]
-    console.print_table(("Position#", "At", "Event", "Account", "About"), rows, empty="No events.")
+    console.print_table((_("Position#"), _("At"), _("Event"), _("Account"), _("About")), rows, empty=_("No events."))
 
 
 def _tell_secret(client: ApiClient, made: dict[str, Any], sentence: str) -> None:
     shown = made["secret"] or "was shown when it was made"
-    client.show_result(made, sentence, f"Its secret, shown only now: {shown}")
+    client.show_result(made, sentence, _("Its secret, shown only now: {shown}", shown=shown))
 
 
 def _state(webhook: dict[str, Any]) -> str:
@@ -233,5 +236,5 @@ def _webhook_id(client: ApiClient, text: str) -> str:
     ]
     if len(found) != 1:
         code = "ambiguous" if found else "not-found"
-        raise Error(code, expected="one webhook that is known there", seen=", ".join(found[:5]) or repr(text[:60]))
+        raise Error(code, expected=_("one webhook that is known there"), seen=", ".join(found[:5]) or repr(text[:60]))
     return str(found[0])

@@ -15,6 +15,7 @@ import yaml
 from tallystick.domain.catalog import Catalog, Product
 from tallystick.errors import Error
 from tallystick.protocol.messages import QUANTITY_MAX
+from tallystick.sentences import _
 
 BYTES_MAX: Final = 1024 * 1024
 KINDS_MAX: Final = 16
@@ -36,14 +37,14 @@ class CatalogError(Error):
 def parse_catalog(data: bytes) -> Catalog:
     """Read a catalog. Raises ``CatalogError`` that names the place."""
     if len(data) > BYTES_MAX:
-        _refuse("the file", f"at most {BYTES_MAX} bytes", f"{len(data)} bytes")
+        _refuse("the file", _("at most {bytes_max} bytes", bytes_max=BYTES_MAX), _("{count} bytes", count=len(data)))
     try:
         document = yaml.load(data, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader that refuses more
     except (yaml.YAMLError, UnicodeError) as error:
         problem = getattr(error, "problem", None) or str(error)
-        _refuse(_place_of(error), "YAML with each name once", " ".join(problem.split())[:120])
+        _refuse(_place_of(error), _("YAML with each name once"), " ".join(problem.split())[:120])
     except (RecursionError, ValueError) as error:
-        _refuse("the file", "YAML that is not nested so deeply", str(error)[:120])
+        _refuse("the file", _("YAML that is not nested so deeply"), str(error)[:120])
     top = _mapping("the file", document, required=frozenset({"kinds", "products"}))
     kinds = _kinds(top["kinds"])
     products = _names("products", top["products"], entries_max=PRODUCTS_MAX)
@@ -55,20 +56,24 @@ def _kinds(value: object) -> tuple[str, ...]:
         _text(f"kinds, entry {place}", kind, KIND_LENGTH_MAX) for place, kind in enumerate(_list("kinds", value), 1)
     ]
     if not 1 <= len(kinds) <= KINDS_MAX or len(set(kinds)) != len(kinds):
-        _refuse("kinds", f"1 to {KINDS_MAX} different kinds of field servers", f"{len(kinds)}, or one of them twice")
+        _refuse(
+            "kinds",
+            _("1 to {kinds_max} different kinds of field servers", kinds_max=KINDS_MAX),
+            _("{count}, or one of them twice", count=len(kinds)),
+        )
     return tuple(kinds)
 
 
 def _product(sku: object, value: object, kinds: Sequence[str]) -> Product:
     place = f"products.{str(sku)[:40]}"
     if not isinstance(sku, str) or not _SKU.fullmatch(sku):
-        _refuse(place, "a SKU of 1 to 40 letters, digits, dots, hyphens or underscores", repr(sku)[:60])
+        _refuse(place, _("a SKU of 1 to 40 letters, digits, dots, hyphens or underscores"), repr(sku)[:60])
     fields = _mapping(place, value, required=_REQUIRED, optional=_OPTIONAL)
     applies = [str(kind) for kind in _list(f"{place}.kinds", fields["kinds"])]
     unknown = [kind for kind in applies if kind not in kinds]
     if unknown or not applies or len(set(applies)) != len(applies):
         seen = f"{unknown[0][:60]!r}" if unknown else "none, or one of them twice"
-        _refuse(f"{place}.kinds", f"some of {', '.join(kinds)}, each once", seen)
+        _refuse(f"{place}.kinds", _("some of {kinds}, each once", kinds=", ".join(kinds)), seen)
     product = Product(
         sku=sku,
         name=_text(f"{place}.name", fields["name"], NAME_LENGTH_MAX),
@@ -79,7 +84,7 @@ def _product(sku: object, value: object, kinds: Sequence[str]) -> Product:
         engineering=_flag(f"{place}.engineering", fields.get("engineering", False)),
     )
     if product.one_carry and not product.returnable and "one_carry" in fields:
-        _refuse(f"{place}.one_carry", "false, because the product is not returnable", "true")
+        _refuse(f"{place}.one_carry", _("false, because the product is not returnable"), _("true"))
     return product
 
 
@@ -87,9 +92,13 @@ def _features(place: str, value: object) -> dict[str, int]:
     features = _names(place, value, entries_max=FEATURES_MAX)
     for feature, count in features.items():
         if not isinstance(feature, str) or not _FEATURE.fullmatch(feature):
-            _refuse(place, "features of 1 to 32 letters, digits, dots, hyphens or underscores", repr(feature)[:60])
+            _refuse(place, _("features of 1 to 32 letters, digits, dots, hyphens or underscores"), repr(feature)[:60])
         if type(count) is not int or not 1 <= count <= QUANTITY_MAX:
-            _refuse(f"{place}.{feature}", f"a whole number from 1 to {QUANTITY_MAX}", repr(count)[:60])
+            _refuse(
+                f"{place}.{feature}",
+                _("a whole number from 1 to {quantity_max}", quantity_max=QUANTITY_MAX),
+                repr(count)[:60],
+            )
     return {str(feature): count for feature, count in features.items()}
 
 
@@ -97,38 +106,38 @@ def _mapping(
     place: str, value: object, *, required: frozenset[str], optional: frozenset[str] = frozenset()
 ) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        _refuse(place, f"a mapping with {', '.join(sorted(required))}", type(value).__name__)
+        _refuse(place, _("a mapping with {required}", required=", ".join(sorted(required))), type(value).__name__)
     missing, unknown = required - value.keys(), value.keys() - required - optional
     if missing:
-        _refuse(place, f"the name {min(missing)}", "none")
+        _refuse(place, _("the name {missing}", missing=min(missing)), _("none"))
     if unknown:
         allowed = ", ".join(sorted(required | optional))
-        _refuse(place, f"no other names than {allowed}", repr(min(unknown, key=str))[:60])
+        _refuse(place, _("no other names than {allowed}", allowed=allowed), repr(min(unknown, key=str))[:60])
     return value
 
 
 def _names(place: str, value: object, *, entries_max: int) -> Mapping[object, Any]:
     if not isinstance(value, dict) or not 1 <= len(value) <= entries_max:
         seen = f"{len(value)} entries" if isinstance(value, dict) else type(value).__name__
-        _refuse(place, f"a mapping with 1 to {entries_max} entries", seen)
+        _refuse(place, _("a mapping with 1 to {entries_max} entries", entries_max=entries_max), seen)
     return value
 
 
 def _list(place: str, value: object) -> list[Any]:
     if not isinstance(value, list):
-        _refuse(place, "a list", type(value).__name__)
+        _refuse(place, _("a list"), type(value).__name__)
     return value
 
 
 def _text(place: str, value: object, length_max: int) -> str:
     if not isinstance(value, str) or not 1 <= len(value) <= length_max or not value.isprintable():
-        _refuse(place, f"a text of 1 to {length_max} printable symbols", repr(value)[:60])
+        _refuse(place, _("a text of 1 to {length_max} printable symbols", length_max=length_max), repr(value)[:60])
     return value
 
 
 def _flag(place: str, value: object) -> bool:
     if not isinstance(value, bool):
-        _refuse(place, "true or false", repr(value)[:60])
+        _refuse(place, _("true or false"), repr(value)[:60])
     return value
 
 
@@ -138,7 +147,7 @@ def _place_of(error: Exception) -> str:
 
 
 def _refuse(place: str, expected: str, seen: str) -> Never:
-    raise CatalogError("catalog-wrong", expected=f"at {place}: {expected}", seen=seen)
+    raise CatalogError("catalog-wrong", expected=_("at {place}: {expected}", place=place, expected=expected), seen=seen)
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -159,7 +168,7 @@ class _StrictLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - theirs
         names = set()
-        for key, _ in node.value:
+        for key, _other in node.value:
             name = self.construct_object(key, deep=True)
             if not isinstance(name, str | int | float | bool | None) or name in names:
                 problem = f"the name {str(name)[:40]!r} twice, or no name"

@@ -24,6 +24,7 @@ from tallystick.domain.ledger import Account, Entry, apply_booking
 from tallystick.protocol import messages, tallyfile
 from tallystick.protocol.envelope import LINE_BYTES_MAX
 from tallystick.protocol.messages import ENTITLEMENT, QUANTITY_MAX, EntitlementCertificate, EntitlementLine
+from tallystick.sentences import _
 
 LINES_MAX: Final = 100
 TEXT_LENGTH_MAX: Final = 128
@@ -51,7 +52,11 @@ def check_text(text: str, what: str) -> str:
     """A name or reason that a person gave. Raises ``RefusedError`` (``text-wrong``)."""
     if not 1 <= len(text) <= TEXT_LENGTH_MAX or not text.isprintable() or not text.strip():
         raise RefusedError(
-            "text-wrong", expected=f"{what} of 1 to {TEXT_LENGTH_MAX} printable symbols", seen=repr(text)[:60]
+            "text-wrong",
+            expected=_(
+                "{what} of 1 to {text_length_max} printable symbols", what=what, text_length_max=TEXT_LENGTH_MAX
+            ),
+            seen=repr(text)[:60],
         )
     return text
 
@@ -70,7 +75,11 @@ def create_entitlement(
     """A new entitlement with a line for each (SKU, quantity); its rights are available at once."""
     check_text(account, "an account name")
     if not 1 <= len(products) <= LINES_MAX:
-        raise RefusedError("entitlement-too-large", expected=f"1 to {LINES_MAX} products", seen=str(len(products)))
+        raise RefusedError(
+            "entitlement-too-large",
+            expected=_("1 to {lines_max} products", lines_max=LINES_MAX),
+            seen=str(len(products)),
+        )
     catalog = transaction.load_catalog()
     entitlement_id = new_entitlement_id(random_bytes(SECRET_BYTES))
     lines: list[Line] = []
@@ -79,9 +88,13 @@ def create_entitlement(
         product = catalog.products.get(sku)
         if product is None:
             known = ", ".join(sorted(catalog.products)) or "none: the catalog is empty"
-            raise RefusedError("product-unknown", expected=f"one of {known[:400]}", seen=sku[:60])
+            raise RefusedError("product-unknown", expected=_("one of {known}", known=known[:400]), seen=sku[:60])
         if not 1 <= quantity <= QUANTITY_MAX:
-            raise RefusedError("quantity-wrong", expected=f"a quantity from 1 to {QUANTITY_MAX}", seen=str(quantity))
+            raise RefusedError(
+                "quantity-wrong",
+                expected=_("a quantity from 1 to {quantity_max}", quantity_max=QUANTITY_MAX),
+                seen=str(quantity),
+            )
         line = Line(
             line_id=_new_line_id(transaction, random_bytes, taken=lines),
             entitlement_id=entitlement_id,
@@ -123,8 +136,8 @@ def make_certificate(entitlement: Entitlement, signer: Signer, *, now: int) -> s
     if len(certificate) > LINE_BYTES_MAX:
         raise RefusedError(
             "entitlement-too-large",
-            expected=f"a certificate of at most {LINE_BYTES_MAX} bytes",
-            seen=f"{len(certificate)} bytes with {len(entitlement.lines)} lines",
+            expected=_("a certificate of at most {line_bytes_max} bytes", line_bytes_max=LINE_BYTES_MAX),
+            seen=_("{count} bytes with {count2} lines", count=len(certificate), count2=len(entitlement.lines)),
         )
     return certificate
 
@@ -153,7 +166,7 @@ def change_line(
     books = Books(transaction, signer, now=now)
     books.load_lines([line_id])
     if line_id not in books.lines:
-        raise RefusedError("not-found", expected="a line that exists here", seen=line_id)
+        raise RefusedError("not-found", expected=_("a line that exists here"), seen=line_id)
     if change.quantity is not None:
         _set_quantity(books, line_id, change.quantity, by=by)
     line = books.line(line_id)
@@ -174,7 +187,7 @@ def list_field_server(
 ) -> FieldServer:
     """List a field server beforehand, so that its first contact enrols it. Listed again, it stays as it is."""
     if not _DEVICE_ID.fullmatch(device_id):
-        raise RefusedError("device-id-mistyped", expected="43 symbols", seen=f"{len(device_id)}: {device_id[:50]!r}")
+        raise RefusedError("device-id-mistyped", expected=_("43 symbols"), seen=f"{len(device_id)}: {device_id[:50]!r}")
     if account is not None:
         check_text(account, "an account name")
     books = Books(transaction, signer, now=now)
@@ -197,7 +210,11 @@ def _set_quantity(books: Books, line_id: LineId, quantity: int, *, by: str) -> N
     line = books.line(line_id)
     have = quantity_of(line)
     if not 0 <= quantity <= QUANTITY_MAX:
-        raise RefusedError("quantity-wrong", expected=f"a quantity from 0 to {QUANTITY_MAX}", seen=str(quantity))
+        raise RefusedError(
+            "quantity-wrong",
+            expected=_("a quantity from 0 to {quantity_max}", quantity_max=QUANTITY_MAX),
+            seen=str(quantity),
+        )
     if quantity > have:
         books.book(
             line_id, Account.BOUGHT, Account.AVAILABLE, quantity - have, cause=f"person:{by}: raised", device=None
@@ -206,8 +223,10 @@ def _set_quantity(books: Books, line_id: LineId, quantity: int, *, by: str) -> N
         if have - quantity > line.balances.available:
             raise RefusedError(
                 "not-enough",
-                expected=f"at least {have - max(line.balances.available, 0)}, because the rest is not available",
-                seen=f"an end state of {quantity}",
+                expected=_(
+                    "at least {have}, because the rest is not available", have=have - max(line.balances.available, 0)
+                ),
+                seen=_("an end state of {quantity}", quantity=quantity),
             )
         books.book(
             line_id, Account.AVAILABLE, Account.RETIRED, have - quantity, cause=f"person:{by}: lowered", device=None

@@ -20,6 +20,7 @@ from tallystick.protocol.envelope import digest_of
 from tallystick.protocol.keys import Keyset
 from tallystick.protocol.problems import WireError, problem_for
 from tallystick.protocol.tallyfile import BadLine, GoodLine
+from tallystick.sentences import _
 from tallystick.structs import know
 
 CHUNK_LINES_MAX: Final = 256
@@ -78,7 +79,9 @@ class ChunkReader:
             self._bad_in_a_row += 1
             if self._bad_in_a_row > BAD_LINES_MAX:
                 raise WireError(
-                    "not-text", expected="one envelope a line", seen=f"{BAD_LINES_MAX} lines in a row that are none"
+                    "not-text",
+                    expected=_("one envelope a line"),
+                    seen=_("{bad_lines_max} lines in a row that are none", bad_lines_max=BAD_LINES_MAX),
                 )
         self._lines.append(line)
         if len(self._lines) >= CHUNK_LINES_MAX or self._bytes >= CHUNK_BYTES_MAX:

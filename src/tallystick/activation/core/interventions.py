@@ -20,6 +20,7 @@ from tallystick.domain.ids import DeviceId, LineId
 from tallystick.domain.rules import Denied, Want
 from tallystick.errors import Error
 from tallystick.protocol.reasons import reason_sentences
+from tallystick.sentences import _
 
 DAY_SECONDS: Final = 86_400
 YEAR_SECONDS: Final = 365 * DAY_SECONDS
@@ -93,7 +94,9 @@ def declare_lost(
     field_server = _known(books, device_id)
     if field_server.status in {Status.LOST, Status.RETIRED, Status.LISTED}:
         raise RefusedError(
-            "lost-already", expected="a field server in service", seen=f"one that is {field_server.status}"
+            "lost-already",
+            expected=_("a field server in service"),
+            seen=_("one that is {status}", status=field_server.status),
         )
     declared = [
         declaration
@@ -103,8 +106,12 @@ def declare_lost(
     if len(declared) >= policy.lost_per_year and override_by is None:
         raise RefusedError(
             "lost-too-often",
-            expected=f"at most {policy.lost_per_year} in a rolling year for account {field_server.account}",
-            seen=f"{len(declared)} already",
+            expected=_(
+                "at most {lost_per_year} in a rolling year for account {account}",
+                lost_per_year=policy.lost_per_year,
+                account=field_server.account,
+            ),
+            seen=_("{count} already", count=len(declared)),
         )
     books.load_lines()
     after = field_server.changed(
@@ -156,7 +163,7 @@ def replace_field_server(
     books.load([device_id, with_device])
     old, new = _known(books, device_id), _known(books, with_device)
     if old.device_id == new.device_id or new.account not in {None, old.account}:
-        raise RefusedError("replace-wrong", expected="another field server of the same account", seen=with_device)
+        raise RefusedError("replace-wrong", expected=_("another field server of the same account"), seen=with_device)
     wants = [Want(line_id=line_id, quantity=quantity) for line_id, quantity in old.intended.items()]
     if old.status is not Status.LOST:
         declare_lost(transaction, signer, device_id, reason=reason, by=by, policy=policy, now=now)
@@ -169,7 +176,11 @@ def release_hold(transaction: Transaction, signer: Signer, device_id: DeviceId, 
     books.load([device_id])
     field_server = _known(books, device_id)
     if field_server.status is not Status.HOLD:
-        raise RefusedError("not-on-hold", expected="a field server on hold", seen=f"one that is {field_server.status}")
+        raise RefusedError(
+            "not-on-hold",
+            expected=_("a field server on hold"),
+            seen=_("one that is {status}", status=field_server.status),
+        )
     books.load_lines()
     after = field_server.changed(status=Status.ACTIVE, epoch=raise_epoch(field_server))
     books.change(after, cause=f"person:{by}: released")
@@ -258,7 +269,7 @@ def _known(books: Books, device_id: DeviceId) -> FieldServer:
     try:
         return books.field_servers[device_id]
     except KeyError:
-        raise RefusedError("not-found", expected="a field server that is known here", seen=device_id) from None
+        raise RefusedError("not-found", expected=_("a field server that is known here"), seen=device_id) from None
 
 
 def _set_status(
@@ -269,14 +280,16 @@ def _set_status(
     before = _known(books, device_id)
     if before.status is not Status.ACTIVE:
         raise RefusedError(
-            "not-in-service", expected="a field server in service", seen=f"one that is {before.status.value}"
+            "not-in-service",
+            expected=_("a field server in service"),
+            seen=_("one that is {status}", status=before.status.value),
         )
     kept = before.reserved()
     if status is Status.RETIRED and kept:
         raise RefusedError(
             "holds-licenses",
-            expected="a field server that holds nothing and whose returns are all proven",
-            seen=f"one that {len(kept)} lines keep something for",
+            expected=_("a field server that holds nothing and whose returns are all proven"),
+            seen=_("one that {count} lines keep something for", count=len(kept)),
         )
     books.load_lines()
     after = before.changed(status=status)
@@ -289,11 +302,13 @@ def _in_service(books: Books, device_id: DeviceId) -> FieldServer:
     field_server = _known(books, device_id)
     if field_server.status is not Status.ACTIVE:
         code = {Status.HOLD: "on-hold", Status.LISTED: "listed-only"}.get(field_server.status, "lost-already")
-        raise RefusedError(code, expected="a field server in service", seen=f"one that is {field_server.status}")
+        raise RefusedError(
+            code, expected=_("a field server in service"), seen=_("one that is {status}", status=field_server.status)
+        )
     if field_server.recovering is not None:
         raise RefusedError(
             "restored",
-            expected="a field server that was heard from since the restore",
-            seen="one of which only the backup is known",
+            expected=_("a field server that was heard from since the restore"),
+            seen=_("one of which only the backup is known"),
         )
     return field_server

@@ -54,6 +54,7 @@ from tallystick.protocol import messages
 from tallystick.protocol.messages import CREDIT, FINAL_REVISION, REFUSAL, Credit, Grant, Refusal
 from tallystick.protocol.problems import detail_text
 from tallystick.protocol.reasons import claim_of, reason_sentences
+from tallystick.sentences import _
 
 
 def process(
@@ -187,8 +188,11 @@ class _Decision:
         if request.final and (request.speaks or 1) < FINAL_REVISION:
             return self._refuse(
                 "revision-needed",
-                f"a message that says speaks {FINAL_REVISION} or more, which final needs",
-                f"revision {request.speaks or 1}",
+                _(
+                    "a message that says speaks {final_revision} or more, which final needs",
+                    final_revision=FINAL_REVISION,
+                ),
+                _("revision {speaks}", speaks=request.speaks or 1),
             )
         self._keep(last_seen_at=self.batch.now)
         if request.sequence > self.field_server.sequence:
@@ -204,7 +208,9 @@ class _Decision:
             self._keep(
                 sequence=max(before.sequence, request.sequence), spoken_epoch=max(before.spoken_epoch, request.epoch)
             )
-            return self._refuse("on-hold", "a field server that is not on hold", "two copies of this one, see its fork")
+            return self._refuse(
+                "on-hold", _("a field server that is not on hold"), _("two copies of this one, see its fork")
+            )
         if request.epoch < before.epoch:
             if late:
                 return self._superseded(before)
@@ -232,7 +238,7 @@ class _Decision:
                     "not-enrolled",
                     "a field server that is enrolled here"
                     + ("" if is_listed_only else ", or a proof of an activation ID"),
-                    f"{facts.name} ({facts.kind}), first heard of",
+                    _("{facts} ({kind}), first heard of", facts=facts.name, kind=facts.kind),
                 )
         accounts = self._accounts_shown(listed, wants)
         holder = self._host_id_holder(accounts)
@@ -287,8 +293,8 @@ class _Decision:
         )
         return self._refuse(
             "host-id-taken",
-            f"host id {facts.host_id} on no other field server in service",
-            f"the same host id on {holder}",
+            _("host id {host_id} on no other field server in service", host_id=facts.host_id),
+            _("the same host id on {holder}", holder=holder),
         )
 
     # Steps 4 to 6
@@ -301,15 +307,15 @@ class _Decision:
         """
         return self._refuse(
             "restored",
-            f"a sequence above {before.sequence}, to be written after the restore",
-            f"sequence {self.request.sequence}",
+            _("a sequence above {sequence}, to be written after the restore", sequence=before.sequence),
+            _("sequence {sequence}", sequence=self.request.sequence),
         )
 
     def _superseded(self, before: FieldServer) -> Answer:
         return self._refuse(
             "superseded",
-            f"a sequence above {before.sequence}",
-            f"sequence {self.request.sequence}, overtaken on the way",
+            _("a sequence above {sequence}", sequence=before.sequence),
+            _("sequence {sequence}, overtaken on the way", sequence=self.request.sequence),
         )
 
     def _is_impossible_order(self, before: FieldServer) -> bool:
@@ -338,7 +344,9 @@ class _Decision:
         )
         self._keep(status=Status.HOLD, spoken_epoch=max(before.spoken_epoch, request.epoch))
         return self._refuse(
-            "fork", "a sequence that no other message has used", f"sequence {request.sequence} in a second history"
+            "fork",
+            _("a sequence that no other message has used"),
+            _("sequence {sequence} in a second history", sequence=request.sequence),
         )
 
     def _fence_older_epoch(self, before: FieldServer, *, is_reused: bool) -> Answer:
@@ -553,7 +561,7 @@ class _Decision:
                 used = self.batch.used_proofs.setdefault((self.device_id, request.jti), self.digest)
                 if used != self.digest:
                     return self._refuse(
-                        "proof-used", "a jti that no other message has used", "one that was used for another wish"
+                        "proof-used", _("a jti that no other message has used"), _("one that was used for another wish")
                     )
                 self.books.changes.proofs.append(
                     UsedProof(device_id=self.device_id, jti=request.jti, digest=self.digest)
@@ -630,13 +638,18 @@ class _Decision:
         if len(codes) == 1:
             return self._refuse(reasons[0].code, *reason_sentences(reasons[0]), reasons)
         return self._refuse(
-            "denied", "end states that can all be granted", f"{len(reasons)} reasons against it", reasons
+            "denied",
+            _("end states that can all be granted"),
+            _("{count} reasons against it", count=len(reasons)),
+            reasons,
         )
 
     def _refuse_grant_unknown(self) -> Answer:
         applied = self.request.applied
         return self._refuse(
-            "grant-unknown", "an applied grant that is known here", f"grant {applied.number if applied else 0}"
+            "grant-unknown",
+            _("an applied grant that is known here"),
+            _("grant {number}", number=applied.number if applied else 0),
         )
 
     def _refuse(self, code: str, expected: str, seen: str, reasons: Sequence[Reason] = ()) -> Answer:

@@ -21,6 +21,7 @@ from argon2.exceptions import Argon2Error, InvalidHashError
 from tallystick.activation.core.permissions import Caller, Role, Scope
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
+from tallystick.sentences import _
 
 PASSWORD_LENGTH_MIN: Final = 12
 PASSWORD_LENGTH_MAX: Final = 256
@@ -208,7 +209,7 @@ def check_email(text: str) -> str:
     """An address to sign in with, in lower case. Raises ``PeopleError``."""
     email = text.strip().lower()
     if len(email) > EMAIL_LENGTH_MAX or not email.isprintable() or not email.isascii() or not _EMAIL.fullmatch(email):
-        raise PeopleError("text-wrong", expected="an e-mail address like ana@example.com", seen=repr(text[:60]))
+        raise PeopleError("text-wrong", expected=_("an e-mail address like ana@example.com"), seen=repr(text[:60]))
     return email
 
 
@@ -229,7 +230,13 @@ def check_password(password: str, *, email: str) -> None:
     else:
         return
     raise PeopleError(
-        "password-weak", expected=f"a password of {PASSWORD_LENGTH_MIN} to {PASSWORD_LENGTH_MAX} symbols", seen=seen
+        "password-weak",
+        expected=_(
+            "a password of {password_length_min} to {password_length_max} symbols",
+            password_length_min=PASSWORD_LENGTH_MIN,
+            password_length_max=PASSWORD_LENGTH_MAX,
+        ),
+        seen=seen,
     )
 
 

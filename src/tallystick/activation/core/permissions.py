@@ -12,6 +12,7 @@ from typing import Final
 
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
+from tallystick.sentences import _
 
 
 class NotAllowedError(Error):
@@ -134,7 +135,9 @@ class Caller:
         """Raises ``NotAllowedError`` unless the table allows it."""
         if permission not in self.permissions:
             seen = f"{self.role.value}{', read only' if self.is_read_only else ''}"
-            raise NotAllowedError("not-allowed", expected=f"somebody who may {permission.value}", seen=seen)
+            raise NotAllowedError(
+                "not-allowed", expected=_("somebody who may {permission}", permission=permission.value), seen=seen
+            )
 
 
 def operator(name: str) -> Caller:
@@ -157,10 +160,10 @@ def check_gives(caller: Caller, role: Role, account: str | None) -> None:
     """Raises ``NotAllowedError`` unless ``caller`` may give ``role`` in ``account`` to somebody."""
     caller.check(Permission.PEOPLE)
     if role not in GIVES.get(caller.role, frozenset()) or not caller.scope.covers(account):
-        raise NotAllowedError("not-allowed", expected="a role that your own role may give", seen=role.value)
+        raise NotAllowedError("not-allowed", expected=_("a role that your own role may give"), seen=role.value)
     if (role in VENDOR_ROLES) != (account is None):
         raise NotAllowedError(
             "role-wrong",
-            expected="an account for a customer's role or a courier, and none for a vendor's",
+            expected=_("an account for a customer's role or a courier, and none for a vendor's"),
             seen=f"{role.value} {'without an account' if account is None else 'with an account'}",
         )

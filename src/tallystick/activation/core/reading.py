@@ -11,6 +11,7 @@ from tallystick.protocol.envelope import Unverified, Verified
 from tallystick.protocol.keys import Keyset
 from tallystick.protocol.messages import Grant, Request
 from tallystick.protocol.problems import WireError, detail_text
+from tallystick.sentences import _
 from tallystick.structs import know
 
 
@@ -31,13 +32,17 @@ class Message(Struct, frozen=True, kw_only=True):
 def read_message(line: Unverified, keyset: Keyset) -> Message:
     """Check one envelope before any transaction. Raises ``WireError``: the answer is unsigned and nothing is stored."""
     if line.typ != messages.REQUEST:
-        raise WireError("kind-unexpected", expected="a message of a field server", seen=line.typ[:40])
+        raise WireError("kind-unexpected", expected=_("a message of a field server"), seen=line.typ[:40])
     if line.jwk is None:
-        raise WireError("header-refused", expected="the field server's key as jwk", seen="none")
+        raise WireError("header-refused", expected=_("the field server's key as jwk"), seen=_("none"))
     verified = envelope.verify(line, line.jwk)
     request = messages.parse_request(verified)
     if request.aud != keyset.issuer:
-        raise WireError("issuer-wrong", expected=f"a message for {keyset.issuer}", seen=f"one for {request.aud[:60]}")
+        raise WireError(
+            "issuer-wrong",
+            expected=_("a message for {issuer}", issuer=keyset.issuer),
+            seen=_("one for {aud}", aud=request.aud[:60]),
+        )
     repeated = None
     if request.grant is not None:
         repeated = _read_repeated(request, keyset)
@@ -62,7 +67,7 @@ def _read_repeated(request: Request, keyset: Keyset) -> Grant | None:
         or repeated.sub != request.iss
         or repeated.epoch != request.epoch
     ):
-        raise WireError("claims-malformed", expected="the applied grant, repeated", seen="another grant")
+        raise WireError("claims-malformed", expected=_("the applied grant, repeated"), seen=_("another grant"))
     return repeated
 
 

@@ -32,6 +32,7 @@ from tallystick.connections.listening import Bounded, Places
 from tallystick.errors import Error
 from tallystick.protocol import tallyfile
 from tallystick.protocol.tallyfile import BadLine, GoodLine
+from tallystick.sentences import _
 
 BYTES_MAX: Final = 32 * 1024  # below what uvicorn keeps of a body before it stops reading
 LINES_MAX: Final = 4  # so few are verified faster than handed to a thread
@@ -138,7 +139,7 @@ class Shortcut(Bounded, HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """See uvicorn. A short body that is not whole yet is waited for, for a moment."""
         if self._is_between and self.cycle.response_complete:
-            head, _, body = data.partition(_HEAD_END)
+            head, _other, body = data.partition(_HEAD_END)
             if self._heads.has(head, body) and self._take_known(body):
                 return
             super().data_received(data)
@@ -230,7 +231,9 @@ class Shortcut(Bounded, HttpToolsProtocol):
         if error is None:
             self._reply(exchange, lines, answers.result())
         else:
-            refused = problem(error if isinstance(error, Error) else Error("invariant", expected="an answer", seen=""))
+            refused = problem(
+                error if isinstance(error, Error) else Error("invariant", expected=_("an answer"), seen="")
+            )
             self._write(exchange, refused.status_code, refused.raw_headers, bytes(refused.body))
 
     def _reply(self, exchange: _Exchange, lines: Sequence[ReadLine], answers: Sequence[Answer]) -> None:

@@ -32,6 +32,7 @@ from tallystick.activation.services.sign_in import caller_of_token
 from tallystick.activation.storage import SqlStore, SqlTransaction
 from tallystick.activation.storage.schema import HEAD
 from tallystick.errors import Error
+from tallystick.sentences import _
 
 PAGE_MAX: Final = 1000
 NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
@@ -79,7 +80,7 @@ def add_monitoring(api: FastAPI, operations: MonitoringContext) -> None:
     @api.get("/metrics", summary="What monitoring sees, for Prometheus", response_class=Response, responses=_METRICS)
     async def metrics(request: Request) -> Response:
         if not _has_token(operations, request) and not _is_local(operations, request):
-            raise Error("operations-token-wrong", expected="the operations token", seen="none, or another one")
+            raise Error("operations-token-wrong", expected=_("the operations token"), seen=_("none, or another one"))
         return Response(await run_in_threadpool(operations.metrics.text), media_type=CONTENT_TYPE)
 
     @api.get(
@@ -100,7 +101,9 @@ def add_monitoring(api: FastAPI, operations: MonitoringContext) -> None:
         def work(transaction: SqlTransaction) -> tuple[list[dict[str, object]], int]:
             last = transaction.events.last_position()
             if after > last:
-                raise webhooks.WebhookError("cursor-wrong", expected=f"a position from 0 to {last}", seen=str(after))
+                raise webhooks.WebhookError(
+                    "cursor-wrong", expected=_("a position from 0 to {last}", last=last), seen=str(after)
+                )
             found = transaction.events.find(after=after, limit=limit, account=only, kinds=kind or ())
             found = [event for event in found if event.position <= last]
             next_ = found[-1].position if len(found) == limit else last
@@ -121,7 +124,7 @@ def check_ready(operations: MonitoringContext) -> dict[str, str]:
     def schema(transaction: SqlTransaction) -> None:
         found = transaction.schema_version()
         if found != HEAD:
-            raise Error("database-older", expected=f"schema {HEAD}", seen=f"schema {found}")
+            raise Error("database-older", expected=_("schema {head}", head=HEAD), seen=_("schema {found}", found=found))
 
     checks["database"] = _tried(lambda: operations.office.store.read(schema))
     return checks
@@ -149,7 +152,9 @@ class Watch:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = [*message.get("headers", ()), (b"x-request-id", request_id)]
-                message["headers"] = headers if any(NOSNIFF[0] == name for name, _ in headers) else [*headers, NOSNIFF]
+                message["headers"] = (
+                    headers if any(NOSNIFF[0] == name for name, _other in headers) else [*headers, NOSNIFF]
+                )
             await send(message)
 
         try:
@@ -250,7 +255,7 @@ def _is_local(operations: MonitoringContext, request: Request) -> bool:
 
 
 def _bearer(request: Request) -> str:
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    scheme, _other, given = request.headers.get("authorization", "").partition(" ")
     return given.strip() if scheme.lower() == "bearer" else ""
 
 

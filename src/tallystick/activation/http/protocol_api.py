@@ -41,6 +41,7 @@ from tallystick.protocol import messages, tallyfile
 from tallystick.protocol.problems import WireError, problem_document
 from tallystick.protocol.reasons import reason_document
 from tallystick.protocol.tallyfile import BadLine, GoodLine, LineParser
+from tallystick.sentences import _
 from tallystick.structs import know
 
 MESSAGES_PATH: Final = "/v1/messages"
@@ -139,7 +140,7 @@ def create_api(context: ProtocolContext) -> FastAPI:
             context.store.read, lambda transaction: transaction.load_entitlement(entitlement_id)
         )
         if entitlement is None:
-            raise Error("not-found", expected="an entitlement with this ID", seen="none")
+            raise Error("not-found", expected=_("an entitlement with this ID"), seen=_("none"))
         return _entitlement_response(context, entitlement, as_tally=_accepts(request, tallyfile.MEDIA_TYPE))
 
     return api
@@ -185,7 +186,7 @@ class _Exchange:
                 if taken is None:
                     break
             if not self._results:
-                raise WireError("no-messages", expected="a tally file with at least one message", seen="no line")
+                raise WireError("no-messages", expected=_("a tally file with at least one message"), seen=_("no line"))
             self._write(b"]\n" if self._as_json else b"")
         except BaseException:
             if taken is not None:
@@ -203,7 +204,7 @@ class _Exchange:
             empty_lines += piece.count(b"\n")
             if empty_bytes > EMPTY_BYTES_MAX or empty_lines > EMPTY_LINES_MAX:
                 seen = f"{empty_lines} lines and {empty_bytes} bytes in a row without one"
-                raise WireError("not-text", expected="one envelope a line", seen=seen)
+                raise WireError("not-text", expected=_("one envelope a line"), seen=seen)
             for line in parser.feed(piece):
                 empty_bytes = empty_lines = 0
                 full = reader.add(line)
@@ -245,7 +246,9 @@ class _Exchange:
         try:
             self._spool.write(data)
         except OSError as error:
-            raise FileError("disk-full", expected="room for the replies", seen=error.strerror or str(error)) from error
+            raise FileError(
+                "disk-full", expected=_("room for the replies"), seen=error.strerror or str(error)
+            ) from error
 
 
 class _Impatient:
@@ -266,35 +269,41 @@ class _Impatient:
 
 
 def _too_slow() -> Error:
-    return Error("request-too-slow", expected=f"some bytes every {BODY_IDLE_SECONDS:.0f} seconds", seen="none")
+    return Error(
+        "request-too-slow",
+        expected=_("some bytes every {body_idle_seconds:.0f} seconds", body_idle_seconds=BODY_IDLE_SECONDS),
+        seen=_("none"),
+    )
 
 
 def _add_problem_handlers(api: FastAPI) -> None:
     @api.exception_handler(Error)
-    async def refuse(_: Request, error: Error) -> Response:
+    async def refuse(_other: Request, error: Error) -> Response:
         return problem(error)
 
     @api.exception_handler(HTTPException)
     async def refuse_http(request: Request, error: HTTPException) -> Response:
         code = {404: "not-found", 405: "method-wrong"}.get(error.status_code, "usage")
-        response = problem(Error(code, expected="a path of the API", seen=f"{request.method} {request.url.path[:200]}"))
+        response = problem(
+            Error(code, expected=_("a path of the API"), seen=f"{request.method} {request.url.path[:200]}")
+        )
         response.headers.update(error.headers or {})
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             response.headers["Allow"] = _allowed(api, request.url.path) or response.headers.get("Allow", "")
         return response
 
     @api.exception_handler(RequestValidationError)
-    async def refuse_request(_: Request, error: RequestValidationError) -> Response:
-        return problem(Error("json-malformed", expected="a request as documented", seen=str(error)[:200]))
+    async def refuse_request(_other: Request, error: RequestValidationError) -> Response:
+        return problem(Error("json-malformed", expected=_("a request as documented"), seen=str(error)[:200]))
 
     @api.exception_handler(ClientDisconnect)
-    async def gone(_: Request, __: ClientDisconnect) -> Response:
+    async def gone(_other: Request, __: ClientDisconnect) -> Response:
         return Response(status_code=400)  # nobody reads it; what was taken so far is durable
 
     @api.exception_handler(Exception)
-    async def fail(_: Request, error: Exception) -> Response:
+    async def fail(_other: Request, error: Exception) -> Response:
         _LOG.error("a fault of Tallystick", exc_info=error)
-        return problem(Error("invariant", expected="an answer", seen=type(error).__name__))
+        return problem(Error("invariant", expected=_("an answer"), seen=type(error).__name__))
 
 
 def _allowed(api: FastAPI, path: str) -> str:
@@ -348,14 +357,22 @@ async def _read_small(request: Request) -> bytes:
     async for piece in _pieces(request):
         body += piece
         if len(body) > JSON_BYTES_MAX:
-            raise Error("body-too-large", expected=f"at most {JSON_BYTES_MAX} bytes", seen="more")
+            raise Error(
+                "body-too-large",
+                expected=_("at most {json_bytes_max} bytes", json_bytes_max=JSON_BYTES_MAX),
+                seen=_("more"),
+            )
     return bytes(body)
 
 
 def _check_not_compressed(request: Request) -> None:
     encoding = request.headers.get("content-encoding", "identity")
     if encoding.lower() != "identity":
-        raise WireError("not-text", expected="a tally file as it is", seen=f"content-encoding {encoding[:20]}")
+        raise WireError(
+            "not-text",
+            expected=_("a tally file as it is"),
+            seen=_("content-encoding {encoding}", encoding=encoding[:20]),
+        )
 
 
 def _accepts(request: Request, media_type: str) -> bool:

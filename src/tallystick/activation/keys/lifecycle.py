@@ -39,6 +39,7 @@ from tallystick.errors import Error
 from tallystick.protocol import keys
 from tallystick.protocol.envelope import PrivateKey, open_envelope
 from tallystick.protocol.keys import HANDOVERS_MAX, KEYS_MAX, Jwk, Keyset, SigningKey
+from tallystick.sentences import _
 
 NEXT_FILE: Final = "signing.next.pem"
 
@@ -84,7 +85,9 @@ def rotate(
         _check_root(root, have)
         if len(have.keys) >= KEYS_MAX:
             raise KeysError(
-                "keys-too-many", expected=f"fewer than {KEYS_MAX} keys in the keyset", seen=f"{len(have.keys)}"
+                "keys-too-many",
+                expected=_("fewer than {keys_max} keys in the keyset", keys_max=KEYS_MAX),
+                seen=f"{len(have.keys)}",
             )
         path = _directory(data) / SIGNING_FILE
         made: SigningKeyPort
@@ -105,7 +108,7 @@ def rotate(
             else:
                 path.with_name(NEXT_FILE).replace(path)
         except OSError as error:
-            raise FileError("disk-failed", expected=f"to replace {path}", seen=str(error)) from error
+            raise FileError("disk-failed", expected=_("to replace {path}", path=path), seen=str(error)) from error
         return keyset, made
 
 
@@ -116,10 +119,10 @@ def retire(data: Path, root: PrivateKey, kid: str, *, current: str, now: int, re
         _check_root(root, have)
         found = [key for key in have.keys if key.kid == kid or (len(kid) >= 6 and key.kid.startswith(kid))]
         if len(found) != 1:
-            raise KeysError("not-found" if not found else "ambiguous", expected="a key of the keyset", seen=kid[:60])
+            raise KeysError("not-found" if not found else "ambiguous", expected=_("a key of the keyset"), seen=kid[:60])
         (chosen,) = found
         if chosen.kid == current:
-            raise KeysError("key-in-use", expected="a key that does not sign any more", seen="the one that signs")
+            raise KeysError("key-in-use", expected=_("a key that does not sign any more"), seen=_("the one that signs"))
         ended = msgspec.structs.replace(chosen, valid_until=min(now, chosen.valid_until or now))
         listed = tuple(ended if key is chosen else key for key in have.keys if key is not chosen or not remove)
         return _save_keyset(data, root, have, listed, now=now)
@@ -131,9 +134,13 @@ def hand_over(data: Path, root: PrivateKey, successor: PrivateKey, *, now: int) 
         have = signing.load_keyset(data)
         _check_root(root, have)
         if successor.public == root.public:
-            raise KeysError("root-differs", expected="another root", seen="the same one")
+            raise KeysError("root-differs", expected=_("another root"), seen=_("the same one"))
         if len(have.handovers) >= HANDOVERS_MAX:
-            raise KeysError("keys-too-many", expected=f"fewer than {HANDOVERS_MAX} hand-overs", seen="as many")
+            raise KeysError(
+                "keys-too-many",
+                expected=_("fewer than {handovers_max} hand-overs", handovers_max=HANDOVERS_MAX),
+                seen=_("as many"),
+            )
         statement = keys.make_handover(
             root, issuer=have.issuer, version=have.version + 1, issued_at=now, successor=successor.public
         )
@@ -178,7 +185,9 @@ def _save_keyset(
 def _check_root(root: PrivateKey, have: Keyset) -> None:
     if root.public != have.root:
         raise KeysError(
-            "root-differs", expected=f"root {have.root_fingerprint[:12]}", seen=f"root {root.public.thumbprint[:12]}"
+            "root-differs",
+            expected=_("root {root_fingerprint}", root_fingerprint=have.root_fingerprint[:12]),
+            seen=_("root {thumbprint}", thumbprint=root.public.thumbprint[:12]),
         )
 
 
@@ -187,5 +196,7 @@ def _directory(data: Path) -> Path:
     try:
         directory.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise FileError("disk-failed", expected=f"to make {directory}", seen=str(error)) from error
+        raise FileError(
+            "disk-failed", expected=_("to make {directory}", directory=directory), seen=str(error)
+        ) from error
     return directory

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from tallystick.errors import Error
+from tallystick.sentences import _
 
 PASSPHRASE_LENGTH_MIN: Final = 8
 _MAGIC: Final = b"TALLYSEAL1\n"
@@ -26,7 +27,7 @@ def seal(content: bytes, passphrase: str, *, place: str, random_bytes: Callable[
     """``content`` sealed for ``place``, which is authenticated, too. Raises ``Error`` (``backup-passphrase-wrong``)."""
     if len(passphrase) < PASSPHRASE_LENGTH_MIN:
         expected = f"a passphrase of {PASSPHRASE_LENGTH_MIN} symbols or more"
-        raise Error("backup-passphrase-wrong", expected=expected, seen=f"one of {len(passphrase)}")
+        raise Error("backup-passphrase-wrong", expected=expected, seen=_("one of {count}", count=len(passphrase)))
     salt, nonce = random_bytes(_SALT_BYTES), random_bytes(_NONCE_BYTES)
     sealed = AESGCM(_key(passphrase, salt)).encrypt(nonce, content, place.encode())
     return _MAGIC + salt + nonce + sealed
@@ -41,7 +42,9 @@ def unseal(sealed: bytes, passphrase: str, *, place: str) -> bytes:
     try:
         return AESGCM(_key(passphrase, salt)).decrypt(nonce, rest, place.encode())
     except (InvalidTag, ValueError) as error:
-        raise Error("backup-passphrase-wrong", expected="the passphrase of the backup", seen="another one") from error
+        raise Error(
+            "backup-passphrase-wrong", expected=_("the passphrase of the backup"), seen=_("another one")
+        ) from error
 
 
 def _key(passphrase: str, salt: bytes) -> bytes:

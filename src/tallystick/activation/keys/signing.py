@@ -23,6 +23,7 @@ from tallystick.protocol import keys, tallyfile
 from tallystick.protocol.envelope import PrivateKey, PublicKey
 from tallystick.protocol.keys import Keyset
 from tallystick.protocol.problems import WireError
+from tallystick.sentences import _
 
 KEYS_DIRECTORY: Final = "keys"
 ROOT_FILE: Final = "root.pem"
@@ -146,12 +147,14 @@ def load_key(path: Path, *, passphrase: str | None) -> PrivateKey:
         raise unusable(f"the key in {path}", error) from error
     is_locked = b"ENCRYPTED" in pem
     if is_locked and passphrase is None:
-        raise FileError("passphrase-wrong", expected=f"the passphrase of {path}", seen="none")
+        raise FileError("passphrase-wrong", expected=_("the passphrase of {path}", path=path), seen=_("none"))
     try:
         key = load_pem_private_key(pem, password=os.fsencode(passphrase) if is_locked and passphrase else None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         if is_locked:
-            raise FileError("passphrase-wrong", expected=f"the passphrase of {path}", seen="another one") from error
+            raise FileError(
+                "passphrase-wrong", expected=_("the passphrase of {path}", path=path), seen=_("another one")
+            ) from error
         raise unusable(f"the key in {path}", error) from error
     if not isinstance(key, Ed25519PrivateKey):
         raise unusable(f"an Ed25519 key in {path}", "a key of another type")

@@ -21,6 +21,7 @@ from tallystick.activation.settings import MailSettings
 from tallystick.activation.storage import SqlStore, SqlTransaction
 from tallystick.connections.calling import BoundedFile, CutOff, WatchedContext, cut_off
 from tallystick.errors import Error
+from tallystick.sentences import _
 
 TIMEOUT_SECONDS: Final = 30.0  # for each read
 WHOLE_SECONDS: Final = 120.0
@@ -194,9 +195,11 @@ def send_mail(settings: MailSettings, mail: EmailMessage) -> None:
                 refused = client.send_message(mail)
         except (OSError, smtplib.SMTPException) as error:
             seen = "no whole answer in time" if cut.is_over else str(error)[:200]
-            raise MailError("mail-failed", expected=f"{host}:{port} to take a mail", seen=seen) from error
+            raise MailError(
+                "mail-failed", expected=_("{host}:{port} to take a mail", host=host, port=port), seen=seen
+            ) from error
     if refused:
-        raise MailError("mail-failed", expected="every recipient to be taken", seen=", ".join(sorted(refused))[:200])
+        raise MailError("mail-failed", expected=_("every recipient to be taken"), seen=", ".join(sorted(refused))[:200])
 
 
 def _moment(at: int) -> str:

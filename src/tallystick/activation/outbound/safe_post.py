@@ -20,6 +20,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from tallystick.connections.calling import CutOff, cut_off
 from tallystick.errors import Error
+from tallystick.sentences import _
 
 URL_LENGTH_MAX: Final = 2000
 _NOT_IN_URLS: Final = frozenset(' "<>\\^`{|}')  # RFC 3986
@@ -52,15 +53,15 @@ def check_url(url: str, allowed: Sequence[str]) -> SplitResult:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise TargetError("webhook-target", expected="a URL like https://example.com/hook", seen=url[:60]) from None
+        raise TargetError("webhook-target", expected=_("a URL like https://example.com/hook"), seen=url[:60]) from None
     is_clean = len(url) <= URL_LENGTH_MAX and url.isascii() and url.isprintable() and not set(url) & _NOT_IN_URLS
     if not is_clean or parts.scheme not in {"https", "http"} or not parts.hostname or port == 0:
-        raise TargetError("webhook-target", expected="a URL like https://example.com/hook", seen=url[:60])
+        raise TargetError("webhook-target", expected=_("a URL like https://example.com/hook"), seen=url[:60])
     if parts.username is not None or parts.password is not None or parts.fragment:
-        raise TargetError("webhook-target", expected="a URL without a user, a password or a fragment", seen="one")
+        raise TargetError("webhook-target", expected=_("a URL without a user, a password or a fragment"), seen=_("one"))
     if parts.scheme == "http" and not _is_host_listed(parts.hostname, allowed):
         raise TargetError(
-            "webhook-target", expected="https (http only for hosts of webhooks.allow_private)", seen="http"
+            "webhook-target", expected=_("https (http only for hosts of webhooks.allow_private)"), seen=_("http")
         )
     with contextlib.suppress(ValueError):
         _check_address(ipaddress.ip_address(parts.hostname), parts.hostname, allowed)
@@ -133,7 +134,7 @@ def _resolve(parts: SplitResult, allowed: Sequence[str]) -> list[Address]:
     try:
         found = socket.getaddrinfo(host, parts.port or 443, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise TargetError("webhook-target", expected=f"an address of {host}", seen=str(error)) from None
+        raise TargetError("webhook-target", expected=_("an address of {host}", host=host), seen=str(error)) from None
     addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
     for address in addresses:  # one bad one is enough: whoever mixes them is up to something
         _check_address(address, host, allowed)
@@ -147,8 +148,8 @@ def _check_address(address: Address, host: str, allowed: Sequence[str]) -> None:
     if not _is_public(inner):
         raise TargetError(
             "webhook-target",
-            expected="an address of the public Internet, or one of webhooks.allow_private",
-            seen=f"{host} at {address}",
+            expected=_("an address of the public Internet, or one of webhooks.allow_private"),
+            seen=_("{host} at {address}", host=host, address=address),
         )
 
 

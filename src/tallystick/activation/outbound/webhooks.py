@@ -32,6 +32,7 @@ from tallystick.activation.settings import WebhookSettings
 from tallystick.activation.storage import PlacedEvent, SqlStore, SqlTransaction, Webhook, WebhookDelivery
 from tallystick.activation.storage.events import DELIVERED, GIVEN_UP, WAITING
 from tallystick.errors import Error
+from tallystick.sentences import _
 
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - how every secret begins
 SECRET_BYTES: Final = 24
@@ -184,7 +185,7 @@ class Dispatcher:
             is_prompt, is_slow = False, True
             _LOG.exception("sending an event failed by a fault of Tallystick, it is tried again")
         finally:
-            unsent = tuple(delivery for delivery, _ in deliveries[len(outcomes) :])
+            unsent = tuple(delivery for delivery, _other in deliveries[len(outcomes) :])
             self._done.put(
                 _Sent(
                     endpoint=endpoint,
@@ -321,11 +322,11 @@ def add(
     safe_post.check_url(url, allowed)
     unknown = set(kinds) - set(event_kinds.all_kinds())
     if unknown:
-        raise WebhookError("event-kind-unknown", expected="a kind of event", seen=min(unknown)[:60])
+        raise WebhookError("event-kind-unknown", expected=_("a kind of event"), seen=min(unknown)[:60])
     transaction.events.lock("webhooks")
     most = WEBHOOKS_MAX if owner is None else ACCOUNT_WEBHOOKS_MAX
     if transaction.events.count_webhooks(owner) >= most:
-        raise WebhookError("webhooks-full", expected=f"at most {most} webhooks", seen="as many")
+        raise WebhookError("webhooks-full", expected=_("at most {most} webhooks", most=most), seen=_("as many"))
     webhook = Webhook(
         webhook_id="WH-" + base64.b32encode(random_bytes(10)).decode(),
         url=url,
@@ -345,5 +346,5 @@ def check_place(transaction: SqlTransaction, after: int) -> int:
     """A position of the stream to begin behind. Raises ``WebhookError`` (``cursor-wrong``)."""
     last = transaction.events.last_position()
     if not 0 <= after <= last:
-        raise WebhookError("cursor-wrong", expected=f"a position from 0 to {last}", seen=str(after)[:30])
+        raise WebhookError("cursor-wrong", expected=_("a position from 0 to {last}", last=last), seen=str(after)[:30])
     return after

@@ -31,6 +31,7 @@ from tallystick.activation.storage import open_store
 from tallystick.directories import create_file, make_directory
 from tallystick.errors import Error
 from tallystick.protocol.keys import Keyset
+from tallystick.sentences import _
 
 MANIFEST: Final = "manifest.json"
 DATABASE_NAME: Final = "tallystick.sqlite"
@@ -110,7 +111,9 @@ def restore_backup(source: Path, data: Path, *, database: Path, passphrase: Call
     """
     for taken in (data / SETTINGS_FILE, database):
         if taken.exists():
-            raise BackupError("already-initialised", expected="a directory without a database in use", seen=str(taken))
+            raise BackupError(
+                "already-initialised", expected=_("a directory without a database in use"), seen=str(taken)
+            )
     try:
         make_directory(data)
         draft = data / ".restoring.sqlite"
@@ -144,7 +147,11 @@ class _KeysetOnly:
 
     def sign(self, typ: str, payload: bytes) -> Never:
         """Nothing of a restore is signed."""
-        raise BackupError("keys-unusable", expected="nothing to sign", seen=f"{typ} of {len(payload)} bytes")
+        raise BackupError(
+            "keys-unusable",
+            expected=_("nothing to sign"),
+            seen=_("{typ} of {count} bytes", typ=typ, count=len(payload)),
+        )
 
 
 def _announce(draft: Path, keyset: Keyset, *, now: int) -> tuple[int, int]:
@@ -163,7 +170,9 @@ def _announce(draft: Path, keyset: Keyset, *, now: int) -> tuple[int, int]:
 
 def _copy_sqlite(source: Path, target: Path) -> Path:
     if not source.exists():
-        raise BackupError("database-missing", expected="the database that init has made", seen=f"no {source}")
+        raise BackupError(
+            "database-missing", expected=_("the database that init has made"), seen=_("no {source}", source=source)
+        )
     try:
         with (
             closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as before,
@@ -173,9 +182,11 @@ def _copy_sqlite(source: Path, target: Path) -> Path:
             after.execute("PRAGMA journal_mode = DELETE")
             (state,) = after.execute("PRAGMA quick_check").fetchone()
     except sqlite3.Error as error:
-        raise BackupError("database-damaged", expected=f"{source} to be copied whole", seen=str(error)) from error
+        raise BackupError(
+            "database-damaged", expected=_("{source} to be copied whole", source=source), seen=str(error)
+        ) from error
     if state != "ok":
-        raise BackupError("database-damaged", expected="a whole copy", seen=str(state)[:100])
+        raise BackupError("database-damaged", expected=_("a whole copy"), seen=str(state)[:100])
     return target
 
 
@@ -216,12 +227,12 @@ def _read_archive(source: Path, draft: Path) -> tuple[Backup, dict[str, bytes]]:
             for entry in archive:
                 stream = archive.extractfile(entry) if entry.isreg() else None
                 if stream is None or entry.name in seen or entry.name not in {MANIFEST, DATABASE_NAME, *_SMALL}:
-                    _refuse(f"only files of a backup, found {entry.name[:60]!r}")
+                    _refuse(_("only files of a backup, found {entry!r}", entry=entry.name[:60]))
                 if entry.name == DATABASE_NAME:
                     seen[entry.name] = _save_stream(stream, draft)
                     continue
                 if entry.size > _SMALL_BYTES_MAX:
-                    _refuse(f"{entry.name} is too large")
+                    _refuse(_("{entry} is too large", entry=entry.name))
                 small[entry.name] = stream.read()
                 seen[entry.name] = hashlib.sha256(small[entry.name]).hexdigest()
         manifest: dict[str, Any] = json.loads(small.pop(MANIFEST))
@@ -234,12 +245,12 @@ def _read_archive(source: Path, draft: Path) -> tuple[Backup, dict[str, bytes]]:
             has_keys=bool({_KEY_NAME, _SEALED_NAME} & listed.keys()),
         )
     except FileNotFoundError:
-        raise BackupError("not-found", expected="a backup", seen=f"no {source}") from None
+        raise BackupError("not-found", expected=_("a backup"), seen=_("no {source}", source=source)) from None
     except (tarfile.TarError, EOFError, ValueError, KeyError, TypeError, OSError) as error:
         _refuse(str(error)[:150] or type(error).__name__)
     del seen[MANIFEST]
     if manifest["format"] != _FORMAT or seen != listed or not {KEYSET_FILE, SETTINGS_FILE} <= seen.keys():
-        _refuse("files that differ from its manifest")
+        _refuse(_("files that differ from its manifest"))
     return backup, small
 
 
@@ -275,4 +286,4 @@ def _pieces(path: Path) -> Any:
 
 
 def _refuse(seen: str) -> Never:
-    raise BackupError("backup-wrong", expected="a backup as `activation backup` writes it, whole", seen=seen)
+    raise BackupError("backup-wrong", expected=_("a backup as `activation backup` writes it, whole"), seen=seen)

@@ -36,6 +36,7 @@ from tallystick.directories import make_directory
 from tallystick.domain.ids import DeviceId
 from tallystick.protocol.envelope import PrivateKey
 from tallystick.protocol.keys import Keyset
+from tallystick.sentences import _
 
 ROOT_PASSPHRASE: Final = "TALLYSTICK_ROOT_PASSPHRASE"  # noqa: S105 - where it is, not what it is
 DATABASE_FILE: Final = "tallystick.sqlite"
@@ -175,7 +176,7 @@ def open_activation(
     settings = load_settings(data)
     signer = signing.load_signer(data, settings.keys)
     if signer.keyset.issuer != settings.issuer:
-        settings_.refuse("issuer", f"{signer.keyset.issuer}, as in the keyset", settings.issuer)
+        settings_.refuse("issuer", _("{issuer}, as in the keyset", issuer=signer.keyset.issuer), settings.issuer)
     store = open_store(database or _database_url(data, settings), service=service)
     activation = Activation(data=data, settings=settings, signer=signer, store=store)
     try:
@@ -247,17 +248,21 @@ def _check_unused(data: Path, store: SqlStore) -> None:
 
 
 def _used(seen: str) -> SettingsError:
-    return SettingsError("already-initialised", expected="a database that nobody uses", seen=seen)
+    return SettingsError("already-initialised", expected=_("a database that nobody uses"), seen=seen)
 
 
 def _check_empty(data: Path) -> None:
     remove_drafts(data, (SETTINGS_FILE, signing.KEYSET_FILE))
     names = {path.name for path in data.iterdir()}
     if SETTINGS_FILE in names:
-        raise SettingsError("already-initialised", expected="a new or empty directory", seen=f"{data} in use")
+        raise SettingsError(
+            "already-initialised", expected=_("a new or empty directory"), seen=_("{data} in use", data=data)
+        )
     if names - _OURS:  # what an interrupted init left may be there
         raise SettingsError(
-            "already-initialised", expected="a new or empty directory", seen=f"{min(names - _OURS)!r} in {data}"
+            "already-initialised",
+            expected=_("a new or empty directory"),
+            seen=_("{names!r} in {data}", names=min(names - _OURS), data=data),
         )
 
 

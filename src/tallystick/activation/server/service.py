@@ -33,6 +33,7 @@ from tallystick.activation.services.batcher import Batcher
 from tallystick.activation.services.sign_in import new_setup_code
 from tallystick.connections.listening import Places
 from tallystick.errors import Error, InvariantError
+from tallystick.sentences import _
 
 SETTLE_SECONDS: Final = 10.0
 KEYS_SECONDS: Final = 2.0
@@ -90,7 +91,7 @@ def _site(context: ProtocolContext, operations: MonitoringContext, office: Offic
 
 def make_setup_code(activation: Activation) -> str | None:
     """The code for the first-run page, while nobody can sign in."""
-    return new_setup_code(make_office(activation, _batcher(activation, lambda _: None)))
+    return new_setup_code(make_office(activation, _batcher(activation, lambda _other: None)))
 
 
 def serve(activation: Activation, *, host: str, port: int, announce: Callable[[str, str | None], None]) -> None:
@@ -135,7 +136,7 @@ def _serve(
     announce: Callable[[], None],
     gone: threading.Event | None = None,
 ) -> None:
-    def on_broken(_: InvariantError) -> None:
+    def on_broken(_other: InvariantError) -> None:
         chores.stop()
         process.should_exit = True
 
@@ -158,7 +159,7 @@ def _serve(
     chores = BackgroundTasks(_chores(activation), on_broken=batcher.stop_for)
     # uvicorn raises the signals that it caught once more when it has stopped; that is not to end us a second time.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, lambda *_other: None)
     gc.freeze()  # what was loaded until now stays: it is not looked through again and again
     gc.set_threshold(GARBAGE_OBJECTS)
     batcher.start()
@@ -272,7 +273,9 @@ def _family(host: str, port: int) -> socket.AddressFamily:
 
 
 def _taken(host: str, port: int, error: Exception) -> ServiceError:
-    return ServiceError("address-taken", expected=f"to listen at {host} port {port}", seen=str(error))
+    return ServiceError(
+        "address-taken", expected=_("to listen at {host} port {port}", host=host, port=port), seen=str(error)
+    )
 
 
 def _url(listener: socket.socket) -> str:

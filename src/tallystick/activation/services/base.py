@@ -14,6 +14,7 @@ from tallystick.activation.services.batcher import Batcher
 from tallystick.activation.services.schemas import Document
 from tallystick.activation.storage import SqlStore, SqlTransaction
 from tallystick.errors import Error
+from tallystick.sentences import _
 
 ResultT = TypeVar("ResultT")
 DocumentT = TypeVar("DocumentT", bound=Document)
@@ -74,7 +75,9 @@ class Office:
                 fingerprint, answer = known
                 if fingerprint != once.fingerprint:
                     raise OfficeError(
-                        "key-reused", expected="the request that this idempotency key was used for", seen="another one"
+                        "key-reused",
+                        expected=_("the request that this idempotency key was used for"),
+                        seen=_("another one"),
                     )
                 return kind.model_validate_json(answer)
             document = work(transaction, now)
@@ -146,5 +149,7 @@ def check_version(have: str, wanted: str | None, what: str) -> None:
     """Raises ``OfficeError`` when somebody else changed ``what`` since the caller looked."""
     if wanted is not None and wanted != have:
         raise OfficeError(
-            "changed-meanwhile", expected=f"{what} as you saw it, version {wanted[:40]}", seen=f"version {have}"
+            "changed-meanwhile",
+            expected=_("{what} as you saw it, version {wanted}", what=what, wanted=wanted[:40]),
+            seen=_("version {have}", have=have),
         )

@@ -27,6 +27,7 @@ from tallystick.activation.core import issuing
 from tallystick.activation.core.ports import Answer, Policy, Signer, Store, Transaction
 from tallystick.activation.core.reading import Message
 from tallystick.errors import Error, InvariantError
+from tallystick.sentences import _
 
 BATCH_MAX: Final = 512  # messages in one transaction; one submission may be larger by itself
 WAITING_MAX: Final = 50_000
@@ -126,12 +127,14 @@ class Batcher:
             if self._broken is not None:
                 return self._broken
             if self._is_closing:
-                return BatchError("database-unavailable", expected="an activation server in service", seen="it stops")
+                return BatchError(
+                    "database-unavailable", expected=_("an activation server in service"), seen=_("it stops")
+                )
             if self._is_stuck:
                 return _stuck()
             if self._messages_waiting + count > WAITING_MAX:
                 seen = f"{self._messages_waiting} waiting"
-                return BatchError("too-busy", expected="fewer messages at once", seen=seen)
+                return BatchError("too-busy", expected=_("fewer messages at once"), seen=seen)
             self._waiting.append(submission)
             self._messages_waiting += count
             if loop is None:
@@ -243,7 +246,7 @@ class Batcher:
                 self._serve([submission])
             return
         _LOG.error("a fault of Tallystick; nothing was written", exc_info=error)
-        self._fail(batch, BatchError("invariant", expected="a decision", seen=type(error).__name__))
+        self._fail(batch, BatchError("invariant", expected=_("a decision"), seen=type(error).__name__))
 
     def _fail(self, batch: Sequence[_Submission], error: Error) -> None:
         self._deliver([(submission, error) for submission in batch])
@@ -274,7 +277,7 @@ class Batcher:
 
 
 def _stuck() -> BatchError:
-    return BatchError("database-unavailable", expected="a commit in time", seen="one that neither ends nor fails")
+    return BatchError("database-unavailable", expected=_("a commit in time"), seen=_("one that neither ends nor fails"))
 
 
 def _note(decided: asyncio.Future[None]) -> None:

@@ -30,6 +30,7 @@ from tallystick.activation.storage.scoped import EntitlementHeader, ScopedTables
 from tallystick.domain.catalog import Catalog
 from tallystick.domain.entitlement import Entitlement, Line
 from tallystick.domain.ids import SECRET_BYTES, LineId, entitlement_reference, new_entitlement_id
+from tallystick.sentences import _
 
 
 def load_catalog(office: Office, caller: Caller) -> CatalogDocument:
@@ -85,7 +86,7 @@ def _document(tables: ScopedTables, header: EntitlementHeader) -> EntitlementDoc
 def _header(transaction: SqlTransaction, caller: Caller, reference: str) -> EntitlementHeader:
     header = transaction.within(caller.scope).entitlement(reference)
     if header is None:
-        raise not_found("an entitlement that exists here", reference)
+        raise not_found(_("an entitlement that exists here"), reference)
     return header
 
 
@@ -159,7 +160,7 @@ def _opened(transaction: SqlTransaction, caller: Caller, reference: str) -> tupl
     header = _header(transaction, caller, reference)
     entitlement = transaction.load_entitlement(header.current_id)
     if entitlement is None:
-        raise not_found("an entitlement that exists here", reference)
+        raise not_found(_("an entitlement that exists here"), reference)
     return header, entitlement
 
 
@@ -196,7 +197,7 @@ def create_entitlement(
         if is_new_account and transaction.people.save_account(account, now=now):
             record(transaction, caller, "account-create", account, account=account, now=now)
         if transaction.within(caller.scope).account(account) is None:
-            raise not_found("an account that exists here", account)
+            raise not_found(_("an account that exists here"), account)
         made = entitlements.create_entitlement(
             transaction,
             office.signer,
@@ -297,5 +298,5 @@ def _what_changed(before: Line, after: Line) -> str:
 def _line(transaction: SqlTransaction, caller: Caller, line_id: str) -> Line:
     line = transaction.within(caller.scope).line(line_id)
     if line is None:
-        raise not_found("a line that exists here", line_id)
+        raise not_found(_("a line that exists here"), line_id)
     return line

@@ -21,6 +21,7 @@ from tallystick.activation.storage import SqlTransaction
 from tallystick.domain.ids import DeviceId, LineId
 from tallystick.domain.rules import Want
 from tallystick.protocol.tallyfile import format_file
+from tallystick.sentences import _
 
 INCIDENT_STEPS: Final = {
     IncidentKind.ROLLBACK: "Nothing is lost: its next contact sets it right. Find out who put an old disk or backup back.",
@@ -142,7 +143,7 @@ def start_change(
         chosen = None if wants is None else [Want(line_id=LineId(line), quantity=quantity) for line, quantity in wants]
         for want in chosen or ():
             if tables.line(want.line_id) is None:
-                raise not_found("a line that exists here", want.line_id)
+                raise not_found(_("a line that exists here"), want.line_id)
             if want.quantity > server.intended.get(want.line_id, 0):
                 caller.check(Permission.SELL)
         grant = interventions.start_change(
@@ -166,7 +167,11 @@ def _started(office: Office, server: FieldServer, grant: str, *, what: str) -> S
         device_id=server.device_id,
         name=server.name,
         file=file.decode(),
-        next_step=f"Deliver the file to {name}, then bring what is in its outbox here: its proof closes the {what}.",
+        next_step=_(
+            "Deliver the file to {name}, then bring what is in its outbox here: its proof closes the {what}.",
+            name=name,
+            what=what,
+        ),
     )
 
 
@@ -338,7 +343,7 @@ def _locked(transaction: SqlTransaction, caller: Caller, *device_ids: str) -> li
 def _server(transaction: SqlTransaction, caller: Caller, device_id: str) -> FieldServer:
     server = transaction.within(caller.scope).field_server(device_id)
     if server is None:
-        raise not_found("a field server that is known here", device_id)
+        raise not_found(_("a field server that is known here"), device_id)
     return server
 
 

@@ -12,6 +12,7 @@ from tallystick.activation.services.field_servers import INCIDENT_STEPS
 from tallystick.activation.services.schemas import EventDocument
 from tallystick.activation.storage import HistoryCursor, NumberedIncident, SqlTransaction
 from tallystick.protocol.problems import problem_for
+from tallystick.sentences import _
 
 CURSOR_PATTERN: Final = "^[0-9]{1,12}[.][0-3][.][0-9]{1,16}[.][A-Za-z0-9_-]{0,43}$"
 _CURSOR: Final = re.compile(CURSOR_PATTERN)
@@ -29,10 +30,10 @@ def find_history(
     def work(transaction: SqlTransaction) -> tuple[list[EventDocument], str | None]:
         tables = transaction.within(caller.scope)
         if tables.field_server(device_id) is None:
-            raise not_found("a field server that is known here", device_id)
+            raise not_found(_("a field server that is known here"), device_id)
         found = tables.history(device_id, before=cursor, limit=limit + 1)
         following = format_cursor(found[limit - 1][0]) if len(found) > limit else None
-        return [_event(what) for _, what in found[:limit]], following
+        return [_event(what) for _other, what in found[:limit]], following
 
     return office.read(caller, Permission.READ, work)
 
@@ -60,7 +61,7 @@ def _event(what: TakenMessage | IssuedGrant | NumberedIncident | LostDeclaration
                 kind="started-here",
                 title="A return or change was started here",
                 detail=f"grant {what.number}",
-                next_step="Carry it to the field server, and its proof back.",
+                next_step=_("Carry it to the field server, and its proof back."),
                 digest=what.digest,
                 is_alarming=False,
             )

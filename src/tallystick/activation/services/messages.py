@@ -20,6 +20,7 @@ from tallystick.activation.storage import SqlTransaction
 from tallystick.domain.ids import DeviceId
 from tallystick.protocol.problems import WireError, detail_text
 from tallystick.protocol.tallyfile import format_file, parse_chunks
+from tallystick.sentences import _
 
 ROWS_SHOWN_MAX = 500
 
@@ -83,7 +84,7 @@ def load_reply(office: Office, caller: Caller, digest: str) -> ReplyDocument:
     def work(transaction: SqlTransaction) -> ReplyDocument:
         message = transaction.within(EVERYTHING).message(digest)
         if message is None or not _is_allowed(transaction, caller, message.device_id):
-            raise not_found("a message that was taken here", digest)
+            raise not_found(_("a message that was taken here"), digest)
         answer = message.answer
         return ReplyDocument(
             digest=digest,

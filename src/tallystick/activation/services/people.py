@@ -29,6 +29,7 @@ from tallystick.activation.services.schemas import (
 )
 from tallystick.activation.storage import SqlTransaction
 from tallystick.domain.ids import DeviceId, EntitlementId, entitlement_reference
+from tallystick.sentences import _
 
 DAY_SECONDS = 86_400
 
@@ -56,7 +57,7 @@ def load_account(office: Office, caller: Caller, account: str) -> AccountDocumen
     """One account."""
     found = office.read(caller, Permission.READ, lambda transaction: transaction.within(caller.scope).account(account))
     if found is None:
-        raise not_found("an account that exists here", account)
+        raise not_found(_("an account that exists here"), account)
     return AccountDocument(account=found[0], created_at=found[1])
 
 
@@ -65,7 +66,7 @@ def create_account(office: Office, caller: Caller, account: str, *, once: Idempo
 
     def work(transaction: SqlTransaction, now: int) -> AccountDocument:
         if not transaction.people.save_account(account, now=now):
-            raise OfficeError("exists-already", expected="a name that no account has", seen=account)
+            raise OfficeError("exists-already", expected=_("a name that no account has"), seen=account)
         record(transaction, caller, "account-create", account, account=account, now=now)
         return AccountDocument(account=account, created_at=now)
 
@@ -105,7 +106,7 @@ def invite_person(
     """A new person, who chooses a password with the invitation."""
     email = people.check_email(email)
     if role is Role.COURIER:
-        raise OfficeError("role-wrong", expected="a role for a person; a courier gets a token", seen=role.value)
+        raise OfficeError("role-wrong", expected=_("a role for a person; a courier gets a token"), seen=role.value)
     check_gives(caller, role, account)
     secret = people.new_secret("invitation", office.random_bytes(people.SECRET_BYTES))
     person_id = office.new_id("PE")
@@ -115,7 +116,9 @@ def invite_person(
         # Of other accounts nothing is told: the same address may be in each.
         transaction.people.lock_email(email)
         if any(known.account == account for known in transaction.people.find_namesakes(email=email)):
-            raise OfficeError("exists-already", expected="an e-mail address that nobody has in the account", seen=email)
+            raise OfficeError(
+                "exists-already", expected=_("an e-mail address that nobody has in the account"), seen=email
+            )
         person = Person(
             person_id=person_id,
             email=email,
@@ -185,7 +188,7 @@ def change_person(
         check_gives(caller, person.role, person.account)
         role = person.role if change.role is None else change.role
         if role is Role.COURIER:
-            raise OfficeError("role-wrong", expected="a role for a person; a courier gets a token", seen=role.value)
+            raise OfficeError("role-wrong", expected=_("a role for a person; a courier gets a token"), seen=role.value)
         check_gives(caller, role, person.account)
         is_active = person.is_active if change.is_active is None else change.is_active
         if not is_active or role is not person.role:
@@ -214,7 +217,7 @@ def _end_derived(office: Office, transaction: SqlTransaction, caller: Caller, pe
     may_sign_in = person.is_active and person.password is not None
     for token in transaction.people.tokens_of(person.person_id):
         if not may_sign_in or not may_give(person.role, token.role):
-            _end_token(office, transaction, caller, token, now=now, why=f"with the rights of {person.email}")
+            _end_token(office, transaction, caller, token, now=now, why="with the rights of " + person.email)
     if not may_sign_in or not may_give(person.role, Role.CUSTOMER_TECHNICIAN):
         for invited in transaction.people.end_invitations_of(person.person_id):
             detail = f"{invited.email}: with the rights of {person.email}"
@@ -237,20 +240,20 @@ def _check_last_administrator(transaction: SqlTransaction, person: Person) -> No
     counts = person.role is Role.VENDOR_ADMINISTRATOR and person.is_active and person.password is not None
     if counts and transaction.people.count_vendor_administrators() <= 1:
         raise OfficeError(
-            "last-administrator", expected="another vendor administrator who can sign in", seen="the last one"
+            "last-administrator", expected=_("another vendor administrator who can sign in"), seen=_("the last one")
         )
 
 
 def _person(transaction: SqlTransaction, caller: Caller, person_id: str) -> Person:
     person = transaction.people.load_person(caller.scope, person_id)
     if person is None:
-        raise not_found("a person who is known here", person_id)
+        raise not_found(_("a person who is known here"), person_id)
     return person
 
 
 def _check_account(transaction: SqlTransaction, caller: Caller, account: str | None) -> None:
     if account is not None and transaction.within(caller.scope).account(account) is None:
-        raise not_found("an account that exists here", account)
+        raise not_found(_("an account that exists here"), account)
 
 
 # Tokens
@@ -291,11 +294,13 @@ def create_token(
     if is_courier != bool(devices):
         seen = "none" if is_courier else f"a {role.value} with some"
         raise OfficeError(
-            "devices-wrong", expected="a list of field servers for a courier, and only for one", seen=seen
+            "devices-wrong", expected=_("a list of field servers for a courier, and only for one"), seen=seen
         )
     if is_courier and days > people.COURIER_DAYS_MAX:
         raise OfficeError(
-            "devices-wrong", expected=f"at most {people.COURIER_DAYS_MAX} days for a courier", seen=f"{days} days"
+            "devices-wrong",
+            expected=_("at most {courier_days_max} days for a courier", courier_days_max=people.COURIER_DAYS_MAX),
+            seen=_("{days} days", days=days),
         )
     secret = people.new_secret("tally", office.random_bytes(people.SECRET_BYTES))
     token_id = office.new_id("TK")
@@ -308,7 +313,7 @@ def create_token(
                 device for device in devices if device not in known or known[DeviceId(device)].account != account
             ]
             if missing:
-                raise not_found(f"field servers of account {account}", missing[0])
+                raise not_found(_("field servers of account {account}", account=account), missing[0])
         token = ApiToken(
             token_id=token_id,
             digest=people.digest_of(secret),
@@ -350,7 +355,7 @@ def revoke_token(office: Office, caller: Caller, token_id: str) -> TokenDocument
 def _token(transaction: SqlTransaction, caller: Caller, token_id: str) -> ApiToken:
     token = transaction.people.load_token(caller.scope, token_id)
     if token is None:
-        raise not_found("a token that is known here", token_id)
+        raise not_found(_("a token that is known here"), token_id)
     return token
 
 

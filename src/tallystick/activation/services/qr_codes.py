@@ -19,6 +19,7 @@ from tallystick.activation.storage import SqlTransaction
 from tallystick.errors import Error
 from tallystick.protocol.frames import Frame, Gathering
 from tallystick.protocol.tallyfile import parse_chunks
+from tallystick.sentences import _
 
 TRANSFERS_MAX: Final = 16
 
@@ -41,7 +42,7 @@ def keep(office: Office, caller: Caller, frames: Sequence[Frame]) -> list[tuple[
         table, refused = transaction.frames, []
         table.lock(caller.subject)
         table.forget_old(now=now)
-        kept = {gathering.transfer: gathering for gathering, _ in table.load(caller.subject)}
+        kept = {gathering.transfer: gathering for gathering, _other in table.load(caller.subject)}
         for frame in frames:
             try:
                 if frame.transfer not in kept:
@@ -64,16 +65,16 @@ def transfers(office: Office, caller: Caller) -> list[tuple[Gathering, int]]:
 
 def content(office: Office, caller: Caller, transfer: str) -> bytes:
     """The tally file of a whole transfer. Raises ``Error`` (``not-found``, ``frames-missing``, ``frames-differ``)."""
-    for gathering, _ in transfers(office, caller):
+    for gathering, _other in transfers(office, caller):
         if gathering.transfer == transfer:
             return gathering.content()
-    raise not_found("a transfer of which you read codes here", transfer)
+    raise not_found(_("a transfer of which you read codes here"), transfer)
 
 
 def forget(office: Office, caller: Caller, transfer: str) -> None:
     """Let go of one."""
     office.change(
-        caller, Permission.DELIVER, lambda transaction, _: transaction.frames.forget(caller.subject, transfer)
+        caller, Permission.DELIVER, lambda transaction, _other: transaction.frames.forget(caller.subject, transfer)
     )
 
 
@@ -106,6 +107,10 @@ def _without_oldest(kept: dict[str, Gathering]) -> str:
     """Take the oldest whole transfer out: it was delivered. Raises ``Error`` (``frames-too-many``) where all are open."""
     gone = next((one.transfer for one in reversed(kept.values()) if one.is_whole), None)
     if gone is None:
-        raise OfficeError("frames-too-many", expected=f"at most {TRANSFERS_MAX} transfers at a time", seen="one more")
+        raise OfficeError(
+            "frames-too-many",
+            expected=_("at most {transfers_max} transfers at a time", transfers_max=TRANSFERS_MAX),
+            seen=_("one more"),
+        )
     del kept[gone]
     return gone

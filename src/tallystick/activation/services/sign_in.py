@@ -21,6 +21,7 @@ from tallystick.activation.core.permissions import EVERYTHING, Caller, Role, may
 from tallystick.activation.core.ports import EventKind
 from tallystick.activation.services.base import Office, OfficeError, record, record_security
 from tallystick.activation.storage import SqlTransaction
+from tallystick.sentences import _
 
 FORGET_SECONDS: Final = 86_400
 _TOUCH_SECONDS: Final = 60
@@ -102,7 +103,9 @@ def set_up(office: Office, *, code: str, email: str, name: str, password: str, a
         return True
 
     if not office.store.transact(work):
-        raise OfficeError("setup-code-wrong", expected="the set-up code that `serve` printed last", seen="another one")
+        raise OfficeError(
+            "setup-code-wrong", expected=_("the set-up code that `serve` printed last"), seen=_("another one")
+        )
     return NewSession(secret=secret, needs_code=False)
 
 
@@ -117,7 +120,7 @@ def sign_in(office: Office, *, email: str, password: str, origin: Origin) -> New
         known = namesakes[0] if namesakes else None
         _record_failure(office, email, known, origin.address, now, what="a password that does not fit")
         raise OfficeError(
-            "sign-in-wrong", expected="an e-mail address and its password", seen="a pair that does not fit"
+            "sign-in-wrong", expected=_("an e-mail address and its password"), seen=_("a pair that does not fit")
         )
     secret = _new_session_secret(office)
     needs_code = person.totp_secret is not None
@@ -148,7 +151,7 @@ def enter_code(office: Office, secret: str, code: str, *, origin: Origin) -> New
     now = office.clock()
     found = office.store.read(lambda transaction: transaction.people.load_session(people.digest_of(secret)))
     if found is None or found[0].is_whole or not found[0].is_alive(now) or not found[1].is_active:
-        raise OfficeError("signed-out", expected="a sign-in with the password a moment ago", seen="none")
+        raise OfficeError("signed-out", expected=_("a sign-in with the password a moment ago"), seen=_("none"))
     person = found[1]
     is_known = _is_known(office, origin, person.email)
     key = f"code:{person.person_id}:{people.digest_of(origin.known)}" if is_known else f"code:{person.person_id}"
@@ -188,7 +191,7 @@ def _use_code(transaction: SqlTransaction, person: Person, code: str, *, now: in
 
 def _code_wrong() -> OfficeError:
     return OfficeError(
-        "code-wrong", expected="the six digits that the authenticator shows now", seen="others, or used ones"
+        "code-wrong", expected=_("the six digits that the authenticator shows now"), seen=_("others, or used ones")
     )
 
 
@@ -228,7 +231,7 @@ def invited_person(office: Office, invitation: str) -> Person:
     person = office.store.read(lambda transaction: transaction.people.load_invited(digest, now=now))
     if person is None:
         raise OfficeError(
-            "invitation-wrong", expected="an invitation that was not used and has not expired", seen="another"
+            "invitation-wrong", expected=_("an invitation that was not used and has not expired"), seen=_("another")
         )
     return person
 
@@ -263,7 +266,7 @@ def accept_invitation(office: Office, *, invitation: str, password: str) -> NewS
         return True
 
     if not office.store.transact(work):
-        raise OfficeError("invitation-wrong", expected="an invitation that was not used yet", seen="a used one")
+        raise OfficeError("invitation-wrong", expected=_("an invitation that was not used yet"), seen=_("a used one"))
     return NewSession(secret=secret, needs_code=False)
 
 
@@ -298,7 +301,7 @@ def confirm_totp(
     except ValueError:  # not base32: a form that somebody altered
         step = None
     if step is None:
-        raise OfficeError("code-wrong", expected="the six digits that the authenticator shows now", seen="others")
+        raise OfficeError("code-wrong", expected=_("the six digits that the authenticator shows now"), seen=_("others"))
 
     def work(transaction: SqlTransaction, current: Person) -> None:
         changed = replace(current, totp_secret=secret, totp_step=step, version=current.version + 1)
@@ -318,7 +321,7 @@ def stop_totp(office: Office, visitor: Visitor, *, password: str, code: str, add
 
 def check_again(office: Office, visitor: Visitor, *, password: str, code: str, address: str) -> None:
     """Whether it is still the person: before somebody else gets a way in (a token, an invitation). Raises ``Error``."""
-    _change_credential(office, visitor, lambda *_: None, None, password=password, code=code, address=address)
+    _change_credential(office, visitor, lambda *_other: None, None, password=password, code=code, address=address)
 
 
 def _change_credential(
@@ -374,7 +377,7 @@ def _change_credential(
     if wrong == "code":
         raise _code_wrong()
     if wrong:
-        raise OfficeError("sign-in-wrong", expected="your present password", seen="another one")
+        raise OfficeError("sign-in-wrong", expected=_("your present password"), seen=_("another one"))
 
 
 def caller_of_token(office: Office, secret: str) -> Caller:
@@ -394,7 +397,7 @@ def caller_of_token(office: Office, secret: str) -> Caller:
         is_alive = is_alive and person is not None and person.is_active and may_give(person.role, token.role)
     if token is None or not is_alive:
         seen = "none that is known" if token is None else "one that has expired or was revoked"
-        raise OfficeError("token-wrong", expected="a token in the header Authorization: Bearer", seen=seen)
+        raise OfficeError("token-wrong", expected=_("a token in the header Authorization: Bearer"), seen=seen)
     if token.last_used_at is None or now - token.last_used_at >= 3600:
         office.store.transact(lambda transaction: transaction.people.touch_token(token.token_id, now=now))
     return token.caller
@@ -403,7 +406,7 @@ def caller_of_token(office: Office, secret: str) -> Caller:
 def _current(transaction: SqlTransaction, visitor: Visitor) -> Person:
     current = transaction.people.load_person(visitor.caller.scope, visitor.person.person_id)
     if current is None or not current.is_active:
-        raise OfficeError("signed-out", expected="somebody who may sign in", seen="somebody who may not any more")
+        raise OfficeError("signed-out", expected=_("somebody who may sign in"), seen=_("somebody who may not any more"))
     return current
 
 
@@ -517,6 +520,8 @@ class PauseError(OfficeError):
 
     def __init__(self, wait_seconds: int) -> None:
         super().__init__(
-            "sign-in-paused", expected="a pause after failed tries", seen=f"a try {wait_seconds} seconds too early"
+            "sign-in-paused",
+            expected=_("a pause after failed tries"),
+            seen=_("a try {wait_seconds} seconds too early", wait_seconds=wait_seconds),
         )
         self.wait_seconds = wait_seconds

@@ -18,6 +18,7 @@ from tallystick.activation.services.base import IdempotentRequest, Office, check
 from tallystick.activation.services.schemas import DeliveryDocument, NewWebhook, WebhookDocument
 from tallystick.activation.storage import SqlTransaction, Webhook
 from tallystick.activation.storage.events import DeliveryState, kinds_text
+from tallystick.sentences import _
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +63,7 @@ def create_webhook(
 
     def work(transaction: SqlTransaction, now: int) -> NewWebhook:
         if account is not None and transaction.within(caller.scope).account(account) is None:
-            raise not_found("an account that exists here", account)
+            raise not_found(_("an account that exists here"), account)
         made = webhooks.add(
             transaction,
             url=url,
@@ -176,7 +177,7 @@ def retry_delivery(office: Office, caller: Caller, webhook_id: str, position: in
     def work(transaction: SqlTransaction, now: int) -> DeliveryDocument:
         webhook = _to_change(transaction, caller, webhook_id)
         if transaction.events.delivery(webhook_id, position) is None:
-            raise not_found("a delivery of this webhook", str(position))
+            raise not_found(_("a delivery of this webhook"), str(position))
         every = [state.value for state in DeliveryState]
         transaction.events.retry(webhook_id=webhook_id, positions=[position], now=now, states=every)
         _record(transaction, caller, "webhook-retry", webhook, now=now, detail=f"position {position}")
@@ -223,7 +224,7 @@ def _to_change(transaction: SqlTransaction, caller: Caller, webhook_id: str) -> 
 def _webhook(transaction: SqlTransaction, caller: Caller, webhook_id: str) -> Webhook:
     webhook = transaction.events.webhook(webhook_id)
     if webhook is None or not caller.scope.covers(webhook.owner):
-        raise not_found("a webhook that is known here", webhook_id)
+        raise not_found(_("a webhook that is known here"), webhook_id)
     return webhook
 
 

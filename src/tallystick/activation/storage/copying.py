@@ -21,6 +21,7 @@ from tallystick.activation.storage.store import SqlStore
 from tallystick.activation.storage.tables import METADATA
 from tallystick.activation.storage.transaction import SqlTransaction
 from tallystick.errors import InvariantError
+from tallystick.sentences import _
 
 _ROWS: Final = 2000  # in memory at once
 
@@ -64,8 +65,8 @@ def check_not_moved(deployment: Deployment | None) -> None:
         at = dt.datetime.fromtimestamp(deployment.moved_at, dt.UTC)
         raise DatabaseError(
             "database-moved",
-            expected="a database that no copy took the place of",
-            seen=f"one copied at {at:%Y-%m-%d %H:%M} UTC",
+            expected=_("a database that no copy took the place of"),
+            seen=_("one copied at {at:%Y-%m-%d %H:%M} UTC", at=at),
         )
 
 
@@ -73,7 +74,7 @@ def _check_empty(connection: Connection, store: SqlStore) -> None:
     used = DeploymentTable(connection, store.dialect).used_table()
     if used is not None:
         raise DatabaseError(
-            "already-initialised", expected="a database without a row", seen=f"rows in its table {used}"
+            "already-initialised", expected=_("a database without a row"), seen=_("rows in its table {used}", used=used)
         )
 
 

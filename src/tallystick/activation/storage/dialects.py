@@ -27,6 +27,7 @@ from tallystick.activation.storage.batches_postgres import PostgresBatches
 from tallystick.activation.storage.batches_sqlite import SqliteBatches
 from tallystick.activation.storage.tables import METADATA
 from tallystick.errors import Error, InvariantError
+from tallystick.sentences import _
 
 BUSY_SECONDS: Final = 5.0
 CONNECT_SECONDS: Final = 5
@@ -102,13 +103,13 @@ def dialect_for(url: str) -> Dialect:
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise DatabaseError("usage", expected=expected, seen="something else") from None
+        raise DatabaseError("usage", expected=expected, seen=_("something else")) from None
     backend = parsed.get_backend_name()
     if backend == "sqlite" and parsed.database:
         return SqliteDialect(Path(parsed.database))
     if backend == "postgresql":
         return PostgresDialect(parsed)
-    raise DatabaseError("usage", expected=expected, seen=f"one for {backend}")
+    raise DatabaseError("usage", expected=expected, seen=_("one for {backend}", backend=backend))
 
 
 class SqliteDialect:
@@ -126,7 +127,9 @@ class SqliteDialect:
     def open_engine(self, *, create: bool) -> Engine:
         """See ``Dialect``. A file that is gone is never made anew by opening it."""
         if not create and not self.path.exists():
-            raise DatabaseError("database-missing", expected="the database that init has made", seen=f"no {self.path}")
+            raise DatabaseError(
+                "database-missing", expected=_("the database that init has made"), seen=_("no {path}", path=self.path)
+            )
 
         self._keep_private(create=create)
 
@@ -162,7 +165,9 @@ class SqliteDialect:
             return  # another one made it at the same time
         except OSError as error:
             seen = error.strerror or str(error)
-            raise DatabaseError("disk-failed", expected=f"{self.path} to be writable", seen=seen) from error
+            raise DatabaseError(
+                "disk-failed", expected=_("{path} to be writable", path=self.path), seen=seen
+            ) from error
 
     @staticmethod
     def _begin(connection: Connection) -> None:
@@ -185,7 +190,9 @@ class SqliteDialect:
             raise _in_use("that is not being copied", f"a copy of {self.path} under way") from None
         except OSError as error:
             self.leave()
-            raise DatabaseError("disk-failed", expected=f"{place} to be writable", seen=str(error)) from error
+            raise DatabaseError(
+                "disk-failed", expected=_("{place} to be writable", place=place), seen=str(error)
+            ) from error
 
     def leave(self) -> None:
         """See ``Dialect``."""
@@ -200,7 +207,7 @@ class SqliteDialect:
         """See ``Dialect``. It lasts until ``leave``."""
         if self._mark is None:
             self.enter()
-        for _ in range(_EXCLUDE_TRIES):
+        for _other in range(_EXCLUDE_TRIES):
             try:
                 fcntl.flock(self._mark or 0, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -241,13 +248,15 @@ class SqliteDialect:
             case sqlite3.SQLITE_CONSTRAINT:
                 return InvariantError("rows that fit the tables", seen)
             case sqlite3.SQLITE_FULL:
-                return DatabaseError("disk-full", expected=f"room beside {self.path}", seen=seen)
+                return DatabaseError("disk-full", expected=_("room beside {path}", path=self.path), seen=seen)
             case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_IOERR | sqlite3.SQLITE_PERM | sqlite3.SQLITE_CANTOPEN:
-                return DatabaseError("disk-failed", expected=f"{self.path} to be writable", seen=seen)
+                return DatabaseError("disk-failed", expected=_("{path} to be writable", path=self.path), seen=seen)
             case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-                return DatabaseError("database-damaged", expected=f"{self.path} to be a whole database", seen=seen)
+                return DatabaseError(
+                    "database-damaged", expected=_("{path} to be a whole database", path=self.path), seen=seen
+                )
             case _:
-                return DatabaseError("database-unavailable", expected="the database to take it", seen=seen)
+                return DatabaseError("database-unavailable", expected=_("the database to take it"), seen=seen)
 
 
 class PostgresDialect:
@@ -348,7 +357,7 @@ class PostgresDialect:
 
     def exclude(self, connection: Connection) -> None:
         """See ``Dialect``. The process at the other end of a connection that was closed takes a moment to end."""
-        for _ in range(_EXCLUDE_TRIES):
+        for _other in range(_EXCLUDE_TRIES):
             if connection.exec_driver_sql(f"SELECT pg_try_advisory_xact_lock({_USE_KEY})").scalar():
                 return
             sleep(_EXCLUDE_SECONDS)
@@ -358,7 +367,7 @@ class PostgresDialect:
         """See ``Dialect``. Whoever cancels the wait for the synchronous standby has it told as done, with a warning."""
         seen = connection.info.pop(pipeline.WARNED, None)
         if seen is not None:
-            raise DatabaseError("database-unavailable", expected="a commit that a second server has", seen=seen)
+            raise DatabaseError("database-unavailable", expected=_("a commit that a second server has"), seen=seen)
 
     def lock_names(self, connection: Connection, names: Iterable[str]) -> None:
         """See ``Dialect``."""
@@ -398,10 +407,10 @@ class PostgresDialect:
         """See ``Dialect``."""
         state, seen = _state(error), str(_of_driver(error)).split("\n", maxsplit=1)[0][:200]
         if state in self._FULL:
-            return DatabaseError("disk-full", expected="room on the disk of the database", seen=seen)
+            return DatabaseError("disk-full", expected=_("room on the disk of the database"), seen=seen)
         if state is not None and state.startswith(_INTEGRITY):
             return InvariantError("rows that fit the tables", seen)
-        return DatabaseError("database-unavailable", expected="the database to take it", seen=seen)
+        return DatabaseError("database-unavailable", expected=_("the database to take it"), seen=seen)
 
 
 USE_SUFFIX: Final = "-use"  # of the file beside a SQLite database on which its users hold a lock
@@ -414,7 +423,7 @@ _WARNING: Final = "01000"
 
 
 def _in_use(expected: str, seen: str) -> DatabaseError:
-    return DatabaseError("database-in-use", expected=f"a database {expected}", seen=seen)
+    return DatabaseError("database-in-use", expected=_("a database {expected}", expected=expected), seen=seen)
 
 
 def _of_driver(error: Exception) -> BaseException:

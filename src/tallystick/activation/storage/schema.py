@@ -11,6 +11,7 @@ from typing import Final
 from sqlalchemy import Connection, Engine, inspect, text
 
 from tallystick.activation.storage.dialects import READING, WRITING, DatabaseError, Dialect
+from tallystick.sentences import _
 
 HEAD: Final = "0011"
 KNOWN: Final = (
@@ -36,10 +37,16 @@ def check(engine: Engine, dialect: Dialect, *, may_migrate: bool) -> None:
     if found == HEAD:
         return
     if found is not None and found not in KNOWN:
-        raise DatabaseError("database-newer", expected=f"a schema up to {HEAD}", seen=f"schema {found}")
+        raise DatabaseError(
+            "database-newer", expected=_("a schema up to {head}", head=HEAD), seen=_("schema {found}", found=found)
+        )
     if not may_migrate:
         code = "not-initialised" if found is None else "database-older"
-        raise DatabaseError(code, expected=f"a database with schema {HEAD}", seen=f"schema {found or 'none'}")
+        raise DatabaseError(
+            code,
+            expected=_("a database with schema {head}", head=HEAD),
+            seen=_("schema {found}", found=found or "none"),
+        )
     migrate(engine, dialect)
 
 
@@ -61,7 +68,11 @@ def migrate(engine: Engine, dialect: Dialect) -> tuple[str | None, str]:
         dialect.lock_names(connection, ["migration"])
         before = version(connection)
         if before is not None and before not in KNOWN:
-            raise DatabaseError("database-newer", expected=f"a schema up to {HEAD}", seen=f"schema {before}")
+            raise DatabaseError(
+                "database-newer",
+                expected=_("a schema up to {head}", head=HEAD),
+                seen=_("schema {before}", before=before),
+            )
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
         config.attributes["connection"] = connection

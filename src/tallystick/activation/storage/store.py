@@ -21,6 +21,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from tallystick.activation.storage import schema
 from tallystick.activation.storage.dialects import READING, WRITING, DatabaseError, Dialect, dialect_for
 from tallystick.activation.storage.transaction import SqlTransaction
+from tallystick.sentences import _
 
 ResultT = TypeVar("ResultT")
 _ATTEMPTS_MAX: Final = 12
@@ -77,7 +78,7 @@ class SqlStore:
                     raise self.dialect.fault(error) from error
             except PoolTimeoutError as error:
                 raise DatabaseError(
-                    "database-unavailable", expected="a free connection", seen="none in time"
+                    "database-unavailable", expected=_("a free connection"), seen=_("none in time")
                 ) from error
             time.sleep(0.002 * attempt)
 

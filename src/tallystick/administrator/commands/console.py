@@ -106,7 +106,7 @@ def show_foreseen(rows: Sequence[Prediction]) -> None:
         ]
         for row in rows
     ]
-    show_table(["name", "product", "line", "quantity", "effect"], cells_)
+    show_table([_("name"), _("product"), _("line"), _("quantity"), _("effect")], cells_)
     out = console(to_error=True)
     for row in rows:
         if row.why:
@@ -136,7 +136,7 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, kept_wh
     """A table on a terminal, aligned plain lines elsewhere. The first ``kept_whole`` columns are not folded."""
     is_terminal = sys.stdout.isatty()
     if is_terminal and not rows:
-        show_text(f"{columns[0]}: none")
+        show_text(_("{columns}: none", columns=columns[0]))
         return
     table = Table(box=box.ROUNDED if is_terminal else None, pad_edge=False, show_edge=is_terminal)
     for place, column in enumerate(columns):
@@ -153,7 +153,14 @@ def _shown(text: str) -> str:
 
 def show_entitlement(value: Mapping[str, Any]) -> None:
     """An entitlement with its lines, from its value for ``--json``."""
-    show_text(f"{value['entitlement_id']} of {value['account']}, from {value['issuer']}")
+    show_text(
+        _(
+            "{entitlement_id} of {account}, from {issuer}",
+            entitlement_id=value["entitlement_id"],
+            account=value["account"],
+            issuer=value["issuer"],
+        )
+    )
     columns = ("line", "product", "quantity", "planned", "held", "kinds", "activation_id")
     show_table(columns, cells(value["lines"], *columns))
 
@@ -181,10 +188,10 @@ def show_error(error: Error) -> None:
 def show_reports(reports: Sequence[Report]) -> None:
     """Each field server with its result; on standard error those that did not work, why, and what to do next."""
     if not reports:
-        show_text("Nothing to do: there is no field server in the list.")
+        show_text(_("Nothing to do: there is no field server in the list."))
     good = [report for report in reports if report.is_finished]
     if len(good) > BARS_MAX:
-        show_text(f"{len(good)} field servers: done")
+        show_text(_("{count} field servers: done", count=len(good)))
     else:
         out = console()
         for report in good:
@@ -199,9 +206,9 @@ def show_reports(reports: Sequence[Report]) -> None:
     for alike in list(bad.values())[:ROWS_MAX]:
         _show_alike(alike)
     if len(bad) > ROWS_MAX:
-        show_note(f"... and {len(bad) - ROWS_MAX} more; tallystick admin servers lists all")
+        show_note(_("... and {count} more; tallystick admin servers lists all", count=len(bad) - ROWS_MAX))
     if len(reports) > 1:
-        show_note(f"{len(good)} of {len(reports)} done")
+        show_note(_("{count} of {count2} done", count=len(good), count2=len(reports)))
 
 
 def _show_alike(reports: Sequence[Report]) -> None:
@@ -237,10 +244,10 @@ def show_list(rows: Sequence[tuple[FieldServerRecord, NextStep, bool]]) -> None:
     """The list of field servers. On a narrow terminal the address stands below the name."""
     cells_ = [_list_row(record, step, is_reached=is_reached) for record, step, is_reached in rows]
     if not sys.stdout.isatty() or console().width >= NARROW_WIDTH:
-        show_table(["name", "kind", "address", "reachable", "licenses", "next step"], cells_)
+        show_table([_("name"), _("kind"), _("address"), _("reachable"), _("licenses"), _("next step")], cells_)
         return
     narrow = [[f"{name}\n{address}", kind, *others] for name, kind, address, *others in cells_]
-    show_table(["name, address", "kind", "reach", "licenses", "next step"], narrow, kept_whole=2)
+    show_table([_("name, address"), _("kind"), _("reach"), _("licenses"), _("next step")], narrow, kept_whole=2)
 
 
 def _list_row(record: FieldServerRecord, step: NextStep, *, is_reached: bool) -> list[str]:

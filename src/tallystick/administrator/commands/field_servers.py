@@ -17,6 +17,7 @@ from tallystick.administrator.core.file_courier import write_durably
 from tallystick.administrator.core.next_steps import Phase, step_sentence
 from tallystick.administrator.report import site as site_service
 from tallystick.errors import Error
+from tallystick.sentences import _
 from tallystick.terminal import plain
 
 REFUSED, IN_PART = 1, 4
@@ -44,7 +45,9 @@ def add(
     certificate is refused. With --csv, all field servers of a file, at once.
     """
     if (url is None) == (csv is None):
-        raise Error("usage", expected="the address of a field server, or --csv FILE", seen="both" if url else "neither")
+        raise Error(
+            "usage", expected=_("the address of a field server, or --csv FILE"), seen=_("both") if url else _("neither")
+        )
     if csv is not None:
         _add_many(csv, as_json=as_json)
         return
@@ -75,14 +78,19 @@ def add(
         return
     is_new = "Added" if enrolled.is_new else "Renewed"
     console.show_text(f"{is_new} {identity.name} ({identity.kind}), {identity.device_id}")
-    console.show_text(f"Certificate {enrolled.fingerprint}, pinned. Compare it with what the field server shows.")
+    console.show_text(
+        _(
+            "Certificate {fingerprint}, pinned. Compare it with what the field server shows.",
+            fingerprint=enrolled.fingerprint,
+        )
+    )
 
 
 def _add_many(path: Path, *, as_json: bool) -> None:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise Error("usage", expected=f"to read {path}", seen=error.strerror or str(error)) from None
+        raise Error("usage", expected=_("to read {path}", path=path), seen=error.strerror or str(error)) from None
     candidates = pinning.parse_candidates(data)
     with open_administrator() as administrator:
         met = pinning.meet(administrator.network, administrator.inventory, candidates)
@@ -105,7 +113,7 @@ def _add_many(path: Path, *, as_json: bool) -> None:
         console.show_json({"field_servers": values, "added": len(good)})
     else:
         console.show_table(
-            ["name", "address", "pinned fingerprint"],
+            [_("name"), _("address"), _("pinned fingerprint")],
             [[str(v["name"]), str(v["address"]), str(v["fingerprint"] or "none")] for v in values],
         )
     for one in results:
@@ -123,10 +131,10 @@ def password_from(path: Path | None, *, what: str = "the field server") -> str:
         try:
             return path.read_text("utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise Error("usage", expected=f"a password in {path}", seen=str(error)) from None
+            raise Error("usage", expected=_("a password in {path}", path=path), seen=str(error)) from None
     if sys.stdin.isatty():
         return str(typer.prompt(plain(f"Password of {what}"), hide_input=True)).strip()
-    raise Error("usage", expected="--password-file, or a terminal to ask at", seen="neither")
+    raise Error("usage", expected=_("--password-file, or a terminal to ask at"), seen=_("neither"))
 
 
 def find(
@@ -142,17 +150,19 @@ def find(
     try:
         found = find_field_servers(seconds=seconds, interfaces=interface)
     except OSError as error:
-        raise Error("unreachable", expected="a network to listen on", seen=str(error)) from None
+        raise Error("unreachable", expected=_("a network to listen on"), seen=str(error)) from None
     with open_administrator() as administrator:
         known = set(administrator.inventory.names())
     if as_json:
         console.show_json([msgspec.to_builtins(one) | {"known": one.device_id in known} for one in found])
         return
     if not found:
-        console.show_text("None announces itself here. Add them by address, or from a CSV file: tallystick admin add.")
+        console.show_text(
+            _("None announces itself here. Add them by address, or from a CSV file: tallystick admin add.")
+        )
         return
     rows = [[o.name, o.kind, o.address, o.fingerprint, "yes" if o.device_id in known else "no"] for o in found]
-    console.show_table(["name", "kind", "address", "says that its fingerprint is", "in the list"], rows)
+    console.show_table([_("name"), _("kind"), _("address"), _("says that its fingerprint is"), _("in the list")], rows)
 
 
 def remove(
@@ -165,10 +175,10 @@ def remove(
         record = planning.find_field_server(administrator.inventory.field_servers(), server)
         step = administrator.workflows.next_step(record.device_id)
         if step.phase in {Phase.DELIVER, Phase.PROVE, Phase.ASK} and not force:
-            raise Error("usage", expected="nothing open on it, or --force", seen=step_sentence(step))
+            raise Error("usage", expected=_("nothing open on it, or --force"), seen=step_sentence(step))
         administrator.inventory.remove_field_server(record.device_id)
     value = {"name": record.name, "device_id": record.device_id, "removed": True}
-    console.show_result(value, f"Removed {record.name}", as_json=as_json)
+    console.show_result(value, _("Removed {record}", record=record.name), as_json=as_json)
 
 
 def site(
@@ -199,7 +209,7 @@ def report(
     from tallystick.administrator.report.pdf import report_pdf
 
     if output.suffix not in {".pdf", ".csv", ".zip"}:
-        raise Error("usage", expected="a file that ends in .pdf, .csv or .zip", seen=output.name)
+        raise Error("usage", expected=_("a file that ends in .pdf, .csv or .zip"), seen=output.name)
     with open_administrator() as administrator:
         made = site_service.make_report(
             administrator.inventory,
@@ -209,7 +219,7 @@ def report(
             now=administrator.clock.now(),
         )
     if site and not made.records:
-        raise Error("not-found", expected="a site with field servers", seen=repr(site))
+        raise Error("not-found", expected=_("a site with field servers"), seen=repr(site))
     if output.suffix == ".csv":
         data = site_service.report_csv(made)
     else:
@@ -226,7 +236,13 @@ def report(
     }
     console.show_result(
         value,
-        f"{output}: {console.count_text(len(made.records), 'field server')}, {len(made.violations)} violations, "
-        f"{len(made.open_returns)} open, {console.count_text(len(made.receipts), 'receipt')}",
+        _(
+            "{output}: {count_text}, {count} violations, {count2} open, {count_text2}",
+            output=output,
+            count_text=console.count_text(len(made.records), "field server"),
+            count=len(made.violations),
+            count2=len(made.open_returns),
+            count_text2=console.count_text(len(made.receipts), "receipt"),
+        ),
         as_json=as_json,
     )

@@ -18,7 +18,7 @@ from tallystick.administrator.core.operations import Operation
 from tallystick.administrator.report.site import moment_text
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
-from tallystick.sentences import _n
+from tallystick.sentences import _, _n
 
 DONE, REFUSED, USAGE, UNREACHABLE, IN_PART = 0, 1, 2, 3, 4
 Number = Annotated[
@@ -48,7 +48,12 @@ def go_on_with(administrator: Administrator, operations: Sequence[Operation], *,
     """Take up what they have left open; told on standard error."""
     reports: list[Report] = []
     for operation in operations:
-        console.show_note(f"Not finished: {operation_text(operation, now=administrator.clock.now())}. It goes on.")
+        console.show_note(
+            _(
+                "Not finished: {operation_text}. It goes on.",
+                operation_text=operation_text(operation, now=administrator.clock.now()),
+            )
+        )
         reports += _run(administrator, operation.number, operation.open_goals, as_json=as_json)
     return reports
 
@@ -96,7 +101,7 @@ def go_on(number: Number = None, as_json: AsJson = False, forced: Forced = None)
         found = _chosen(administrator, number)
         if not found:
             console.show_result(
-                {"finished": True, "field_servers": []}, "Every operation is finished.", as_json=as_json
+                {"finished": True, "field_servers": []}, _("Every operation is finished."), as_json=as_json
             )
             return
         show(administrator, go_on_with(administrator, found, as_json=as_json), as_json=as_json)
@@ -120,10 +125,14 @@ def stop(
     """Stop an operation that another window runs: every step that was begun is ended first; go-on takes it up again."""
     with open_administrator() as administrator:
         if not administrator.operations.is_running(number):
-            raise Error("not-found", expected="an operation that runs", seen=f"that {number} does not")
+            raise Error(
+                "not-found", expected=_("an operation that runs"), seen=_("that {number} does not", number=number)
+            )
         administrator.operations.ask_to_stop(number)
     console.show_result(
-        {"asked_to_stop": number}, f"Operation {number} stops when the steps that were begun end.", as_json=as_json
+        {"asked_to_stop": number},
+        _("Operation {number} stops when the steps that were begun end.", number=number),
+        as_json=as_json,
     )
 
 
@@ -157,9 +166,9 @@ def operations(as_json: AsJson = False) -> None:
         ]
         for v, one in zip(values, rows, strict=True)
     ]
-    console.show_table(["number", "what", "begun", "field servers", "open", "state"], cells)
+    console.show_table([_("number"), _("what"), _("begun"), _("field servers"), _("open"), _("state")], cells)
     if any(one.is_unfinished for one in rows):
-        console.show_text("Next: tallystick admin go-on NUMBER, or tallystick admin leave NUMBER")
+        console.show_text(_("Next: tallystick admin go-on NUMBER, or tallystick admin leave NUMBER"))
 
 
 def _chosen(administrator: Administrator, number: int | None) -> list[Operation]:
@@ -168,7 +177,11 @@ def _chosen(administrator: Administrator, number: int | None) -> list[Operation]
         return unfinished
     found = [operation for operation in unfinished if operation.number == number]
     if not found:
-        raise Error("not-found", expected="an operation that was not finished", seen=f"none with number {number}")
+        raise Error(
+            "not-found",
+            expected=_("an operation that was not finished"),
+            seen=_("none with number {number}", number=number),
+        )
     return found
 
 

@@ -13,6 +13,7 @@ from tallystick.administrator.commands.console import AsJson
 from tallystick.administrator.commands.field_servers import password_from
 from tallystick.administrator.network.proxy import parse_proxy, read_stored
 from tallystick.errors import Error
+from tallystick.sentences import _
 
 
 def proxy(
@@ -34,7 +35,7 @@ def proxy(
     Its password is kept encrypted, like those of field servers.
     """
     if none and url is not None:
-        raise Error("usage", expected="a proxy or --none", seen="both")
+        raise Error("usage", expected=_("a proxy or --none"), seen=_("both"))
     with open_administrator() as administrator:
         inventory = administrator.inventory
         if none:

@@ -12,6 +12,7 @@ from tallystick.administrator.app import home_directory, open_sealer
 from tallystick.administrator.commands import console
 from tallystick.administrator.commands.console import AsJson, Forced
 from tallystick.administrator.memory.database import open_database
+from tallystick.sentences import _
 
 
 def web(
@@ -27,9 +28,9 @@ def web(
         if as_json:
             console.show_json_line({"url": link})
         elif is_first:
-            console.show_text(f"Device Administrator: {link}")
+            console.show_text(_("Device Administrator: {link}", link=link))
         else:
-            console.show_text(f"The link was used. For another browser: {link}")
+            console.show_text(_("The link was used. For another browser: {link}", link=link))
         sys.stdout.flush()
         if is_first and not no_open:
             webbrowser.open(link)

@@ -94,7 +94,7 @@ class Courier:
             try:
                 if answer.digest not in {None, message.digest}:
                     raise PortError(
-                        "unreachable", expected="answers in the order of the messages", seen="another order"
+                        "unreachable", expected=_("answers in the order of the messages"), seen=_("another order")
                     )
                 replies += [self.read_reply(reply) for reply in answer.replies]
             except Error as error:
@@ -127,8 +127,8 @@ class Courier:
         if not urls:
             raise PortError(
                 "unreachable",
-                expected=f"the address of the activation server {issuer}",
-                seen="none that is known here",
+                expected=_("the address of the activation server {issuer}", issuer=issuer),
+                seen=_("none that is known here"),
                 next_step=_("Carry the messages as a file, or name the address: {add}.", add=NAME_ACTIVATION),
             )
         failure: PortError | None = None
@@ -141,7 +141,9 @@ class Courier:
             if reached.issuer == issuer:
                 return reached
         raise failure or PortError(
-            "unreachable", expected=f"the activation server {issuer}", seen=f"another one at {', '.join(urls)}"
+            "unreachable",
+            expected=_("the activation server {issuer}", issuer=issuer),
+            seen=_("another one at {urls}", urls=", ".join(urls)),
         )
 
     def _reached_at(self, url: str) -> _ReachedActivation:
@@ -158,9 +160,9 @@ class Courier:
         if self._forced is RouteKind.OFFLINE:
             return PortError(
                 "unreachable",
-                expected=f"a route to the activation server at {url}",
-                seen="that the route was set to offline",
-                next_step="Carry the messages as a file.",
+                expected=_("a route to the activation server at {url}", url=url),
+                seen=_("that the route was set to offline"),
+                next_step=_("Carry the messages as a file."),
             )
         try:
             port = self._network.activation(url)
@@ -168,15 +170,17 @@ class Courier:
         except PortError as error:
             return error
         except Error as error:
-            return PortError(error.code, expected=error.expected, seen=error.seen)
+            return PortError(error.code, expected=error.said[0], seen=error.said[1])
 
     def _learn(self, url: str, port: ActivationPort) -> str:
         for line in tallyfile.parse_chunks([port.keys()]):
             if isinstance(line, GoodLine) and line.envelope.typ == KEYS:
-                keyset, _ = self._inventory.learn_keyset(line.envelope)
+                keyset, _other = self._inventory.learn_keyset(line.envelope)
                 self._inventory.add_activation(url, keyset.issuer)
                 return keyset.issuer
-        raise PortError("unreachable", expected=f"an activation server's keys at {url}", seen="an answer without any")
+        raise PortError(
+            "unreachable", expected=_("an activation server's keys at {url}", url=url), seen=_("an answer without any")
+        )
 
     def _has_new_keys(self, answers: Iterable[Answered]) -> bool:
         """Whether a reply was signed with a key that came after this run began."""
@@ -198,7 +202,7 @@ class Courier:
         asked = at_once(self._probe_field_server, field_servers)
         route, why = _decide_route(activation, asked, forced=self._forced)
         return RouteReport(
-            route=route, why=why, activation=tuple(activation), field_servers=tuple(probe for probe, _ in asked)
+            route=route, why=why, activation=tuple(activation), field_servers=tuple(probe for probe, _other in asked)
         )
 
     def _probe_activation(self, url: str) -> Probe:
@@ -246,7 +250,7 @@ def _decide_route(
     also = f" Not reached from here: {silent}." if silent else ""
     if not asked:
         return RouteKind.ONLINE, f"{there}; no field server is in the list yet."
-    if all(identity is None for _, identity in asked):
+    if all(identity is None for _other, identity in asked):
         return RouteKind.SEMI_ONLINE, f"{there}, but no field server.{also}"
     if alone:
         failed = _by_reason(alone)

@@ -21,6 +21,7 @@ from tallystick.domain.ids import DeviceId, LineId, parse_activation_id
 from tallystick.domain.ledger import Balances
 from tallystick.domain.rules import Denied, Want, decide_activation, decide_return
 from tallystick.protocol.reasons import reason_text
+from tallystick.sentences import _
 
 
 class PredictedEffect(StrEnum):
@@ -83,9 +84,9 @@ def _foresee_one(
             _whole(record, PredictedEffect.REFUSED, code=trouble.code, why=trouble.seen, next_step=trouble.next_step)
         ]
     if record.report is None:
-        return [_whole(record, PredictedEffect.ASKED, why="It was not looked at yet; what it holds is not known.")]
+        return [_whole(record, PredictedEffect.ASKED, why=_("It was not looked at yet; what it holds is not known."))]
     waiting = len(record.report.outbox)
-    also = f" {waiting} of its messages wait already and go first." if waiting else ""
+    also = _(" {waiting} of its messages wait already and go first.", waiting=waiting) if waiting else ""
     match goal:
         case Activate(wants=wants):
             ends = {want.line_id: want.quantity for want in wants}
@@ -98,11 +99,17 @@ def _foresee_one(
         case Refresh():
             return [
                 _whole(
-                    record, PredictedEffect.ASKED, why=f"It asks what it should hold now; nothing is given back.{also}"
+                    record,
+                    PredictedEffect.ASKED,
+                    why=_("It asks what it should hold now; nothing is given back.{also}", also=also),
                 )
             ]
         case Sync():
-            return [_whole(record, PredictedEffect.ASKED, why=f"What waits is carried, in both directions.{also}")]
+            return [
+                _whole(
+                    record, PredictedEffect.ASKED, why=_("What waits is carried, in both directions.{also}", also=also)
+                )
+            ]
         case _:
             assert_never(goal)
 
@@ -137,7 +144,7 @@ def _return(
     record: FieldServerRecord, ends: Mapping[LineId, int], *, lines: Mapping[LineId, KnownLine], is_all: bool
 ) -> list[Prediction]:
     if not ends or (is_all and not record.held):
-        return [_whole(record, PredictedEffect.UNCHANGED, why="It holds nothing.")]
+        return [_whole(record, PredictedEffect.UNCHANGED, why=_("It holds nothing."))]
     domain = {line_id: _domain_line(lines[line_id], 0) for line_id in ends if line_id in lines}
     wants = [Want(line_id=line_id, quantity=quantity) for line_id, quantity in ends.items()]
     decision = decide_return(wants, lines=domain, held=record.held)
@@ -158,7 +165,7 @@ def _return(
 
 def _one_carry(record: FieldServerRecord, *, lines: Mapping[LineId, KnownLine]) -> list[Prediction]:
     if record.report is None or not record.report.licenses:
-        return [_whole(record, PredictedEffect.UNCHANGED, why="It holds nothing.")]
+        return [_whole(record, PredictedEffect.UNCHANGED, why=_("It holds nothing."))]
     barred = [license_ for license_ in record.report.licenses if not license_.one_carry]
     if barred:
         names = ", ".join(f"{license_.product} ({license_.line})" for license_ in barred)

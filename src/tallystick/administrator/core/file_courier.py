@@ -100,7 +100,9 @@ def write_durably(path: Path, data: bytes, *, device: int | None = None) -> None
                 os.close(directory)
     except OSError as error:
         code = "disk-full" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "disk-failed"
-        raise TallyFileError(code, expected=f"to write {path}", seen=error.strerror or str(error)) from None
+        raise TallyFileError(
+            code, expected=_("to write {path}", path=path), seen=error.strerror or str(error)
+        ) from None
 
 
 def _write(path: Path, data: bytes, directory: int | None) -> None:
@@ -190,7 +192,7 @@ class Import:
         """Keysets and certificates are kept at once; messages are returned, to be kept together."""
         match envelope.typ:
             case typ if typ == KEYS:
-                _, is_new = self._inventory.learn_keyset(envelope)
+                _other, is_new = self._inventory.learn_keyset(envelope)
                 self.result.keysets += 1
                 self.result.fresh += is_new
             case typ if typ == ENTITLEMENT:
@@ -207,15 +209,15 @@ class Import:
                 self._check_device(message.device_id)
                 return message
             case typ:
-                raise WireError("kind-unexpected", expected="a message of Tallystick", seen=typ[:40])
+                raise WireError("kind-unexpected", expected=_("a message of Tallystick"), seen=typ[:40])
         return None
 
     def _check_device(self, device_id: DeviceId) -> None:
         if device_id not in self._names:
             raise WireError(
                 "device-wrong",
-                expected="a field server that is in the list here",
-                seen=f"one with device id {device_id}",
+                expected=_("a field server that is in the list here"),
+                seen=_("one with device id {device_id}", device_id=device_id),
             )
 
     def _keep(self, batch: Sequence[KnownReply | Outbound]) -> None:
@@ -252,9 +254,11 @@ def _chunks(path: Path) -> Iterator[bytes]:
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk
     except FileNotFoundError:
-        raise TallyFileError("not-found", expected="a file to import", seen=f"no {path}") from None
+        raise TallyFileError("not-found", expected=_("a file to import"), seen=_("no {path}", path=path)) from None
     except OSError as error:
-        raise TallyFileError("disk-failed", expected=f"to read {path}", seen=error.strerror or str(error)) from None
+        raise TallyFileError(
+            "disk-failed", expected=_("to read {path}", path=path), seen=error.strerror or str(error)
+        ) from None
 
 
 def _next_step(code: str) -> str:

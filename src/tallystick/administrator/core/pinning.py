@@ -24,6 +24,7 @@ from tallystick.domain.ids import parse_entitlement_id
 from tallystick.errors import Error
 from tallystick.protocol.device_api import Identity
 from tallystick.protocol.envelope import open_envelope
+from tallystick.sentences import _
 
 _SCHEMES: Final = ("https://", "http://")
 ROWS_MAX: Final = 10_000
@@ -51,14 +52,16 @@ def add_field_server(
     shown = network.certificate(address)
     if fingerprint is not None and fingerprint.strip().rstrip("=") != shown.fingerprint:
         raise PortError(
-            "certificate-changed", expected=fingerprint, seen=f"{shown.fingerprint}; nothing was sent to {address}"
+            "certificate-changed",
+            expected=fingerprint,
+            seen=_("{fingerprint}; nothing was sent to {address}", fingerprint=shown.fingerprint, address=address),
         )
     pinned = inventory.pinned_at(address)
     if pinned is not None and pinned != shown.fingerprint:
         raise PortError(
             "certificate-changed",
-            expected=f"{pinned}, pinned for {address}",
-            seen=f"{shown.fingerprint}; nothing was sent to it",
+            expected=_("{pinned}, pinned for {address}", pinned=pinned, address=address),
+            seen=_("{fingerprint}; nothing was sent to it", fingerprint=shown.fingerprint),
         )
     contact = Contact(address=address, certificate=shown.certificate, fingerprint=shown.fingerprint, password=password)
     with network.field_server(contact) as port:
@@ -78,12 +81,18 @@ def learn_entitlement(
     entitlement_id = parse_entitlement_id(text)
     known = inventory.activation_urls()
     if url is None and len(known) != 1:
-        raise Error("usage", expected="--activation URL", seen=f"{len(known)} activation servers that are known here")
+        raise Error(
+            "usage",
+            expected=_("--activation URL"),
+            seen=_("{count} activation servers that are known here", count=len(known)),
+        )
     compact = courier.lookup(normal_url(url) if url else known[0], entitlement_id)
-    found, _ = inventory.add_entitlement(open_envelope(compact.encode("utf-8", "replace")), now=now)
+    found, _other = inventory.add_entitlement(open_envelope(compact.encode("utf-8", "replace")), now=now)
     if found.entitlement_id != entitlement_id:
         raise PortError(
-            "unreachable", expected=f"the certificate of {entitlement_id}", seen=f"that of {found.entitlement_id}"
+            "unreachable",
+            expected=_("the certificate of {entitlement_id}", entitlement_id=entitlement_id),
+            seen=_("that of {entitlement_id}", entitlement_id=found.entitlement_id),
         )
     return found
 
@@ -99,9 +108,9 @@ def learn_certificate(
         code, seen = (bad[0].code, bad[0].detail) if bad else ("kind-unexpected", "none")
         raise PortError(
             code,
-            expected=f"an entitlement certificate in {path}",
+            expected=_("an entitlement certificate in {path}", path=path),
             seen=seen,
-            next_step=bad[0].next_step if bad else "Choose the certificate file that came with the entitlement.",
+            next_step=bad[0].next_step if bad else _("Choose the certificate file that came with the entitlement."),
         )
     chosen = [known for known in inventory.entitlements() if known.entitlement_id in reading.certificates]
     if url is not None:
@@ -114,7 +123,7 @@ def normal_url(text: str) -> str:
     """An activation server's URL. Raises ``Error`` (``usage``)."""
     url = text.rstrip("/")
     if not url.startswith(_SCHEMES):
-        raise Error("usage", expected="an activation server's URL, with https:// or http://", seen=text)
+        raise Error("usage", expected=_("an activation server's URL, with https:// or http://"), seen=text)
     return url
 
 
@@ -173,17 +182,21 @@ def parse_candidates(data: bytes) -> list[Candidate]:
     Raises ``Error`` (``usage``) with the line that is wrong; then none is taken.
     """
     if len(data) > _BYTES_MAX:
-        raise Error("body-too-large", expected=f"a CSV file of at most {_BYTES_MAX} bytes", seen=f"{len(data)} bytes")
+        raise Error(
+            "body-too-large",
+            expected=_("a CSV file of at most {bytes_max} bytes", bytes_max=_BYTES_MAX),
+            seen=_("{count} bytes", count=len(data)),
+        )
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise Error("usage", expected="a CSV file in UTF-8", seen="other bytes; save it as “CSV UTF-8”") from None
+        raise Error("usage", expected=_("a CSV file in UTF-8"), seen=_("other bytes; save it as “CSV UTF-8”")) from None
     first = text.partition("\n")[0]
     delimiter = ";" if first.count(";") > first.count(",") else ","
     try:
         rows = list(csv.reader(io.StringIO(text), delimiter=delimiter, strict=True))
     except csv.Error as error:
-        raise Error("usage", expected="a CSV file", seen=str(error)) from None
+        raise Error("usage", expected=_("a CSV file"), seen=str(error)) from None
     columns: Sequence[str] = COLUMNS
     heads = [cell.strip().casefold() for cell in rows[0]] if rows else []
     start = 0
@@ -195,10 +208,14 @@ def parse_candidates(data: bytes) -> list[Candidate]:
         if any(cell.strip() for cell in row)
     ]
     if not candidates or len(candidates) > ROWS_MAX:
-        raise Error("usage", expected=f"1 to {ROWS_MAX} field servers in the CSV file", seen=str(len(candidates)))
+        raise Error(
+            "usage",
+            expected=_("1 to {rows_max} field servers in the CSV file", rows_max=ROWS_MAX),
+            seen=str(len(candidates)),
+        )
     twice = [one.address for one in candidates if sum(one.address == other.address for other in candidates) > 1]
     if twice:
-        raise Error("usage", expected="each address once", seen=f"{twice[0]} twice")
+        raise Error("usage", expected=_("each address once"), seen=_("{twice} twice", twice=twice[0]))
     return candidates
 
 
@@ -206,9 +223,17 @@ def _candidate(cells: dict[str, str], number: int) -> Candidate:
     try:
         address = normal_address(cells.get("address", ""))
     except Error as error:
-        raise Error("usage", expected=f"{error.expected} in row {number}", seen=error.seen or "none") from None
+        raise Error(
+            "usage",
+            expected=_("{expected} in row {number}", expected=error.said[0], number=number),
+            seen=error.seen or _("none"),
+        ) from None
     if not cells.get("password"):
-        raise Error("usage", expected=f"a password in row {number}, for {address}", seen="none")
+        raise Error(
+            "usage",
+            expected=_("a password in row {number}, for {address}", number=number, address=address),
+            seen=_("none"),
+        )
     return Candidate(
         address=address,
         password=cells["password"],
@@ -231,7 +256,9 @@ def meet(network: Network, inventory: Inventory, candidates: Sequence[Candidate]
         wanted = next((one for one in known if one and one != shown.fingerprint), None)
         if wanted is not None:
             changed = PortError(
-                "certificate-changed", expected=wanted, seen=f"{shown.fingerprint}; nothing was sent to it"
+                "certificate-changed",
+                expected=wanted,
+                seen=_("{fingerprint}; nothing was sent to it", fingerprint=shown.fingerprint),
             )
             return FirstContact(candidate=candidate, error=changed)
         return FirstContact(candidate=candidate, shown=shown, is_known=candidate.address in pinned)

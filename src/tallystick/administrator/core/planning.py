@@ -37,9 +37,11 @@ def choose_field_servers(
     """The named ones, or all. Raises ``Error`` (``usage``) where both or neither is said."""
     every = inventory.field_servers()
     if is_everyone == bool(selectors):
-        raise Error("usage", expected="field servers by name, or --all", seen="both" if is_everyone else "neither")
+        raise Error(
+            "usage", expected=_("field servers by name, or --all"), seen=_("both") if is_everyone else _("neither")
+        )
     if is_everyone and not every:
-        raise Error("not-found", expected="a field server in the list", seen="none so far")
+        raise Error("not-found", expected=_("a field server in the list"), seen=_("none so far"))
     return every if is_everyone else find_field_servers(every, selectors or ())
 
 
@@ -55,7 +57,7 @@ def assign(
         assignments += check_assignments(found, quantity, chosen, plan=plan, names=names)
     keys = {(one.device_id, one.line_id) for one in assignments}
     if len(keys) != len(assignments):
-        raise Error("line-twice", expected="each line once", seen=f"one of {len(pairs)} lines twice")
+        raise Error("line-twice", expected=_("each line once"), seen=_("one of {count} lines twice", count=len(pairs)))
     if now is not None:
         inventory.plan(assignments, now=now)
     return assignments
@@ -72,8 +74,8 @@ def activation_goals(
     if without and (not is_everyone or len(without) == len(chosen)):
         raise PortError(
             "not-found",
-            expected=f"a plan for {', '.join(without[:10])}",
-            seen="none",
+            expected=_("a plan for {without}", without=", ".join(without[:10])),
+            seen=_("none"),
             next_step=_("Assign licenses first: {assign}.", assign=ASSIGN),
         )
     return {
@@ -105,7 +107,9 @@ def find_field_server(every: Sequence[FieldServerRecord], selector: str) -> Fiel
         raise Error("not-found", expected=_("a field server in the list ({names})", names=names), seen=repr(selector))
     if len(fits) > 1:
         ids = ", ".join(f"{record.device_id[:12]} at {record.address}" for record in fits)
-        raise Error("ambiguous", expected=f"one field server by {selector!r}", seen=f"{len(fits)}: {ids}")
+        raise Error(
+            "ambiguous", expected=_("one field server by {selector!r}", selector=selector), seen=f"{len(fits)}: {ids}"
+        )
     return fits[0]
 
 
@@ -116,9 +120,9 @@ def normal_address(text: str) -> str:
         parts = urlsplit(full)
         port = parts.port
     except ValueError:
-        raise Error("usage", expected="an address like https://10.0.0.7:8443", seen=text) from None
+        raise Error("usage", expected=_("an address like https://10.0.0.7:8443"), seen=text) from None
     if parts.scheme != "https" or not parts.hostname or parts.username or parts.query or parts.path.strip("/"):
-        raise Error("usage", expected="an HTTPS address like https://10.0.0.7:8443", seen=text)
+        raise Error("usage", expected=_("an HTTPS address like https://10.0.0.7:8443"), seen=text)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"https://{host}" + (f":{port}" if port else "")
 
@@ -128,7 +132,9 @@ def parse_pair(text: str) -> tuple[str, int]:
     line, equals, quantity = text.rpartition("=")
     if not equals or not line or not quantity.isascii() or not quantity.isdigit() or int(quantity[:20]) > QUANTITY_MAX:
         raise Error(
-            "quantity-wrong", expected=f"LINE=QUANTITY with a quantity up to {QUANTITY_MAX}", seen=repr(text[:80])
+            "quantity-wrong",
+            expected=_("LINE=QUANTITY with a quantity up to {quantity_max}", quantity_max=QUANTITY_MAX),
+            seen=repr(text[:80]),
         )
     return line.strip(), int(quantity)
 
@@ -164,12 +170,12 @@ def choose_line(
     if by_product:
         raise Error(
             "ambiguous",
-            expected=f"one line with product {text}",
+            expected=_("one line with product {text}", text=text),
             seen=f"{len(by_product)}: {', '.join(sorted(by_product))}",
         )
     raise Error(
         "not-found",
-        expected="a line of a known entitlement, by its id, its activation ID or its product",
+        expected=_("a line of a known entitlement, by its id, its activation ID or its product"),
         seen=repr(text[:80]),
     )
 
@@ -186,7 +192,7 @@ def check_assignments(
     if chosen.activation_id is None:
         raise Error(
             "not-found",
-            expected=f"the activation ID of line {chosen.line_id}",
+            expected=_("the activation ID of line {line_id}", line_id=chosen.line_id),
             seen=_("a line whose entitlement is not known here; add it: {add}", add=ADD_ENTITLEMENT),
         )
     if chosen.known is not None and quantity:
@@ -196,8 +202,8 @@ def check_assignments(
             if record.kind not in terms.kinds:
                 raise Error(
                     "kind-mismatch",
-                    expected=f"a field server of kind {kinds} for {terms.product}",
-                    seen=f"{record.name}, of kind {record.kind}",
+                    expected=_("a field server of kind {kinds} for {product}", kinds=kinds, product=terms.product),
+                    seen=_("{record}, of kind {kind}", record=record.name, kind=record.kind),
                 )
         _check_enough(chosen.known, quantity, field_servers, plan=plan, names=names)
     return [
@@ -227,8 +233,15 @@ def _check_enough(
         elsewhere = ", ".join(f"{names.get(device, device[:12])}={count}" for device, count in others.items())
         raise PortError(
             "not-enough",
-            expected=f"at most the {line.terms.quantity} of {line.terms.product} that line {line.line_id} has",
-            seen=f"{total} planned" + (f", of which elsewhere: {elsewhere}" if elsewhere else ""),
+            expected=_(
+                "at most the {quantity} of {product} that line {line_id} has",
+                quantity=line.terms.quantity,
+                product=line.terms.product,
+                line_id=line.line_id,
+            ),
+            seen=_("{total} planned, of which elsewhere: {elsewhere}", total=total, elsewhere=elsewhere)
+            if elsewhere
+            else _("{total} planned", total=total),
             next_step=_(
                 "Take some off the plan elsewhere ({give_back}), ask for fewer, or buy more.", give_back=GIVE_BACK
             ),

@@ -115,7 +115,7 @@ class Workflows:
         progress, stop = progress or Silent(), stop or threading.Event()
         records = {record.device_id: record for record in self.inventory.field_servers()}
         chosen = [(records[device_id], goal) for device_id, goal in goals.items() if device_id in records]
-        if any(isinstance(goal, Sync) for _, goal in chosen):
+        if any(isinstance(goal, Sync) for _other, goal in chosen):
             self.courier.learn_keys()  # what field servers lack of them goes along, also where nothing else waits
         reports: dict[DeviceId, Report] = {}
         if self._at_once_max == 1 or len(chosen) <= 1:
@@ -125,7 +125,7 @@ class Workflows:
                     on_report(reports[record.device_id])
             except KeyboardInterrupt:
                 stop.set()
-            return [reports.get(record.device_id) or _interrupted(record) for record, _ in chosen]
+            return [reports.get(record.device_id) or _interrupted(record) for record, _other in chosen]
         with ThreadPoolExecutor(max_workers=min(len(chosen), self._at_once_max)) as pool:
             futures: list[Future[Report]] = []
             try:
@@ -137,7 +137,7 @@ class Workflows:
                 for future in futures:
                     future.cancel()
                 _collect([future for future in futures if not future.cancelled()], reports, on_report)
-        return [reports.get(record.device_id) or _interrupted(record) for record, _ in chosen]
+        return [reports.get(record.device_id) or _interrupted(record) for record, _other in chosen]
 
     def carry_up(self, device_ids: Iterable[DeviceId] | None = None) -> list[Unread]:
         """Carry what waits in the bag for activation servers, without any field server. Raises ``PortError``."""
@@ -215,7 +215,7 @@ class Workflows:
         """What is open on a field server, and what to do."""
         record = self.inventory.field_server(device_id)
         if record is None:
-            raise Error("not-found", expected="a field server in the list", seen=device_id)
+            raise Error("not-found", expected=_("a field server in the list"), seen=device_id)
         return decide_next_step(
             record,
             outbound=self.mailbag.outbound(device_id),
@@ -321,7 +321,12 @@ class _FieldServerRun:
         if identity.device_id != self.device_id:
             raise PortError(
                 "device-wrong",
-                expected=f"{self.record.name}, {self.device_id[:12]}, at {self.record.address}",
+                expected=_(
+                    "{record}, {device_id}, at {address}",
+                    record=self.record.name,
+                    device_id=self.device_id[:12],
+                    address=self.record.address,
+                ),
                 seen=f"{identity.name}, {identity.device_id[:12]}",
                 next_step=_("Remove it and add it again: {remove}.", remove=remove(self.record.name)),
             )
@@ -465,8 +470,12 @@ class _FieldServerRun:
         return self._report(
             GoalResult.FAILED,
             code="superseded",
-            detail=f"asked {ATTEMPTS_MAX} times, and it holds something else: {_held_text(report)}",
-            next_step="Look whether somebody else works on this field server, then try again.",
+            detail=_(
+                "asked {attempts_max} times, and it holds something else: {held_text}",
+                attempts_max=ATTEMPTS_MAX,
+                held_text=_held_text(report),
+            ),
+            next_step=_("Look whether somebody else works on this field server, then try again."),
         )
 
     def _is_reached(self, goal: Goal, report: LicenseReport, asked: WrittenRequest | None) -> bool:
@@ -486,8 +495,13 @@ class _FieldServerRun:
                     if quantity > held.get(line_id, 0):
                         raise PortError(
                             "return-raises",
-                            expected=f"at most the {held.get(line_id, 0)} of {line_id} that {self.record.name} holds",
-                            seen=f"an end state of {quantity}",
+                            expected=_(
+                                "at most the {get} of {line_id} that {record} holds",
+                                get=held.get(line_id, 0),
+                                line_id=line_id,
+                                record=self.record.name,
+                            ),
+                            seen=_("an end state of {quantity}", quantity=quantity),
                         )
                 return all(held.get(line_id, 0) == quantity for line_id, quantity in wants or ())
             case Refresh():
@@ -506,7 +520,7 @@ class _FieldServerRun:
             case Return(wants=None) | ReturnOneCarry():
                 self.office.inventory.unplan(self.device_id)
             case Return(wants=wants):
-                self.office.inventory.unplan(self.device_id, [line_id for line_id, _ in wants or ()])
+                self.office.inventory.unplan(self.device_id, [line_id for line_id, _other in wants or ()])
             case Activate() | Refresh() | Sync():
                 pass
             case _:

@@ -19,6 +19,7 @@ from typing import Final
 from tallystick.administrator.memory.run_locks import Marks
 from tallystick.directories import make_directory
 from tallystick.errors import Error
+from tallystick.sentences import _
 
 FILE_NAME: Final = "administrator.sqlite3"
 SCHEMA_VERSION: Final = 4
@@ -152,7 +153,11 @@ def _prepare(connection: sqlite3.Connection, directory: Path | None = None) -> D
 def _make_schema(connection: sqlite3.Connection) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > SCHEMA_VERSION:
-        raise Error("database-newer", expected=f"a database of version {SCHEMA_VERSION}", seen=f"version {version}")
+        raise Error(
+            "database-newer",
+            expected=_("a database of version {schema_version}", schema_version=SCHEMA_VERSION),
+            seen=_("version {version}", version=version),
+        )
     if version == SCHEMA_VERSION:
         return
     steps = [] if version else [_SCHEMA]
@@ -187,6 +192,8 @@ def _as_our_error() -> Iterator[None]:
                 code = "disk-failed"  # also what a full disk looks like where SQLite maps memory
             case _:
                 code = "database-unavailable"
-        raise Error(code, expected="Device Administrator's own database to take and give", seen=str(error)) from error
+        raise Error(
+            code, expected=_("Device Administrator's own database to take and give"), seen=str(error)
+        ) from error
     except OSError as error:
-        raise Error("disk-failed", expected="a data directory that can be written", seen=str(error)) from error
+        raise Error("disk-failed", expected=_("a data directory that can be written"), seen=str(error)) from error

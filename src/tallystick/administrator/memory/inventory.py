@@ -26,6 +26,7 @@ from tallystick.protocol.envelope import PublicKey, Unverified, Verified, open_e
 from tallystick.protocol.keys import Keyset, KeysetClaims
 from tallystick.protocol.messages import EntitlementCertificate, EntitlementLine
 from tallystick.protocol.problems import WireError
+from tallystick.sentences import _
 from tallystick.structs import decode_kept, encode_kept, know
 
 
@@ -123,8 +124,18 @@ class Inventory:
                 if row["fingerprint"] != contact.fingerprint or row["device_id"] != identity.device_id:
                     raise Error(
                         "certificate-changed",
-                        expected=f"{row['fingerprint']}, pinned for {row['name']} at {row['address']}",
-                        seen=f"{contact.fingerprint}, of {identity.name} at {contact.address}",
+                        expected=_(
+                            "{fingerprint}, pinned for {name} at {address}",
+                            fingerprint=row["fingerprint"],
+                            name=row["name"],
+                            address=row["address"],
+                        ),
+                        seen=_(
+                            "{fingerprint}, of {identity} at {address}",
+                            fingerprint=contact.fingerprint,
+                            identity=identity.name,
+                            address=contact.address,
+                        ),
                     )
             sql.execute(
                 "INSERT INTO field_servers (device_id, name, kind, host_id, address, certificate, fingerprint, password,"
@@ -283,8 +294,10 @@ class Inventory:
         names = ", ".join(keyset.issuer for keyset in known) or "none known so far"
         raise WireError(
             "key-unknown",
-            expected=f"a key of an activation server that is known here ({names})",
-            seen=f"kid {str(envelope.kid)[:12]}" if envelope.kid else "a message that carries its own key",
+            expected=_("a key of an activation server that is known here ({names})", names=names),
+            seen=_("kid {kid}", kid=str(envelope.kid)[:12])
+            if envelope.kid
+            else _("a message that carries its own key"),
         )
 
     # Entitlements

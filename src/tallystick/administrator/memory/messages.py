@@ -21,6 +21,7 @@ from tallystick.protocol.device_api import LicenseReport
 from tallystick.protocol.envelope import Unverified, Verified
 from tallystick.protocol.messages import CREDIT, GRANT, REFUSAL, Credit, Reply
 from tallystick.protocol.problems import WireError
+from tallystick.sentences import _
 
 TAKEN_MAX = 100_000  # of so many delivered replies it is known that they were
 _KINDS = {GRANT: "grant", REFUSAL: "refusal", CREDIT: "credit"}
@@ -90,7 +91,7 @@ class KnownReply:
 def read_message(line: Unverified) -> Outbound:
     """A field server's message, checked with the key that it carries. Raises ``WireError``."""
     if line.jwk is None:
-        raise WireError("header-refused", expected="the field server's key as jwk", seen="none")
+        raise WireError("header-refused", expected=_("the field server's key as jwk"), seen=_("none"))
     verified = envelope.verify(line, line.jwk)
     request = messages.parse_request(verified)
     return Outbound(

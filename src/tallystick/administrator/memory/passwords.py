@@ -22,6 +22,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tallystick.errors import Error
+from tallystick.sentences import _
 
 PREFIX: Final = "sealed:1:"
 KEY_BYTES: Final = 32
@@ -67,5 +68,9 @@ def key_from_passphrase(passphrase: str) -> bytes:
 def key_from_file(data: bytes) -> bytes:
     """Any file with at least 32 bytes. Raises ``Error`` (``usage``)."""
     if len(data) < KEY_BYTES:
-        raise Error("usage", expected=f"a key file of at least {KEY_BYTES} bytes", seen=f"{len(data)} bytes")
+        raise Error(
+            "usage",
+            expected=_("a key file of at least {key_bytes} bytes", key_bytes=KEY_BYTES),
+            seen=_("{count} bytes", count=len(data)),
+        )
     return hashlib.sha256(data).digest()

@@ -14,6 +14,7 @@ from typing import Final
 from tallystick.administrator.memory.database import Database
 from tallystick.errors import Error
 from tallystick.protocol.frames import Frame, Gathering
+from tallystick.sentences import _
 
 TRANSFERS_MAX: Final = 16
 KEPT_SECONDS: Final = 30 * 86_400
@@ -65,7 +66,7 @@ class FrameBox:
         for one in self.transfers():
             if one.gathering.transfer == transfer:
                 return one.gathering
-        raise Error("not-found", expected="a transfer of which codes were read here", seen=transfer[:40])
+        raise Error("not-found", expected=_("a transfer of which codes were read here"), seen=transfer[:40])
 
     def forget(self, transfer: str) -> None:
         """Let go of one."""
@@ -79,7 +80,11 @@ def _make_room(sql: sqlite3.Connection, kept: dict[str, Gathering]) -> None:
         return
     gone = next((one.transfer for one in reversed(kept.values()) if one.is_whole), None)
     if gone is None:
-        raise Error("frames-too-many", expected=f"at most {TRANSFERS_MAX} transfers at a time", seen="one more")
+        raise Error(
+            "frames-too-many",
+            expected=_("at most {transfers_max} transfers at a time", transfers_max=TRANSFERS_MAX),
+            seen=_("one more"),
+        )
     sql.execute("DELETE FROM frames WHERE transfer = ?", (gone,))
     del kept[gone]
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tallystick.errors import Error
+from tallystick.sentences import _
 
 
 class Marks:
@@ -85,7 +86,7 @@ class Marks:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             code = "disk-full" if error.errno == errno.ENOSPC else "disk-failed"
-            raise Error(code, expected=f"to write {path}", seen=error.strerror or str(error)) from None
+            raise Error(code, expected=_("to write {path}", path=path), seen=error.strerror or str(error)) from None
         if not _try_lock(descriptor):
             os.close(descriptor)
             raise _busy(number)
@@ -97,7 +98,11 @@ class Marks:
 
 
 def _busy(number: int) -> Error:
-    return Error("too-busy", expected="one at a time to run an operation", seen=f"that operation {number} runs already")
+    return Error(
+        "too-busy",
+        expected=_("one at a time to run an operation"),
+        seen=_("that operation {number} runs already", number=number),
+    )
 
 
 def _try_lock(descriptor: int) -> bool:

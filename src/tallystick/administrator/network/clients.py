@@ -48,6 +48,7 @@ from tallystick.protocol.device_api import (
     WrittenRequest,
 )
 from tallystick.protocol.messages import LineReason
+from tallystick.sentences import _
 from tallystick.structs import know
 
 USER: Final = "administrator"
@@ -96,7 +97,7 @@ class RealNetwork:
         except (OSError, ValueError) as error:
             raise _unreachable(address, _reason(error)) from None
         if der is None:
-            raise _unreachable(address, "no certificate")
+            raise _unreachable(address, _("no certificate"))
         return ShownCertificate(certificate=ssl.DER_cert_to_PEM_cert(der), fingerprint=fingerprint_of(der))
 
     def _connect(self, address: str, host: str, port: int) -> socket.socket:
@@ -186,9 +187,9 @@ class HttpsFieldServer:
         if operation.needs_password and password is None:
             raise PortError(
                 "password-wrong",
-                expected=f"the password of the field server at {self._contact.address}",
-                seen="none stored here",
-                next_step="Add it again with --password-file.",
+                expected=_("the password of the field server at {address}", address=self._contact.address),
+                seen=_("none stored here"),
+                next_step=_("Add it again with --password-file."),
             )
         auth = (USER, password) if operation.needs_password and password is not None else None
         try:
@@ -223,7 +224,11 @@ class HttpsFieldServer:
     def _another_version(self, seen: str) -> PortError:
         return PortError(
             "version-wrong",
-            expected=f"a field server that speaks version {device_api.VERSION}, at {self._contact.address}",
+            expected=_(
+                "a field server that speaks version {version}, at {address}",
+                version=device_api.VERSION,
+                address=self._contact.address,
+            ),
             seen=seen[:_SHOWN_CHARACTERS],
         )
 
@@ -233,8 +238,12 @@ class HttpsFieldServer:
         if shown.fingerprint != self._contact.fingerprint:
             raise PortError(
                 "certificate-changed",
-                expected=f"{self._contact.fingerprint}, pinned for {self._contact.address}",
-                seen=f"{shown.fingerprint}; nothing was sent to it",
+                expected=_(
+                    "{fingerprint}, pinned for {address}",
+                    fingerprint=self._contact.fingerprint,
+                    address=self._contact.address,
+                ),
+                seen=_("{fingerprint}; nothing was sent to it", fingerprint=shown.fingerprint),
             ) from None
         raise _unreachable(self._contact.address, _reason(error)) from None
 
@@ -265,7 +274,7 @@ class HttpActivation:
         )
         certificate = _convert(self._url, answer, dict[str, Any]).get("certificate")
         if not isinstance(certificate, str):
-            raise _unreachable(self._url, "an entitlement without its certificate")
+            raise _unreachable(self._url, _("an entitlement without its certificate"))
         return certificate.strip()
 
     def _ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> bytes:
@@ -313,7 +322,7 @@ def _exchange(
             for chunk in response.iter_raw():
                 data += chunk
                 if len(data) > ANSWER_BYTES_MAX:
-                    raise _unreachable(address, "an answer without end")
+                    raise _unreachable(address, _("an answer without end"))
     except httpx2.ProxyError as error:
         raise _proxy_refused(address, str(error)) from None
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
@@ -330,7 +339,9 @@ def _exchange(
 
 def _proxy_refused(address: str, seen: str) -> PortError:
     return PortError(
-        "proxy-refused", expected=f"a proxy that lets through to {address}", seen=f"{seen[:_SHOWN_CHARACTERS]}, from it"
+        "proxy-refused",
+        expected=_("a proxy that lets through to {address}", address=address),
+        seen=_("{seen}, from it", seen=seen[:_SHOWN_CHARACTERS]),
     )
 
 
@@ -343,8 +354,19 @@ def _problem(address: str, response: httpx2.Response, data: bytes) -> PortError:
     code = document.get("code")
     if not isinstance(code, str):
         if response.status_code == _CODE_UNAUTHORIZED:
-            return PortError("password-wrong", expected=f"the password of {address}", seen="one that it does not take")
-        return _unreachable(address, f"HTTP {response.status_code} {response.reason_phrase} without a code")
+            return PortError(
+                "password-wrong",
+                expected=_("the password of {address}", address=address),
+                seen=_("one that it does not take"),
+            )
+        return _unreachable(
+            address,
+            _(
+                "HTTP {status_code} {reason_phrase} without a code",
+                status_code=response.status_code,
+                reason_phrase=response.reason_phrase,
+            ),
+        )
     next_step = str(document.get("next_step") or "")
     if response.status_code == _CODE_TOO_MANY and "Retry-After" in response.headers:
         next_step = f"Wait {response.headers['Retry-After'][:10]} seconds, then try again with the right password."
@@ -368,7 +390,9 @@ def _convert(address: str, data: bytes, kind: type[ValueT]) -> ValueT:
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _unreachable(address, f"an answer that is not Tallystick's ({str(error)[:_SHOWN_CHARACTERS]})") from None
+        raise _unreachable(
+            address, _("an answer that is not Tallystick's ({error})", error=str(error)[:_SHOWN_CHARACTERS])
+        ) from None
 
 
 def _answered(address: str, row: Mapping[str, Any]) -> Answered:
@@ -376,7 +400,7 @@ def _answered(address: str, row: Mapping[str, Any]) -> Answered:
     replies = reply.splitlines() if isinstance(reply, str) else reply
     digest = row.get("digest")
     if not isinstance(replies, list | tuple) or not all(isinstance(one, str) for one in replies):
-        raise _unreachable(address, "replies that are no envelopes")
+        raise _unreachable(address, _("replies that are no envelopes"))
     return Answered(
         digest=Digest(digest) if isinstance(digest, str) else None,
         outcome=str(row.get("outcome") or ""),
@@ -398,7 +422,7 @@ def _ssl_error(error: BaseException) -> ssl.SSLError | None:
 
 
 def _unreachable(address: str, seen: str) -> PortError:
-    return PortError("unreachable", expected=f"an answer from {address}", seen=seen)
+    return PortError("unreachable", expected=_("an answer from {address}", address=address), seen=seen)
 
 
 def _reason(error: BaseException) -> str:
@@ -422,7 +446,7 @@ def _host_and_port(address: str) -> tuple[str, int]:
     except ValueError:
         host = port = None
     if not host:
-        raise _unreachable(address, "an address without a host")
+        raise _unreachable(address, _("an address without a host"))
     return host, port or 443
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from tallystick.administrator.network.proxy import Proxy
 from tallystick.administrator.ports import PortError
+from tallystick.sentences import _
 
 CONNECT_SECONDS: Final = 5.0
 _HEAD_BYTES_MAX: Final = 16 * 1024
@@ -28,13 +29,17 @@ def open_tunnel(proxy: Proxy, address: str, host: str, port: int) -> socket.sock
         head = _read_head(plain)
         if not head.endswith(b"\r\n\r\n"):
             raise PortError(
-                "proxy-refused", expected=f"a whole answer of the proxy {proxy.address}", seen="a part of one"
+                "proxy-refused",
+                expected=_("a whole answer of the proxy {address}", address=proxy.address),
+                seen=_("a part of one"),
             )
         status = head.split(b"\r\n", 1)[0].decode("latin-1")
-        version, _, reason = status.partition(" ")
+        version, _other, reason = status.partition(" ")
         if not version.startswith("HTTP/1.") or not reason.startswith("2"):
             seen = f"{reason[:200] or 'no answer of a proxy'}, from {proxy.address}"
-            raise PortError("proxy-refused", expected=f"a proxy that lets through to {address}", seen=seen)
+            raise PortError(
+                "proxy-refused", expected=_("a proxy that lets through to {address}", address=address), seen=seen
+            )
     except BaseException:
         plain.close()
         raise

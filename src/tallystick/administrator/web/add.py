@@ -13,6 +13,7 @@ from tallystick.administrator.core.planning import normal_address
 from tallystick.administrator.network.discovery import find_field_servers
 from tallystick.administrator.web.base import PageRequest
 from tallystick.errors import Error
+from tallystick.sentences import _
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,7 @@ def find(page: PageRequest) -> Response:
     try:
         found = find_field_servers(seconds=_LISTENED_SECONDS)
     except OSError as error:
-        raise Error("unreachable", expected="a network to listen on", seen=str(error)) from None
+        raise Error("unreachable", expected=_("a network to listen on"), seen=str(error)) from None
     known = page.administrator.inventory.names()
     return page.show("add.html", found=[one for one in found if one.device_id not in known])
 
@@ -54,7 +55,7 @@ def add_found(page: PageRequest) -> Response:
         for address in page.texts("address")
     ]
     if not candidates:
-        raise Error("usage", expected="at least one field server ticked", seen="none")
+        raise Error("usage", expected=_("at least one field server ticked"), seen=_("none"))
     met = meet(page.administrator.network, page.administrator.inventory, candidates)
     return page.go(f"/add/{page.context.kept.keep(FirstContactPage(met=tuple(met)))}")
 
@@ -80,7 +81,7 @@ def pin_met(page: PageRequest) -> Response:
     ticked = set(page.texts("address"))
     met = [one for one in meeting.met if one.candidate.address in ticked and one.shown is not None]
     if not met:
-        raise Error("usage", expected="at least one field server ticked", seen="none")
+        raise Error("usage", expected=_("at least one field server ticked"), seen=_("none"))
     page.context.kept.forget(page.number())
     return _pin(page, met)
 
@@ -111,4 +112,4 @@ def _candidates(page: PageRequest) -> list[Candidate]:
                 fingerprint=page.text("fingerprint", 100),
             )
         ]
-    raise Error("usage", expected="an address, or a CSV file", seen="neither")
+    raise Error("usage", expected=_("an address, or a CSV file"), seen=_("neither"))

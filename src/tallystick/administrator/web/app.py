@@ -29,7 +29,7 @@ from tallystick.connections.listening import HEAD_BYTES_MAX, Bounded, Places
 from tallystick.errors import Error
 from tallystick.pages import PAGE_HEADERS, STATIC_HEADERS, STATICS, make_environment, page_reader
 from tallystick.protocol.problems import BY_CODE
-from tallystick.sentences import READER
+from tallystick.sentences import READER, _
 
 _FIELDS_MAX: Final = 20_000
 _FILES_MAX: Final = 1_000
@@ -182,13 +182,13 @@ class Pages:
 
 _LINK_USED: Final = Error(
     "usage",
-    expected="a link that was not used yet",
-    seen="one that was; the window in which “tallystick admin web” runs shows a new one",
+    expected=_("a link that was not used yet"),
+    seen=_("one that was; the window in which “tallystick admin web” runs shows a new one"),
 )
 _NO_SESSION: Final = Error(
     "usage",
-    expected="the browser that opened the link",
-    seen="another one; the window in which “tallystick admin web” runs shows a link for it",
+    expected=_("the browser that opened the link"),
+    seen=_("another one; the window in which “tallystick admin web” runs shows a link for it"),
 )
 
 
@@ -216,7 +216,9 @@ def serve(
         try:
             listener.bind(("127.0.0.1", port))
         except OSError as error:
-            raise Error("address-taken", expected=f"port {port} of this computer to be free", seen=str(error)) from None
+            raise Error(
+                "address-taken", expected=_("port {port} of this computer to be free", port=port), seen=str(error)
+            ) from None
         base = f"http://127.0.0.1:{listener.getsockname()[1]}"
         gate, context = make_gate(listener.getsockname()[1]), make_context(database, sealer, forced=forced)
         pages = Pages(context, gate, on_entered=lambda: on_link(base + gate.make_link(), False))

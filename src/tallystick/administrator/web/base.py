@@ -55,7 +55,7 @@ class PageMemory:
         thing = self._things.get(number)
         if not isinstance(thing, kind):
             raise Error(
-                "not-found", expected="what this page showed", seen="nothing any more; begin again from the list"
+                "not-found", expected=_("what this page showed"), seen=_("nothing any more; begin again from the list")
             )
         return thing
 
@@ -120,7 +120,7 @@ class PageRequest:
         device_id = DeviceId(self.request.path_params["device_id"])
         record = self.administrator.inventory.field_server(device_id)
         if record is None:
-            raise Error("not-found", expected="a field server in the list", seen=device_id[:60])
+            raise Error("not-found", expected=_("a field server in the list"), seen=device_id[:60])
         return record
 
     def show(self, template: str, *, status: int = 200, **values: Any) -> Response:

@@ -21,6 +21,7 @@ from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
 from tallystick.pages import PAGE_HEADERS
 from tallystick.protocol.tallyfile import MEDIA_TYPE
+from tallystick.sentences import _
 
 CODES_DEVICES_MAX: Final = 30  # at once, as QR codes
 FILE_NAME: Final = "requests-to-carry.tally"
@@ -81,7 +82,7 @@ def take(page: PageRequest) -> Response:
     """Whatever was put into the box, and its delivery to field servers that can be reached."""
     files = page.files("files")
     if not files:
-        raise Error("usage", expected="at least one file in the box", seen="none")
+        raise Error("usage", expected=_("at least one file in the box"), seen=_("none"))
     with tempfile.TemporaryDirectory() as directory:
         paths = []
         for number, file in enumerate(files):
@@ -120,7 +121,7 @@ def carry_now(page: PageRequest) -> Response:
     """Carry what waits by the route that there is, in both directions."""
     every = page.administrator.inventory.field_servers()
     if not every:
-        raise Error("not-found", expected="a field server in the list", seen="none so far")
+        raise Error("not-found", expected=_("a field server in the list"), seen=_("none so far"))
     return page.go(f"/operations/{page.context.jobs.begin({record.device_id: Sync() for record in every})}")
 
 
@@ -153,7 +154,7 @@ def _told(note: str) -> TakenFiles:
 def _waiting(page: PageRequest) -> list[Outbound]:
     up = page.administrator.mailbag.outbound()
     if not up:
-        raise Error("no-messages", expected="a message that waits", seen="none; “Carry what waits” gathers them")
+        raise Error("no-messages", expected=_("a message that waits"), seen=_("none; “Carry what waits” gathers them"))
     return up
 
 
@@ -162,7 +163,9 @@ def _stick(page: PageRequest) -> Stick:
     found = next((stick for stick in find_sticks() if str(stick.path) == wanted), None)
     if found is None:
         raise Error(
-            "not-found", expected="a stick that is plugged in", seen=f"{wanted[:80]} is gone; nothing was written"
+            "not-found",
+            expected=_("a stick that is plugged in"),
+            seen=_("{wanted} is gone; nothing was written", wanted=wanted[:80]),
         )
     return found
 

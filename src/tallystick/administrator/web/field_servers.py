@@ -14,6 +14,7 @@ from tallystick.administrator.memory.inventory import FieldServerRecord
 from tallystick.administrator.web.base import PageRequest
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
+from tallystick.sentences import _
 
 OPEN: Final = frozenset({Phase.TROUBLE, Phase.DELIVER, Phase.PROVE, Phase.ASK, Phase.PLANNED})
 _SITE_SYMBOLS_MAX: Final = 80
@@ -112,7 +113,7 @@ def chosen_of(page: PageRequest) -> list[FieldServerRecord]:
         ticked = set(page.texts("device"))
         chosen = [record for record in every if record.device_id in ticked]
     if not chosen:
-        raise Error("usage", expected="at least one field server ticked, or “All shown here”", seen="none")
+        raise Error("usage", expected=_("at least one field server ticked, or “All shown here”"), seen=_("none"))
     return chosen
 
 
@@ -203,6 +204,8 @@ def remove(page: PageRequest) -> Response:
     record = page.field_server()
     step = page.administrator.workflows.next_step(record.device_id)
     if step.phase in {Phase.DELIVER, Phase.PROVE, Phase.ASK} and not page.text("force"):
-        raise Error("usage", expected="nothing open on it, or the tick that says “also then”", seen=step_sentence(step))
+        raise Error(
+            "usage", expected=_("nothing open on it, or the tick that says “also then”"), seen=step_sentence(step)
+        )
     page.administrator.inventory.remove_field_server(DeviceId(record.device_id))
     return page.go("/")

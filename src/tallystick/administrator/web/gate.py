@@ -16,6 +16,7 @@ from typing import Final
 from starlette.requests import Request
 
 from tallystick.errors import Error
+from tallystick.sentences import _
 
 ENTER_PATH: Final = "/enter"
 SESSIONS_MAX: Final = 8
@@ -49,7 +50,7 @@ class Gate:
         """Raises ``Error`` (``usage``)."""
         host = request.headers.get("host", "")
         if host not in self._hosts:
-            raise Error("usage", expected="this computer's own address in the browser", seen=host[:80] or "none")
+            raise Error("usage", expected=_("this computer's own address in the browser"), seen=host[:80] or _("none"))
 
     def session_of(self, request: Request) -> str | None:
         """The session of a request, if it has one."""
@@ -63,10 +64,14 @@ class Gate:
         if origin not in {None, "null", *(f"http://{host}" for host in self._hosts)} or request.headers.get(
             "sec-fetch-site", "same-origin"
         ) not in {"same-origin", "none"}:
-            raise Error("usage", expected="a form of these pages", seen=f"one of {origin[:80] if origin else 'nobody'}")
+            raise Error(
+                "usage",
+                expected=_("a form of these pages"),
+                seen=_("one of {origin}", origin=origin[:80] if origin else "nobody"),
+            )
         if not _same(given, csrf_of(session)):
             raise Error(
-                "usage", expected="a form of this session", seen="one of an earlier session; load the page again"
+                "usage", expected=_("a form of this session"), seen=_("one of an earlier session; load the page again")
             )
 
 

@@ -17,6 +17,7 @@ from tallystick.administrator.core.operations import Operation
 from tallystick.administrator.ports import RouteReport, Stage
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
+from tallystick.sentences import _
 
 Opener = Callable[[], AbstractContextManager[Administrator]]
 
@@ -106,7 +107,9 @@ class Jobs:
         found = self._running
         if found is not None:
             raise Error(
-                "too-busy", expected="one operation at a time", seen=f"operation {found.number}, which still runs"
+                "too-busy",
+                expected=_("one operation at a time"),
+                seen=_("operation {number}, which still runs", number=found.number),
             )
 
     def _start(self, number: int, goals: Mapping[DeviceId, Goal]) -> None:

@@ -19,6 +19,7 @@ from tallystick.administrator.web.field_servers import chosen_of
 from tallystick.domain.ids import DeviceId, LineId
 from tallystick.errors import Error, InvariantError
 from tallystick.protocol.messages import QUANTITY_MAX
+from tallystick.sentences import _
 
 _STAGES: Final = list(Stage)
 
@@ -90,7 +91,7 @@ def draft(page: PageRequest) -> Response:
     """What a person asked for on the ticked field servers."""
     kind = page.text("do")
     if kind not in KINDS:
-        raise Error("usage", expected=f"one of: {', '.join(KINDS)}", seen=kind[:40] or "none")
+        raise Error("usage", expected=_("one of: {kinds}", kinds=", ".join(KINDS)), seen=kind[:40] or _("none"))
     chosen = chosen_of(page)
     made = Draft(kind=kind, device_ids=tuple(record.device_id for record in chosen))
     goals_of(page, made, chosen)  # a plan that is missing is said at once
@@ -119,7 +120,11 @@ def change_draft(page: PageRequest) -> Response:
         value = page.text(key, 20)
         if key.startswith("end-") and value:
             if not value.isascii() or not value.isdigit() or int(value) > QUANTITY_MAX:
-                raise Error("quantity-wrong", expected=f"a quantity up to {QUANTITY_MAX}", seen=repr(value))
+                raise Error(
+                    "quantity-wrong",
+                    expected=_("a quantity up to {quantity_max}", quantity_max=QUANTITY_MAX),
+                    seen=repr(value),
+                )
             ends[LineId(key.removeprefix("end-"))] = int(value)
     return page.go(f"/drafts/{page.context.kept.keep(replace(made, ends=ends or None))}")
 
@@ -229,7 +234,7 @@ def _carry_counts(page: PageRequest) -> dict[str, int]:
 def _find(page: PageRequest, number: int) -> Operation:
     operation = page.administrator.operations.operation(number)
     if operation is None:
-        raise Error("not-found", expected="an operation", seen=f"none with number {number}")
+        raise Error("not-found", expected=_("an operation"), seen=_("none with number {number}", number=number))
     return operation
 
 
@@ -241,7 +246,9 @@ def _partial_returns(ends: dict[LineId, int], chosen: Sequence[FieldServerRecord
         if wants:
             goals[record.device_id] = Return(wants=wants)
     if not goals:
-        raise Error("nothing-held", expected="a field server that holds more than is to be left", seen="none of them")
+        raise Error(
+            "nothing-held", expected=_("a field server that holds more than is to be left"), seen=_("none of them")
+        )
     return goals
 
 

@@ -13,6 +13,7 @@ from tallystick.administrator.memory.inventory import FieldServerRecord, KnownLi
 from tallystick.administrator.web.base import PageRequest
 from tallystick.administrator.web.field_servers import chosen_of, sites_of
 from tallystick.errors import Error
+from tallystick.sentences import _
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +116,7 @@ def add_entitlement(page: PageRequest) -> Response:
             )
         ]
     else:
-        raise Error("usage", expected="an entitlement ID, or a certificate file", seen="neither")
+        raise Error("usage", expected=_("an entitlement ID, or a certificate file"), seen=_("neither"))
     return page.go(f"/plan?line={known[0].lines[0].line_id}" if known[0].lines else "/plan")
 
 

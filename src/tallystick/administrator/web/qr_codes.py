@@ -23,6 +23,7 @@ from tallystick.pages.codes import (
     show_codes,
 )
 from tallystick.pages.photos import PHOTO_BYTES_MAX
+from tallystick.sentences import _
 
 FILE_NAME: Final = "codes.tally"
 _TRANSFER_SYMBOLS: Final = 16
@@ -33,10 +34,16 @@ def show_page(page: PageRequest) -> Response:
     bag, names = page.administrator.mailbag, page.administrator.inventory.names()
     chosen = [DeviceId(one[:60]) for one in page.request.query_params.getlist("device")]
     if len(chosen) > CODES_DEVICES_MAX:
-        raise Error("frames-too-many", expected=f"at most {CODES_DEVICES_MAX} field servers", seen=f"{len(chosen)}")
+        raise Error(
+            "frames-too-many",
+            expected=_("at most {codes_devices_max} field servers", codes_devices_max=CODES_DEVICES_MAX),
+            seen=f"{len(chosen)}",
+        )
     up = [one for device_id in dict.fromkeys(chosen) for one in bag.outbound(device_id)] if chosen else bag.outbound()
     if not up:
-        raise Error("no-messages", expected="a message that waits", seen="none; it may have been answered meanwhile")
+        raise Error(
+            "no-messages", expected=_("a message that waits"), seen=_("none; it may have been answered meanwhile")
+        )
     shown = show_codes(_content(up), only=page.text("only"))
     bag.note_exported([one.digest for one in up], now=page.now)
     return page.show(

@@ -17,6 +17,7 @@ from tallystick.activation.services import IdempotentRequest, Office, OfficeErro
 from tallystick.activation.services.history import CURSOR_PATTERN
 from tallystick.activation.services.schemas import ACCOUNT_PATTERN, DEVICE_PATTERN, LINE_PATTERN, REFERENCE_PATTERN
 from tallystick.activation.services.sign_in import caller_of_token
+from tallystick.sentences import _
 
 PAGE_MAX: Final = 200
 PROBLEM_TYPE: Final = "application/problem+json"
@@ -134,7 +135,7 @@ def once_for(key: str | None, what: str, *parts: BaseModel | str) -> IdempotentR
 def version_from(if_match: str | None) -> str:
     """The version that ``If-Match`` names; ``*`` is no version. Raises ``OfficeError`` (``version-missing``)."""
     if if_match is None or if_match.strip() == "*":
-        raise OfficeError("version-missing", expected="the header If-Match with an ETag", seen=if_match or "none")
+        raise OfficeError("version-missing", expected=_("the header If-Match with an ETag"), seen=if_match or _("none"))
     return if_match.strip().removeprefix("W/").strip('"')
 
 

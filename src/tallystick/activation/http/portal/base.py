@@ -24,9 +24,9 @@ from tallystick.activation.services import Office, OfficeError, field_servers, s
 from tallystick.activation.services.sign_in import Visitor
 from tallystick.errors import Error
 from tallystick.pages import PAGE_HEADERS, make_environment, page_reader
-from tallystick.protocol.problems import problem_document
+from tallystick.protocol.problems import problem_page
 from tallystick.protocol.tallyfile import MEDIA_TYPE
-from tallystick.sentences import READER
+from tallystick.sentences import READER, _
 
 SESSION_COOKIE: Final = "__Host-tallystick"
 FORM_COOKIE: Final = "__Host-tallystick-form"
@@ -137,8 +137,8 @@ class PageRequest:
         if site not in _SAFE_SITES or not expected or not hmac.compare_digest(sent.encode(), expected.encode()):
             raise OfficeError(
                 "form-stale",
-                expected="a form of this session, from our own page",
-                seen=f"one from {site or 'elsewhere'}",
+                expected=_("a form of this session, from our own page"),
+                seen=_("one from {site}", site=site or "elsewhere"),
             )
 
     async def do(self, work: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
@@ -174,7 +174,7 @@ class Form:
         """A whole number. Raises ``OfficeError``."""
         text = self.text(name).replace(",", "")
         if not text.isascii() or not text.isdigit() or len(text) > 12:
-            raise OfficeError("quantity-wrong", expected="a whole number", seen=repr(text[:40]))
+            raise OfficeError("quantity-wrong", expected=_("a whole number"), seen=repr(text[:40]))
         return int(text)
 
 
@@ -183,11 +183,13 @@ async def read_form(request: Request) -> FormData:
     length = request.headers.get("content-length", "")
     if not length.isdigit() or int(length) > FORM_BYTES_MAX:
         raise OfficeError(
-            "body-too-large", expected=f"a form of at most {FORM_BYTES_MAX} bytes", seen=length or "no length"
+            "body-too-large",
+            expected=_("a form of at most {form_bytes_max} bytes", form_bytes_max=FORM_BYTES_MAX),
+            seen=length or _("no length"),
         )
     kind = request.headers.get("content-type", "").split(";")[0]
     if kind != "application/x-www-form-urlencoded":
-        raise OfficeError("form-stale", expected="a form of our own page", seen=kind[:60] or "nothing")
+        raise OfficeError("form-stale", expected=_("a form of our own page"), seen=kind[:60] or _("nothing"))
     return await request.form(max_fields=2000)
 
 
@@ -212,7 +214,7 @@ def page_for(
         except Error as error:
             return await show_problem(page, error)
         except HTTPException as error:  # a multipart form that is none, or has too many parts
-            stale = OfficeError("form-stale", expected="a form of our own page", seen=str(error.detail)[:100])
+            stale = OfficeError("form-stale", expected=_("a form of our own page"), seen=str(error.detail)[:100])
             return await show_problem(page, stale)
 
     endpoint.__name__ = getattr(handler, "__name__", "page")
@@ -221,7 +223,7 @@ def page_for(
 
 async def show_problem(page: PageRequest, error: Error) -> Response:
     """A problem as a page, with what to do next."""
-    document = problem_document(error)
+    document = problem_page(error)
     reasons = getattr(error, "reasons", ())
     response = await page.show(
         "problem.html",

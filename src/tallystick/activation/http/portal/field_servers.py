@@ -10,6 +10,7 @@ from tallystick.activation.core.ports import IncidentKind, Status
 from tallystick.activation.http.portal.base import PAGE_ROWS, Form, PageRequest, download, redirect
 from tallystick.activation.http.portal.forms import check_device, check_named
 from tallystick.activation.services import OfficeError, field_servers, history
+from tallystick.sentences import _
 
 DAY_SECONDS: Final = 86_400
 
@@ -60,7 +61,7 @@ async def one_page(page: PageRequest) -> Response:
 
 async def start_return(page: PageRequest) -> Response:
     """Start a return of everything: a message to carry."""
-    device_id, _ = await _sent(page)
+    device_id, _other = await _sent(page)
     started = await page.do(field_servers.start_return, page.office, page.who.caller, device_id, once=None)
     return download(started.file.encode(), f"return-{device_id[:12]}.tally")
 
@@ -84,14 +85,14 @@ async def hold(page: PageRequest) -> Response:
 
 async def release(page: PageRequest) -> Response:
     """End a hold."""
-    device_id, _ = await _sent(page)
+    device_id, _other = await _sent(page)
     await page.do(field_servers.release, page.office, page.who.caller, device_id)
     return _done(device_id)
 
 
 async def retire(page: PageRequest) -> Response:
     """Take one that holds nothing out of service."""
-    device_id, _ = await _sent(page)
+    device_id, _other = await _sent(page)
     await page.do(field_servers.retire, page.office, page.who.caller, device_id)
     return _done(device_id)
 
@@ -121,7 +122,7 @@ async def _sent(page: PageRequest) -> tuple[str, Form]:
 def _sure_reason(form: Form) -> str:
     reason = check_named(form.text("reason"), "a reason")
     if form.text("sure") != "yes":
-        raise OfficeError("not-sure", expected="that you have read what follows, and ticked it", seen="no tick")
+        raise OfficeError("not-sure", expected=_("that you have read what follows, and ticked it"), seen=_("no tick"))
     return reason
 
 

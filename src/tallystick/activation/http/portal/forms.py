@@ -9,6 +9,7 @@ from typing import Final
 from tallystick.activation.core.permissions import Role
 from tallystick.activation.services import OfficeError
 from tallystick.activation.services.schemas import ACCOUNT_PATTERN, DEVICE_PATTERN, LINE_PATTERN, TEXT_PATTERN
+from tallystick.sentences import _
 
 _TEXT: Final = re.compile(TEXT_PATTERN)
 _ACCOUNT: Final = re.compile(ACCOUNT_PATTERN)
@@ -20,7 +21,9 @@ _DAY_SECONDS: Final = 86_400
 def check_named(text: str, what: str) -> str:
     """A name or a reason. Raises ``OfficeError`` (``text-wrong``)."""
     if not _TEXT.fullmatch(text):
-        raise OfficeError("text-wrong", expected=f"{what}, 1 to 128 symbols that can be seen", seen=repr(text[:60]))
+        raise OfficeError(
+            "text-wrong", expected=_("{what}, 1 to 128 symbols that can be seen", what=what), seen=repr(text[:60])
+        )
     return text
 
 
@@ -28,7 +31,7 @@ def check_account(text: str) -> str:
     """The name of an account. Raises ``OfficeError`` (``text-wrong``)."""
     if not _ACCOUNT.fullmatch(text):
         raise OfficeError(
-            "text-wrong", expected="the name of an account, 1 to 128 symbols without a slash", seen=repr(text[:60])
+            "text-wrong", expected=_("the name of an account, 1 to 128 symbols without a slash"), seen=repr(text[:60])
         )
     return text
 
@@ -36,14 +39,14 @@ def check_account(text: str) -> str:
 def check_device(text: str) -> str:
     """A device id. Raises ``OfficeError``."""
     if not _DEVICE.fullmatch(text):
-        raise OfficeError("device-id-mistyped", expected="43 symbols", seen=repr(text[:60]))
+        raise OfficeError("device-id-mistyped", expected=_("43 symbols"), seen=repr(text[:60]))
     return text
 
 
 def check_line(text: str) -> str:
     """A line id. Raises ``OfficeError``."""
     if not _LINE.fullmatch(text.upper()):
-        raise OfficeError("line-id-mistyped", expected="the eight symbols of a line id", seen=repr(text[:40]))
+        raise OfficeError("line-id-mistyped", expected=_("the eight symbols of a line id"), seen=repr(text[:40]))
     return text.upper()
 
 
@@ -52,7 +55,7 @@ def parse_role(text: str) -> Role:
     try:
         return Role(text)
     except ValueError:
-        raise OfficeError("role-wrong", expected="one of the roles of the list", seen=repr(text[:40])) from None
+        raise OfficeError("role-wrong", expected=_("one of the roles of the list"), seen=repr(text[:40])) from None
 
 
 def parse_day(text: str, *, is_end: bool = True) -> int | None:
@@ -64,5 +67,7 @@ def parse_day(text: str, *, is_end: bool = True) -> int | None:
             raise ValueError(text)
         day = dt.datetime.combine(dt.date.fromisoformat(text), dt.time(), tzinfo=dt.UTC)
     except ValueError:
-        raise OfficeError("date-wrong", expected="a date like 2027-12-31, or nothing", seen=repr(text[:40])) from None
+        raise OfficeError(
+            "date-wrong", expected=_("a date like 2027-12-31, or nothing"), seen=repr(text[:40])
+        ) from None
     return int(day.timestamp()) + (_DAY_SECONDS - 1 if is_end else 0)

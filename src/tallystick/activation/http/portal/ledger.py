@@ -16,7 +16,7 @@ from tallystick.activation.services import field_servers
 from tallystick.activation.services.schemas import EntryDocument
 from tallystick.errors import Error
 from tallystick.pages import PAGE_HEADERS
-from tallystick.protocol.problems import problem_document
+from tallystick.protocol.problems import problem_page
 
 _CSV_PAGE: Final = 1000
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -49,7 +49,7 @@ async def ledger_page(page: PageRequest) -> Response:
             **_filters(page),
         )
     except Error as error:
-        document = problem_document(error)
+        document = problem_page(error)
     last = found[PAGE_ROWS - 1] if len(found) > PAGE_ROWS else None
     asked = {name: page.asked(name, 60) for name in ("line", "device", "since", "until")}
     return await page.show(

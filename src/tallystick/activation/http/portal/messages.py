@@ -12,6 +12,7 @@ from starlette.responses import Response
 from tallystick.activation.core.permissions import Permission
 from tallystick.activation.http.portal.base import Form, PageRequest, download
 from tallystick.activation.services import OfficeError, messages
+from tallystick.sentences import _
 
 UPLOAD_BYTES_MAX: Final = 64 * 1024 * 1024
 DRAIN_BYTES_MAX: Final = 2 * 1024 * 1024 * 1024
@@ -30,7 +31,7 @@ async def deliver(page: PageRequest) -> Response:
         page.check_form(form.text("csrf"))
         files = [file for file in form.files("files") if file.filename or file.size]
         if not files:
-            raise OfficeError("no-messages", expected="at least one tally file", seen="no file chosen")
+            raise OfficeError("no-messages", expected=_("at least one tally file"), seen=_("no file chosen"))
         named = [((file.filename or "")[:128], _pieces(file)) for file in files]
         made = await page.do(messages.deliver, page.office, page.who.caller, named)
     return await page.show("messages.html", made=made)
@@ -51,8 +52,11 @@ async def check_length(page: PageRequest) -> None:
         pass
     raise OfficeError(
         "body-too-large",
-        expected=f"at most {UPLOAD_BYTES_MAX // 1024 // 1024} MiB at once; tally files are small, and larger ones go to POST /v1/messages",
-        seen=f"{length or 'an unknown number of'} bytes",
+        expected=_(
+            "at most {upload_bytes_max} MiB at once; tally files are small, and larger ones go to POST /v1/messages",
+            upload_bytes_max=UPLOAD_BYTES_MAX // 1024 // 1024,
+        ),
+        seen=_("{length} bytes", length=length or "an unknown number of"),
     )
 
 
@@ -65,7 +69,7 @@ async def replies(page: PageRequest) -> Response:
     """The replies to some messages, as one file to download."""
     length = page.request.headers.get("content-length", "")
     if not length.isdigit() or int(length) > UPLOAD_BYTES_MAX:
-        raise OfficeError("body-too-large", expected="the form of the page before", seen=length or "no length")
+        raise OfficeError("body-too-large", expected=_("the form of the page before"), seen=length or _("no length"))
     form = Form(await page.request.form(max_fields=500_000))
     page.check_form(form.text("csrf"))
     digests = form.text("digests").split()

@@ -11,6 +11,7 @@ from tallystick.activation.services import OfficeError, people, sign_in
 from tallystick.activation.services.people import PersonChange
 from tallystick.errors import Error
 from tallystick.protocol.problems import problem_document
+from tallystick.sentences import _
 
 
 async def list_page(page: PageRequest) -> Response:
@@ -68,7 +69,7 @@ async def check_again(page: PageRequest, form: Form) -> None:
 def _days(form: Form) -> int:
     days = form.whole("days")
     if not 1 <= days <= 366:
-        raise OfficeError("quantity-wrong", expected="1 to 366 days", seen=str(days))
+        raise OfficeError("quantity-wrong", expected=_("1 to 366 days"), seen=str(days))
     return days
 
 

@@ -24,6 +24,7 @@ from tallystick.activation.http.portal import (
 from tallystick.activation.http.portal.base import Handler, PageRequest, make_context, page_for
 from tallystick.activation.services import Office, OfficeError
 from tallystick.pages import PAGE_HEADERS, STATIC_HEADERS, STATICS
+from tallystick.sentences import _
 
 _GET: Final = ["GET"]
 _POST: Final = ["POST"]
@@ -104,7 +105,7 @@ def add_portal(site: FastAPI, office: Office) -> None:
         return Response(file.content, media_type=file.media_type, headers=dict(STATIC_HEADERS))
 
     async def nowhere(page: PageRequest) -> Response:
-        raise OfficeError("not-found", expected="a page that there is", seen=page.request.url.path[:200])
+        raise OfficeError("not-found", expected=_("a page that there is"), seen=page.request.url.path[:200])
 
     site.add_route("/static/{name:path}", static, methods=_GET, include_in_schema=False)
     for path, (handler, methods) in OPEN_PAGES.items():

@@ -27,13 +27,14 @@ from tallystick.activation.services import OfficeError
 from tallystick.activation.services import sign_in as sign_in_service
 from tallystick.activation.services.sign_in import NewSession, Origin
 from tallystick.errors import Error
-from tallystick.protocol.problems import problem_document
+from tallystick.protocol.problems import problem_page
+from tallystick.sentences import _
 
 
 async def show_form(page: PageRequest, template: str, *, error: Error | None = None, **values: object) -> Response:
     """A form for somebody who is not signed in: its token is in a cookie of its own."""
     token = page.request.cookies.get(FORM_COOKIE) or people.new_secret("form", page.office.random_bytes(24))
-    document = problem_document(error) if error else None
+    document = problem_page(error) if error else None
     response = await page.show(template, csrf=token, document=document, **values)
     wait_seconds = getattr(error, "wait_seconds", None)
     if wait_seconds is not None:
@@ -51,8 +52,8 @@ async def open_form(page: PageRequest) -> Form:
     if not fits or site not in {None, "same-origin", "none"}:
         raise OfficeError(
             "form-stale",
-            expected="a form of our own page, and a browser that keeps its cookie (over HTTPS, or on this machine)",
-            seen="a form without the cookie" if not expected else "another one",
+            expected=_("a form of our own page, and a browser that keeps its cookie (over HTTPS, or on this machine)"),
+            seen=_("a form without the cookie") if not expected else _("another one"),
         )
     return form
 
@@ -180,7 +181,7 @@ async def me(page: PageRequest) -> Response:
                     address=page.address,
                 )
             case _:
-                raise OfficeError("form-stale", expected="a form of this page", seen="another one")
+                raise OfficeError("form-stale", expected=_("a form of this page"), seen=_("another one"))
     except Error as error:
         return await _show_me(page, error=error, secret=form.text("secret")[:64])
     return redirect("/me?said=saved")
@@ -191,7 +192,7 @@ async def _show_me(page: PageRequest, *, error: Error | None = None, secret: str
     if len(secret) != 32 or not secret.isascii() or not secret.isalnum():
         secret = sign_in_service.new_totp_secret(page.office)
     address = people.totp_address(secret, email=person.email, issuer=page.office.signer.keyset.issuer)
-    document = problem_document(error) if error else None
+    document = problem_page(error) if error else None
     return await page.show(
         "me.html",
         document=document,

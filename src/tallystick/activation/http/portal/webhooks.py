@@ -14,6 +14,7 @@ from tallystick.activation.services.webhooks import WebhookChange
 from tallystick.activation.storage.events import DeliveryState
 from tallystick.errors import Error
 from tallystick.protocol.problems import problem_document
+from tallystick.sentences import _
 
 
 async def list_page(page: PageRequest) -> Response:
@@ -101,7 +102,7 @@ async def replay(page: PageRequest) -> Response:
 
 async def rotate_secret(page: PageRequest) -> Response:
     """A new secret, shown once."""
-    webhook_id, _ = await _sent(page)
+    webhook_id, _other = await _sent(page)
     made = await page.do(webhooks.rotate_secret, page.office, page.who.caller, webhook_id, once=None)
     return await _show_one(page, webhook_id, made=made)
 
@@ -110,7 +111,7 @@ async def remove(page: PageRequest) -> Response:
     """Remove it, with what waits for it."""
     webhook_id, form = await _sent(page)
     if form.text("sure") != "yes":
-        raise OfficeError("not-sure", expected="that you have read what follows, and ticked it", seen="no tick")
+        raise OfficeError("not-sure", expected=_("that you have read what follows, and ticked it"), seen=_("no tick"))
     await page.do(webhooks.remove_webhook, page.office, page.who.caller, webhook_id)
     return redirect("/webhooks?said=removed")
 
@@ -171,4 +172,4 @@ def _kinds(form: Form) -> list[EventKind]:
     try:
         return [EventKind(kind) for kind in form.texts("kinds")]
     except ValueError:
-        raise OfficeError("event-kind-unknown", expected="kinds of the list", seen="another one") from None
+        raise OfficeError("event-kind-unknown", expected=_("kinds of the list"), seen=_("another one")) from None

@@ -144,11 +144,20 @@ def clock(
             console.print_json(view | {"doubted_at": found.doubted_at})
             return
         console.say(
-            f"It is {console.moment(now)} UTC here; {console.age(found.seconds)} in service with a steady clock."
+            _(
+                "It is {now} UTC here; {age} in service with a steady clock.",
+                now=console.moment(now),
+                age=console.age(found.seconds),
+            )
         )
         if found.doubted_at is not None:
-            console.say(f"The clock jumped, noticed at {console.moment(found.doubted_at)} UTC: no waiting period ends.")
-            console.say("Next: set the clock right, then: tallystick activation clock --confirm")
+            console.say(
+                _(
+                    "The clock jumped, noticed at {moment} UTC: no waiting period ends.",
+                    moment=console.moment(found.doubted_at),
+                )
+            )
+            console.say(_("Next: set the clock right, then: tallystick activation clock --confirm"))
 
 
 def restore(

@@ -21,16 +21,24 @@ from tallystick.activation.storage import SqlTransaction
 from tallystick.domain.ids import DeviceId, LineId
 from tallystick.domain.rules import Want
 from tallystick.protocol.tallyfile import format_file
-from tallystick.sentences import _
+from tallystick.sentences import N_, _
 
 INCIDENT_STEPS: Final = {
-    IncidentKind.ROLLBACK: "Nothing is lost: its next contact sets it right. Find out who put an old disk or backup back.",
-    IncidentKind.FORK: "Find the second copy (a clone or a restored backup) and stop it; then release the hold.",
-    IncidentKind.EPOCH_BEHIND: "Nothing is lost: its next contact sets it right. Find out whether a copy of it runs.",
-    IncidentKind.REAPPEARED: "It lives. If others got its licenses meanwhile, return them from one of the two.",
-    IncidentKind.HOST_ID_TAKEN: "If it replaces the other one, declare that one lost; if not, one of the two is a copy.",
-    IncidentKind.CLOCK_JUMPED: "Set the clock right, find out what set it, then: tallystick activation clock --confirm.",
-    IncidentKind.GRANT_ADOPTED: "Expected after a restore. When all were heard from, lift the freeze of the lines.",
+    IncidentKind.ROLLBACK: N_(
+        "Nothing is lost: its next contact sets it right. Find out who put an old disk or backup back."
+    ),
+    IncidentKind.FORK: N_("Find the second copy (a clone or a restored backup) and stop it; then release the hold."),
+    IncidentKind.EPOCH_BEHIND: N_(
+        "Nothing is lost: its next contact sets it right. Find out whether a copy of it runs."
+    ),
+    IncidentKind.REAPPEARED: N_("It lives. If others got its licenses meanwhile, return them from one of the two."),
+    IncidentKind.HOST_ID_TAKEN: N_(
+        "If it replaces the other one, declare that one lost; if not, one of the two is a copy."
+    ),
+    IncidentKind.CLOCK_JUMPED: N_(
+        "Set the clock right, find out what set it, then: tallystick activation clock --confirm."
+    ),
+    IncidentKind.GRANT_ADOPTED: N_("Expected after a restore. When all were heard from, lift the freeze of the lines."),
 }
 
 

@@ -62,7 +62,7 @@ class ActivationRoute:
         self._probing: Future[None] | None = None
         self._probed_at: float | None = None
         self._status = OwnRoute(
-            url=self._url, reachable=False, why=str(_("{url} was not asked yet", url=self._url)), checked_at=clock.now()
+            url=self._url, reachable=False, why=f"{self._url} was not asked yet", checked_at=clock.now()
         )
         self._awake = threading.Event()
         self._stopped = threading.Event()
@@ -106,7 +106,7 @@ class ActivationRoute:
         self._status = OwnRoute(
             url=self._url,
             reachable=why is None,
-            why=why or _("{url} answered", url=self._url),
+            why=why or f"{self._url} answered",
             checked_at=self._clock.now(),
         )
 
@@ -114,7 +114,7 @@ class ActivationRoute:
         """Exchange messages until none waits, or no reply clears any. Raises ``Error`` and ``httpx2.HTTPError``."""
         if self._agent.peek().keyset is None:
             self._fetch_keys()
-        for _other in range(_ROUNDS_MAX):
+        for _round in range(_ROUNDS_MAX):
             outbox = self._agent.outbox()
             if not outbox:
                 return

@@ -106,7 +106,7 @@ class Workflows:
         progress: Progress | None = None,
         *,
         stop: threading.Event | None = None,
-        on_report: Callable[[Report], object] = lambda report: None,
+        on_report: Callable[[Report], object] = lambda _report: None,
     ) -> list[Report]:
         """Work on many field servers at once; a report for each, in the order of ``goals``.
 

@@ -7,6 +7,7 @@ looks for what does not.
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 
 from tallystick.sentences import spoken
@@ -20,6 +21,17 @@ def plain(text: object) -> str:
 def plain_lines(text: object) -> str:
     """The same for a text whose lines are ours."""
     return "\n".join(plain(line) for line in str(text).split("\n"))
+
+
+def quoted(word: object) -> str:
+    """One word of a command that is printed to be pasted into a shell, whatever stands in it."""
+    return shlex.quote(plain(word))
+
+
+def arguments(*words: object) -> str:
+    """The last words of such a command, also where one begins like an option."""
+    is_like_option = any(str(word).startswith("-") for word in words)
+    return " ".join((*(["--"] if is_like_option else []), *map(quoted, words)))
 
 
 def tell(text: object, *, error: bool = False) -> None:

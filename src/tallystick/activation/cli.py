@@ -27,7 +27,7 @@ from tallystick.activation.commands import (
 from tallystick.activation.commands.console import AsJson, By, Data, Database
 from tallystick.errors import Error
 from tallystick.sentences import _
-from tallystick.terminal import json_text, tell
+from tallystick.terminal import json_text, quoted, tell
 
 DEFAULT_PORT: Final = 8470
 PRUNE_DAYS_MIN: Final = 30
@@ -90,7 +90,9 @@ def init(
                 root_file=root_file,
             )
         )
-        console.say(_("Next: tallystick activation catalog load examples/catalog.yaml --data {data}", data=data))
+        console.say(
+            _("Next: tallystick activation catalog load examples/catalog.yaml --data {data}", data=quoted(data))
+        )
 
 
 @app.command(epilog="Example: tallystick activation serve --data /var/lib/tallystick --host 0.0.0.0 --port 8470")

@@ -35,6 +35,7 @@ from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
 from tallystick.protocol.tallyfile import format_file
 from tallystick.sentences import _
+from tallystick.terminal import arguments
 
 _OPEN = (Phase.TROUBLE, Phase.DELIVER, Phase.PROVE, Phase.ASK)
 
@@ -284,7 +285,7 @@ def assign(
         _(
             "Planned {text}. Next: tallystick admin activate {chosen}",
             text=text,
-            chosen=" ".join(names[r.device_id] for r in chosen),
+            chosen=arguments(*(names[r.device_id] for r in chosen)),
         ),
         as_json=as_json,
     )

@@ -1,6 +1,7 @@
 """Typed identifiers, and how people read and type them.
 
-Everything a person may have to type is Crockford base32 (no I, L, O, U; case, spaces and hyphens do not matter).
+Everything a person may have to type is Crockford base32 (no I, L, O, U; case, blanks and dashes of any kind do not
+matter, nor do marks that nobody sees).
 What carries a secret ends in Crockford's check symbol, so that a typing mistake is caught before anything is sent.
 Random bytes are arguments.
 """
@@ -12,6 +13,7 @@ from typing import Any, NewType
 
 from msgspec import Struct
 
+from tallystick.domain.text import named, symbols_of
 from tallystick.errors import Error
 from tallystick.sentences import _
 from tallystick.structs import know
@@ -33,7 +35,6 @@ _CHECK_ALPHABET = _ALPHABET + "*~$=U"
 _LOOK_ALIKES = {"O": "0", "I": "1", "L": "1"}
 _VALUES = {symbol: value for value, symbol in enumerate(_ALPHABET)} | {"O": 0, "I": 1, "L": 1}
 _CHECK_PRIME = 37
-_IGNORED = str.maketrans("", "", "- \t\r\n")
 
 
 class IdError(Error):
@@ -108,7 +109,7 @@ def parse_activation_id(text: str) -> ActivationId:
     Raises ``IdError`` (``activation-id-mistyped``) when it cannot be what was printed.
     """
     expected = "an activation ID like AT-7K3M9Q2A- and 27 more symbols, as printed with the entitlement"
-    plain = text.upper().translate(_IGNORED)
+    plain = _symbols(text, code="activation-id-mistyped", expected=expected)
     line, secret, check = plain[2:10], plain[10:36], plain[36:]
     if not plain.startswith("AT") or len(check) != 1:
         raise IdError("activation-id-mistyped", expected=expected, seen=_("{count} symbols", count=len(plain)))
@@ -123,7 +124,7 @@ def parse_activation_id(text: str) -> ActivationId:
 def parse_entitlement_id(text: str) -> EntitlementId:
     """What a person typed or pasted. Raises ``IdError`` (``entitlement-id-mistyped``)."""
     expected = "an entitlement ID like EN- and 27 more symbols, as printed when it was made"
-    plain = text.upper().translate(_IGNORED)
+    plain = _symbols(text, code="entitlement-id-mistyped", expected=expected)
     if not plain.startswith("EN") or len(plain) != len("EN") + _SECRET_SYMBOLS + 1:
         raise IdError("entitlement-id-mistyped", expected=expected, seen=_("{count} symbols", count=len(plain)))
     value = _checked(plain[2:-1], plain[-1], code="entitlement-id-mistyped", expected=expected)
@@ -132,18 +133,44 @@ def parse_entitlement_id(text: str) -> EntitlementId:
 
 def parse_line_id(text: str) -> LineId:
     """A line id, or the line id inside an activation ID. Raises ``IdError`` (``line-id-mistyped``)."""
-    plain = text.upper().translate(_IGNORED)
+    expected = _("the eight symbols of a line id, like 7K3M9Q2A")
+    plain = symbols_of(text)
     if plain.startswith("AT") and len(plain) > LINE_ID_SYMBOLS:
         return parse_activation_id(text).line_id
+    plain = _symbols(text, code="line-id-mistyped", expected=expected)
     try:
         value = decode_base32(plain) if len(plain) == LINE_ID_SYMBOLS else -1
     except ValueError:
         value = -1
     if value < 0:
-        raise IdError(
-            "line-id-mistyped", expected=_("the eight symbols of a line id, like 7K3M9Q2A"), seen=repr(text[:40])
-        )
+        raise IdError("line-id-mistyped", expected=expected, seen=repr(text[:40]))
     return LineId(encode_base32(value, LINE_ID_SYMBOLS))
+
+
+def parse_entitlement_reference(text: str) -> EntitlementReference:
+    """What a person typed or pasted. Raises ``IdError`` (``entitlement-id-mistyped``)."""
+    expected = _("a reference like ER- and 16 more symbols, as shown with the entitlement")
+    plain = _symbols(text, code="entitlement-id-mistyped", expected=expected)
+    try:
+        value = decode_base32(plain[2:])
+    except ValueError as error:
+        raise IdError("entitlement-id-mistyped", expected=expected, seen=f"the symbol {error.args[0]!r}") from None
+    if not plain.startswith("ER") or len(plain) != len("ER") + _REFERENCE_SYMBOLS:
+        raise IdError("entitlement-id-mistyped", expected=expected, seen=f"{len(plain)} symbols")
+    return EntitlementReference(f"ER-{encode_base32(value, _REFERENCE_SYMBOLS)}")
+
+
+def _symbols(text: str, *, code: str, expected: str) -> str:
+    """The symbols of an identifier; one that belongs to none is refused by its name."""
+    plain = symbols_of(text)
+    for place, symbol in enumerate(plain, 1):
+        if symbol not in _VALUES and symbol not in _CHECK_ALPHABET:
+            raise IdError(
+                code,
+                expected=expected,
+                seen=_("a symbol that does not belong: {symbol}, number {place}", symbol=named(symbol), place=place),
+            )
+    return plain
 
 
 def _checked(symbols: str, check: str, *, code: str, expected: str) -> int:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from typing import Final
 
 from msgspec import Struct
 
+from tallystick.domain.dates import moment_text
 from tallystick.domain.ids import LicenseId, LineId
 from tallystick.structs import know
+
+_NAMED_MAX: Final = 3
 
 
 class Standing(StrEnum):
@@ -61,16 +65,20 @@ class Verdict(Struct, frozen=True, kw_only=True):
         return self.required > self.activated
 
 
-def decide_verdict(feature: str, *, required: int, licenses: Iterable[License], time_seen: int) -> Verdict:
-    """Judge ``required`` units of ``feature`` at ``time_seen``, the highest time the field server has seen."""
-    activated, expired_at, next_expiry, engineering, known = 0, None, None, False, False
+def decide_verdict(
+    feature: str, *, required: int, licenses: Iterable[License], time_seen: int, now: int | None = None
+) -> Verdict:
+    """Judge ``required`` units of ``feature`` at ``time_seen``, the highest time the field server has seen.
+
+    ``now``: what its clock says, for the reason only: one that was ahead is told from a license that is over.
+    """
+    activated, next_expiry, engineering, over = 0, None, False, list[License]()
     for license_ in licenses:
         count = dict(license_.features).get(feature, 0) * license_.quantity
         if not count:
             continue
-        known = True
         if license_.expires_at is not None and license_.expires_at <= time_seen:
-            expired_at = license_.expires_at if expired_at is None else max(expired_at, license_.expires_at)
+            over.append(license_)
             continue
         activated += count
         engineering = engineering or license_.engineering
@@ -79,10 +87,11 @@ def decide_verdict(feature: str, *, required: int, licenses: Iterable[License], 
     if activated and required <= activated:
         standing, why = Standing.LICENSED, f"{activated} activated, {required} required"
     elif activated:
-        standing, why = Standing.TOO_FEW, f"{required} required, only {activated} activated: activate more"
-    elif known:
-        standing, why = Standing.EXPIRED, "every license of this feature has expired: extend it, then refresh"
-        next_expiry = expired_at
+        standing, why = Standing.TOO_FEW, f"{required} required, only {activated} activated: "
+        why += _why_over(feature, over, now) if over else "activate more"
+    elif over:
+        standing, why = Standing.EXPIRED, "every license of this feature has expired: " + _why_over(feature, over, now)
+        next_expiry = max(license_.expires_at or 0 for license_ in over)
     else:
         standing, why = Standing.NOT_LICENSED, "no license of this feature is activated on this field server"
     used = min(required, activated)
@@ -97,6 +106,19 @@ def decide_verdict(feature: str, *, required: int, licenses: Iterable[License], 
         expires_at=next_expiry,
         engineering=engineering,
     )
+
+
+def _why_over(feature: str, over: Sequence[License], now: int | None) -> str:
+    """Which licenses are over, of which line, and what to do: the newest end first."""
+    newest = sorted(over, key=lambda one: -(one.expires_at or 0))
+    named = ", ".join(
+        f"{one.quantity * dict(one.features)[feature]} of line {one.line_id} ({one.product}, {moment_text(one.expires_at or 0)})"
+        for one in newest[:_NAMED_MAX]
+    )
+    if now is not None and (newest[0].expires_at or 0) > now:
+        return f"the clock was ahead, and the end of {named} seemed to have come: refresh"
+    more = f" and {len(newest) - _NAMED_MAX} more" if len(newest) > _NAMED_MAX else ""
+    return f"expired: {named}{more}. Have the line extended, then refresh"
 
 
 know(License, Verdict)

@@ -85,7 +85,8 @@ class Checks:
             verdict = _not_licensed(feature, required, self._trouble or "")
         else:
             moment = int(max(self._highest, self._state.time_seen))
-            verdict = decide_verdict(feature, required=required, licenses=self._state.licenses, time_seen=moment)
+            held = self._state.licenses
+            verdict = decide_verdict(feature, required=required, licenses=held, time_seen=moment, now=int(now))
         if len(self._answers) >= _ANSWERS_MAX:
             self._answers.clear()
         self._answers[feature, required] = verdict

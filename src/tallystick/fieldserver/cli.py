@@ -18,7 +18,7 @@ from tallystick.errors import Error
 from tallystick.fieldserver.process import refusal_text
 from tallystick.protocol.problems import WireError, problem_document
 from tallystick.sentences import _
-from tallystick.terminal import plain, tell, tell_json
+from tallystick.terminal import plain, quoted, tell, tell_json
 
 if TYPE_CHECKING:
     from tallystick.fieldserver.agent import DeliveryResult
@@ -393,7 +393,7 @@ def _show_commissioned(made: Commissioned, as_json: bool) -> None:
         )
     )
     tell(_("Password of the API: in {password_file}", password_file=view["password_file"]))
-    tell(_("Next: tallystick fieldserver run --data {directory}", directory=made.home.directory))
+    tell(_("Next: tallystick fieldserver run --data {directory}", directory=quoted(made.home.directory)))
 
 
 def _show_status(view: dict[str, Any]) -> None:

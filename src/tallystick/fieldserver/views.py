@@ -64,7 +64,7 @@ def show_licenses(device: Device, state: State, *, required: Mapping[str, int], 
     moment = max(state.time_seen, now)
     features = {feature for license_ in state.licenses for feature, _other in license_.features} | set(required)
     verdicts = (
-        decide_verdict(feature, required=required.get(feature, 0), licenses=state.licenses, time_seen=moment)
+        decide_verdict(feature, required=required.get(feature, 0), licenses=state.licenses, time_seen=moment, now=now)
         for feature in sorted(features)
     )
     return copied(

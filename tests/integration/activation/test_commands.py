@@ -7,7 +7,7 @@ import pytest
 
 from support.activation import DAY, ISSUER, Device
 from support.served import EXAMPLE_CATALOG, Data
-from tallystick.activation.commands.console import age, parse_date
+from tallystick.activation.commands.console import age, parse_expiry
 from tallystick.activation.core.permissions import operator
 from tallystick.activation.server.in_process import InProcessClient
 from tallystick.activation.storage.schema import HEAD
@@ -65,7 +65,7 @@ class TestBuying:
         )
         assert made["entitlement_id"].startswith("EN-")
         (line,) = made["lines"]
-        assert (line["product"], line["quantity"], line["expires"]) == ("smartdriver", 2, parse_date("2031-05-06"))
+        assert (line["product"], line["quantity"], line["expires"]) == ("smartdriver", 2, parse_expiry("2031-05-06"))
         assert line["activation_id"].startswith(f"AT-{line['line']}-")
         (listed,) = data.ok("entitlement", "list")
         assert listed["entitlement"] == made["entitlement"]
@@ -382,13 +382,13 @@ class TestCare:
     ],
 )
 def test_dates_are_read(text, at):
-    assert parse_date(text) == at
+    assert parse_expiry(text) == at
 
 
 @pytest.mark.parametrize("text", ["", "2027-13-01", "31.12.2027", "0000-00-00", "tomorrow", "9" * 400])
 def test_what_is_no_date_is_refused(text):
     with pytest.raises(Error) as refused:
-        parse_date(text)
+        parse_expiry(text)
     assert refused.value.code == "date-wrong"
 
 

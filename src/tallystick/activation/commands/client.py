@@ -25,6 +25,7 @@ import typer
 from tallystick.activation.commands import console
 from tallystick.activation.commands.console import AsJson, Database
 from tallystick.connections.calling import CutOff, WatchedContext, cut_off
+from tallystick.domain.text import folded, normal, pasted
 from tallystick.errors import Error
 from tallystick.protocol.messages import LineReason
 from tallystick.protocol.problems import BY_CODE
@@ -144,11 +145,13 @@ class ApiClient:
 
     def device(self, text: str) -> str:
         """The id of the field server that a person means. Raises ``Error`` (``not-found``, ``ambiguous``)."""
+        text = normal(pasted(text))
         found: list[dict[str, Any]] = self.all("/v1/field-servers", text=text[:128]) if text.isprintable() else []
         found = [
             server
             for server in found
-            if text in {server["device_id"], server["name"], server["host_id"]}
+            if text == server["device_id"]
+            or folded(text) in {folded(server["name"]), folded(server["host_id"])}
             or (len(text) >= console.PREFIX_LENGTH_MIN and server["device_id"].startswith(text))
         ]
         found = [server for server in found if server["device_id"] == text] or found

@@ -7,7 +7,6 @@ result and nothing else; with ``--json`` it is one JSON value, also for a refusa
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import getpass
 import os
 import sys
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
+from tallystick.domain.dates import moment_text, parse_moment
 from tallystick.errors import Error
 from tallystick.protocol.problems import detail_sentence, problem_document, problem_for
 from tallystick.protocol.reasons import reason_document, reason_sentences
@@ -154,10 +154,7 @@ def moment(at: int | None) -> str:
     """A moment for people, UTC."""
     if at is None:
         return "never"
-    try:
-        return dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%d %H:%M")
-    except (ValueError, OverflowError, OSError):
-        return str(at)
+    return moment_text(at).removesuffix(" UTC")
 
 
 def age(seconds: int) -> str:
@@ -167,21 +164,9 @@ def age(seconds: int) -> str:
     return " ".join(shown) or "0 s"
 
 
-def parse_date(text: str) -> int | None:
-    """``2027-12-31`` (the end of that day, UTC), an ISO moment, or never. Raises ``Error`` (``date-wrong``)."""
-    text = text.strip()
-    if text.lower() == "never":
-        return None
-    try:
-        if len(text) == len("2027-12-31"):
-            day = dt.date.fromisoformat(text)
-            at = dt.datetime.combine(day, dt.time(23, 59, 59), dt.UTC)
-        else:
-            at = dt.datetime.fromisoformat(text)
-            at = at if at.tzinfo else at.replace(tzinfo=dt.UTC)
-        return int(at.timestamp())
-    except (ValueError, OverflowError):
-        raise Error("date-wrong", expected=_("a date like 2027-12-31, or never"), seen=repr(text[:40])) from None
+def parse_expiry(text: str) -> int | None:
+    """Until when: a date (the end of that day, UTC), a moment, or never. Raises ``Error`` (``date-wrong``)."""
+    return None if text.strip().lower() == "never" else parse_moment(text, is_end=True)
 
 
 def parse_pair(text: str, example: str) -> tuple[str, int]:

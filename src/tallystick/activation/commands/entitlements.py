@@ -9,9 +9,11 @@ import typer
 from tallystick.activation.commands import console
 from tallystick.activation.commands.client import ApiClient, Key, segment, verb
 from tallystick.activation.commands.console import AsJson, By, Data, Database, Output
+from tallystick.domain.dates import parse_moment
 from tallystick.errors import Error
 from tallystick.protocol.messages import QUANTITY_MAX
 from tallystick.sentences import _
+from tallystick.terminal import arguments, quoted
 
 if TYPE_CHECKING:
     from tallystick.activation.core.freezes import OpenAfterRestore
@@ -35,7 +37,8 @@ def create(
     account: Annotated[str, typer.Option("--account", metavar="NAME", help="Who bought it; made if it is new.")],
     product: Annotated[list[str], typer.Option("--product", metavar="SKU=QTY", help="What, and how many; repeatable.")],
     expires: Annotated[
-        str | None, typer.Option("--expires", metavar="DATE", help="Until when, like 2027-12-31; else for ever.")
+        str | None,
+        typer.Option("--expires", metavar="DATE", help="Until the end of a day (UTC), like 2027-12-31; else for ever."),
     ] = None,
     id_only: Annotated[bool, typer.Option("--id-only", help="Print the entitlement ID and nothing else.")] = False,
     key: Key = None,
@@ -54,7 +57,7 @@ def create(
     body = {
         "account": check_text(account, "an account name"),
         "products": [{"product": sku, "quantity": quantity} for sku, quantity in products],
-        "expires_at": None if expires is None else console.parse_date(expires),
+        "expires_at": None if expires is None else console.parse_expiry(expires),
         "is_new_account": True,
     }
     made = client.request("POST", "/v1/entitlements", body, key=key)
@@ -67,7 +70,7 @@ def create(
             _(
                 "Next: give {account} the entitlement ID, or its certificate: tallystick activation entitlement certificate {entitlement} -o FILE.tally",
                 account=made["account"],
-                entitlement=made["entitlement"],
+                entitlement=quoted(made["entitlement"]),
             )
         )
 
@@ -128,7 +131,7 @@ def certificate(client: ApiClient, entitlement: EntitlementText, output: Output)
         content,
         {"entitlement": reference},
         f"{output}: the certificate of {reference}. It holds the activation IDs: keep it safe.",
-        f"Next, on the technician's computer: tallystick admin entitlement add {output.name}",
+        f"Next, on the technician's computer: tallystick admin entitlement add {arguments(output.name)}",
         mode=0o600,
     )
 
@@ -139,7 +142,8 @@ def lines(
     account: AccountText = None,
     product: Annotated[str | None, typer.Option("--product", metavar="SKU", help="Only of this product.")] = None,
     expires_before: Annotated[
-        str | None, typer.Option("--expires-before", metavar="DATE", help="Only what ends before this date.")
+        str | None,
+        typer.Option("--expires-before", metavar="DATE", help="Only what ends before this day begins (UTC)."),
     ] = None,
     used_up: Annotated[bool, typer.Option("--used-up", help="Only those of which nothing is available.")] = False,
 ) -> None:
@@ -147,7 +151,7 @@ def lines(
     query: dict[str, Any] = {
         "account": account,
         "product": product,
-        "expires_before": console.parse_date(expires_before) if expires_before else None,
+        "expires_before": parse_moment(expires_before, is_end=False) if expires_before else None,
         "used_up": "true" if used_up else None,
     }
     found = client.all("/v1/lines", **query)
@@ -205,7 +209,9 @@ def change(
         int | None,
         typer.Option("--quantity", metavar="N", min=0, max=QUANTITY_MAX, help="How many there are from now on."),
     ] = None,
-    expires: Annotated[str | None, typer.Option("--expires", metavar="DATE|never", help="Until when.")] = None,
+    expires: Annotated[
+        str | None, typer.Option("--expires", metavar="DATE|never", help="Until the end of a day (UTC), or for ever.")
+    ] = None,
     bought: Annotated[bool, typer.Option("--bought", help="Turn an engineering line into a bought one.")] = False,
     suspend: Annotated[
         bool | None, typer.Option("--suspend/--resume", help="Stop growth, or let it go on; nothing is taken away.")
@@ -214,7 +220,7 @@ def change(
     """Raise, lower, extend, suspend, or turn engineering into bought. Field servers learn it at their next refresh."""
     body: dict[str, object] = {} if quantity is None else {"quantity": quantity}
     if expires is not None:
-        body["expires_at"] = console.parse_date(expires)
+        body["expires_at"] = console.parse_expiry(expires)
     if suspend is not None:
         body["suspended"] = suspend
     if bought:
@@ -245,10 +251,12 @@ def ledger(
     ] = None,
     account: AccountText = None,
     since: Annotated[
-        str | None, typer.Option("--since", metavar="DATE", help="Only what was booked from then.")
+        str | None,
+        typer.Option("--since", metavar="DATE", help="Only what was booked from the beginning of this day (UTC)."),
     ] = None,
     until: Annotated[
-        str | None, typer.Option("--until", metavar="DATE", help="Only what was booked until then.")
+        str | None,
+        typer.Option("--until", metavar="DATE", help="Only what was booked until the end of this day (UTC)."),
     ] = None,
 ) -> None:
     """The ledger, oldest first: which rights moved from where to where, when and why."""
@@ -261,8 +269,8 @@ def ledger(
         line=line_id,
         device_id=client.device(device) if device else None,
         account=account,
-        since=console.parse_date(since) if since else None,
-        until=console.parse_date(until) if until else None,
+        since=parse_moment(since, is_end=False) if since else None,
+        until=parse_moment(until, is_end=True) + 1 if until else None,
     )[::-1]
     if client.as_json:
         console.print_json([{**entry, "at": entry["booked_at"]} for entry in found])
@@ -402,7 +410,8 @@ def _line_id(text: str) -> str:
 
 
 def _entitlement_id(text: str) -> str:
-    from tallystick.domain.ids import parse_entitlement_id
+    from tallystick.domain.ids import parse_entitlement_id, parse_entitlement_reference
+    from tallystick.domain.text import symbols_of
 
-    is_reference = text.strip().upper().startswith("ER-")
-    return segment(text.strip().upper()) if is_reference else parse_entitlement_id(text)
+    is_reference = symbols_of(text).startswith("ER")
+    return segment(parse_entitlement_reference(text) if is_reference else parse_entitlement_id(text))

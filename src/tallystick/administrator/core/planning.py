@@ -14,7 +14,9 @@ from tallystick.administrator.core.goals import Activate, Goal
 from tallystick.administrator.core.ways import ADD, ADD_ENTITLEMENT, ASSIGN, GIVE_BACK
 from tallystick.administrator.memory.inventory import Assignment, FieldServerRecord, Inventory, KnownLine
 from tallystick.administrator.ports import PortError
+from tallystick.domain.dates import moment_text
 from tallystick.domain.ids import DeviceId, IdError, LineId, parse_activation_id, parse_line_id
+from tallystick.domain.text import folded, pasted, symbols_of
 from tallystick.errors import Error
 from tallystick.protocol.messages import QUANTITY_MAX
 from tallystick.sentences import _
@@ -96,10 +98,11 @@ def find_field_servers(every: Sequence[FieldServerRecord], selectors: Iterable[s
 
 def find_field_server(every: Sequence[FieldServerRecord], selector: str) -> FieldServerRecord:
     """The one that ``selector`` names."""
+    selector = pasted(selector)
     address = _plain_address(selector)
     fits = [record for record in every if selector == record.device_id]
     fits = fits or [record for record in every if selector == record.name or address == _plain_address(record.address)]
-    fits = fits or [record for record in every if selector.casefold() == record.name.casefold()]
+    fits = fits or [record for record in every if folded(selector) == folded(record.name)]
     if not fits and len(selector) >= DEVICE_PREFIX_MIN:
         fits = [record for record in every if record.device_id.startswith(selector)]
     if not fits:
@@ -146,7 +149,7 @@ def choose_line(
 
     ``field_servers``: lines that they hold may be named, too, for a return without the entitlement.
     """
-    if text.strip().upper().startswith("AT") and len(text) > DEVICE_PREFIX_MIN * 3:
+    if symbols_of(text).startswith("AT") and len(text) > DEVICE_PREFIX_MIN * 3:
         activation_id = parse_activation_id(text)
         return ChosenLine(
             line_id=activation_id.line_id, activation_id=str(activation_id), known=lines.get(activation_id.line_id)
@@ -163,15 +166,18 @@ def choose_line(
         line_id = None
     if line_id is not None and (line_id in lines or line_id in held):
         return _chosen(line_id, lines)
-    by_product = {line.line_id for line in lines.values() if line.terms.product == text}
-    by_product |= {line for line, product in held.items() if product == text}
+    by_product = {line.line_id for line in lines.values() if folded(line.terms.product) == folded(text)}
+    by_product |= {line for line, product in held.items() if folded(product) == folded(text)}
     if len(by_product) == 1:
         return _chosen(by_product.pop(), lines)
     if by_product:
-        raise Error(
+        ends = {line: lines[line].terms.expires if line in lines else None for line in sorted(by_product)}
+        said = [f"{line} ({moment_text(end) if end is not None else 'for ever'})" for line, end in ends.items()]
+        raise PortError(
             "ambiguous",
             expected=_("one line with product {text}", text=text),
-            seen=f"{len(by_product)}: {', '.join(sorted(by_product))}",
+            seen=f"{len(by_product)}: {', '.join(said)}",
+            next_step=_("Name the line in place of the product: {lines}.", lines=", ".join(ends)),
         )
     raise Error(
         "not-found",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tallystick.sentences import N_, Sentence, way
+from tallystick.terminal import arguments
 
 SYNC: Final = way("tallystick admin sync", N_("“Carry what waits”"))
 EXPORT: Final = way("tallystick admin export FILE.tally", N_("save the file on the page What to carry"))
@@ -21,9 +22,9 @@ GIVE_BACK: Final = way("tallystick admin return, or unassign", N_("“Return…�
 
 def activate(name: str) -> Sentence:
     """Have a field server ask for what is planned."""
-    return way("tallystick admin activate {name}", N_("tick it and press “Activate…”"), name=name)
+    return way("tallystick admin activate {name}", N_("tick it and press “Activate…”"), name=arguments(name))
 
 
 def remove(name: str) -> Sentence:
     """Take a field server off the list."""
-    return way("tallystick admin remove {name}", N_("“Take it off the list” on its page"), name=name)
+    return way("tallystick admin remove {name}", N_("“Take it off the list” on its page"), name=arguments(name))

@@ -1,0 +1,80 @@
+"""One folding of text: how what people type is taken at the door, and how it is compared.
+
+Programs and keyboards write one word in several ways: composed or with marks behind the letter, in capitals, with two
+blanks or a blank nobody sees at its end. ``normal`` is what is kept and shown, ``folded`` what is compared and searched,
+in memory and in the database alike, ``symbols_of`` what is left of an identifier.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from functools import lru_cache
+from typing import Final
+
+# Letters of other alphabets that look like a Latin one in capitals, each beside it.
+_TWINS: Final = {
+    **dict(zip("авекмнорстухіјѕ", "abekmhopctyxijs", strict=True)),
+    **dict(zip("αβεζηικμνορτυχ", "abezhikmnoptyx", strict=True)),
+}
+_TWIN_TABLE: Final = str.maketrans(_TWINS)
+_JOINERS: Final = "\u200c\u200d"  # part of the spelling of Persian and of the languages of India
+_FOLDED_CACHE: Final = 4096
+
+
+def normal(text: str) -> str:
+    """As it is kept: composed (NFC), one plain blank where there are blanks, none at the ends, no empty marks."""
+    shown = (
+        " " if _is_blank(symbol) else symbol for symbol in unicodedata.normalize("NFC", text) if not _is_empty(symbol)
+    )
+    return " ".join(part for part in "".join(shown).split(" ") if part)
+
+
+@lru_cache(_FOLDED_CACHE)
+def folded(text: str) -> str:
+    """For comparing and searching: whatever a reader takes for the same is the same. Never shown."""
+    plain = unicodedata.normalize("NFKC", normal(text).casefold())
+    plain = "".join("-" if is_dash(symbol) else symbol for symbol in plain if symbol not in _JOINERS)
+    return normal(plain.casefold()).translate(_TWIN_TABLE)
+
+
+def symbols_of(text: str) -> str:
+    """What identifies in an identifier: in capitals, without blanks, dashes and marks that nobody sees."""
+    plain = unicodedata.normalize("NFKC", text).upper()
+    return "".join(
+        s for s in plain if not s.isspace() and not is_dash(s) and unicodedata.category(s) not in {"Cf", "Zs"}
+    )
+
+
+def pasted(text: str) -> str:
+    """What was copied from somewhere, without what came along: blanks at its ends, marks that nobody sees."""
+    return "".join(symbol for symbol in text if not _is_empty(symbol) and symbol not in _JOINERS).strip()
+
+
+def is_dash(symbol: str) -> bool:
+    """Any of the hyphens, dashes and minus signs."""
+    return symbol in "-\u2212" or unicodedata.category(symbol) == "Pd"
+
+
+def is_trick(text: str) -> bool:
+    """Whether a word mixes Latin letters with some of another alphabet that look like Latin ones."""
+    words = "".join(symbol if symbol.isalpha() else " " for symbol in normal(text)).split()
+    return any(_has_latin(word) and any(symbol in _TWINS for symbol in word.casefold()) for word in words)
+
+
+def named(symbol: str) -> str:
+    """A symbol so that a person finds it, also one that nobody sees."""
+    name = unicodedata.name(symbol, "without a name")
+    return f"{symbol!r} ({name}, U+{ord(symbol):04X})" if symbol.isprintable() else f"{name} (U+{ord(symbol):04X})"
+
+
+def _has_latin(word: str) -> bool:
+    return any(unicodedata.name(symbol, "").startswith("LATIN ") for symbol in word)
+
+
+def _is_blank(symbol: str) -> bool:
+    return symbol == "\t" or unicodedata.category(symbol) == "Zs"
+
+
+def _is_empty(symbol: str) -> bool:
+    """A mark that shows nothing and means nothing: zero width, byte order, soft hyphen. Not those that turn the writing."""
+    return symbol in "\u00ad\u180e\u200b\u2060\ufeff"

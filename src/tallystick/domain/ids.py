@@ -154,9 +154,11 @@ def parse_entitlement_reference(text: str) -> EntitlementReference:
     try:
         value = decode_base32(plain[2:])
     except ValueError as error:
-        raise IdError("entitlement-id-mistyped", expected=expected, seen=f"the symbol {error.args[0]!r}") from None
+        raise IdError(
+            "entitlement-id-mistyped", expected=expected, seen=_("the symbol {args!r}", args=error.args[0])
+        ) from None
     if not plain.startswith("ER") or len(plain) != len("ER") + _REFERENCE_SYMBOLS:
-        raise IdError("entitlement-id-mistyped", expected=expected, seen=f"{len(plain)} symbols")
+        raise IdError("entitlement-id-mistyped", expected=expected, seen=_("{count} symbols", count=len(plain)))
     return EntitlementReference(f"ER-{encode_base32(value, _REFERENCE_SYMBOLS)}")
 
 

@@ -87,9 +87,14 @@ def test_a_line_is_found_by_id_activation_id_or_product(site, line, known):
         assert (found.line_id, found.activation_id) == (line.line_id, str(line.activation_id))
 
 
-def test_a_product_of_two_lines_is_ambiguous(site, line):
+def test_a_product_on_two_lines_is_ambiguous_and_the_advice_names_the_lines(site, line):
     site.know(site.bench.buy(1))
-    assert refused(planning.choose_line, "smartdriver", site.inventory.lines()).code == "ambiguous"
+    error = refused(planning.choose_line, "SmartDriver", site.inventory.lines())
+    assert error.code == "ambiguous"
+    for line_id in site.inventory.lines():
+        assert line_id in error.next_step
+        assert f"{line_id} (for ever)" in error.seen
+    assert "device id" not in error.next_step
 
 
 def test_an_activation_id_needs_no_entitlement_but_a_mistyped_one_is_caught(site):

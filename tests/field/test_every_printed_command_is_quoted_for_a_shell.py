@@ -53,12 +53,10 @@ def unquoted_in_sentence(call):
 
 def unquoted(source):
     for node in ast.walk(ast.parse(source)):
-        found = ()
         if isinstance(node, ast.JoinedStr):
-            found = unquoted_in_f_string(node)
+            yield from (f"line {node.lineno}: {one}" for one in unquoted_in_f_string(node))
         elif isinstance(node, ast.Call):
-            found = unquoted_in_sentence(node)
-        yield from (f"line {node.lineno}: {one}" for one in found)
+            yield from (f"line {node.lineno}: {one}" for one in unquoted_in_sentence(node))
 
 
 # Whole numbers, which need no quotes.

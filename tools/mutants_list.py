@@ -332,8 +332,8 @@ MUTANTS = (
         name="restore-believes-old-messages",
         breaks="a delayed message is answered with what was returned since",
         file=ISSUING,
-        old="        if late and before.recovering is not None:",
-        new="        if late and before.recovering == 0:",
+        old="        if late and (before.recovering is not None or",
+        new="        if late and (before.recovering == 0 or",
     ),
     Mutant(
         name="restore-without-freeze",

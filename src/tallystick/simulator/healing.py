@@ -12,10 +12,10 @@ from typing import Final
 from tallystick.activation.core.ports import Status
 from tallystick.administrator.core import goals
 from tallystick.administrator.core.goals import Sync
-from tallystick.fieldserver.state import Refresh, Return, ReturnWant
+from tallystick.fieldserver.state import Refresh, Relinquish, Return, ReturnWant
 from tallystick.simulator import acts
 from tallystick.simulator.dice import Dice
-from tallystick.simulator.evidence import Violation
+from tallystick.simulator.evidence import Violation, read_envelope
 from tallystick.simulator.parties import FieldServerCopy
 from tallystick.simulator.technician import Technician
 from tallystick.simulator.world import World, known_devices, name_of
@@ -70,6 +70,7 @@ def _deliver_keys(world: World) -> None:
 
 def _stop_second_copies(world: World) -> None:
     """Both copies of a clone are in contact, which must be noticed; then one of them is stopped."""
+    _release_holds(world)  # whoever is on hold is told so, and nothing else
     by_device: dict[str, list[FieldServerCopy]] = {}
     for copy in world.living:
         by_device.setdefault(copy.device.device_id, []).append(copy)
@@ -93,6 +94,33 @@ def _stop_second_copies(world: World) -> None:
                 world.log.append(f"{copy.name} is stopped")
 
 
+def _release_holds(world: World) -> None:
+    for device in known_devices(world, Status.HOLD):
+        acts.release(world, device, None)
+        world.log.append(f"the hold on {name_of(world, device)} is released")
+
+
+def _is_key_gone(world: World, copy: FieldServerCopy) -> bool:
+    """Whether it waits to be heard since a restore with a grant whose key has left the keyset, which proves nothing."""
+    grant = copy.look().applied
+    if grant is None or copy.device.device_id not in world.auditor.unheard:
+        return False
+    return read_envelope(grant.compact)[0]["kid"] not in {
+        key.public.thumbprint for key in world.activation.signer.listed
+    }
+
+
+def _set_up_anew(world: World, copy: FieldServerCopy) -> None:
+    """It gives up what it holds, or where that is not allowed, a new one takes its place."""
+    if all(license_.one_carry for license_ in copy.look().licenses):
+        world.ask(copy, Relinquish())
+        return
+    copy.alive = False
+    world.auditor.scrapped(copy.name)
+    world.log.append(f"{copy.name} is set up anew")
+    _bury_the_dead(world)
+
+
 def _bury_the_dead(world: World) -> None:
     living = {copy.device.device_id for copy in world.living}
     for device in known_devices(world, Status.ACTIVE, Status.HOLD):
@@ -105,10 +133,11 @@ def _settle_down(world: World) -> None:
     """Carry and repeat until nothing moves any more."""
     for number in range(ROUNDS_MAX):
         _tick(world)
-        for device in known_devices(world, Status.HOLD):
-            acts.release(world, device, None)
-            world.log.append(f"the hold on {name_of(world, device)} is released")
+        _release_holds(world)
         for copy in world.living:
+            if number >= 1 and _is_key_gone(world, copy):
+                _set_up_anew(world, copy)
+                continue
             if not copy.look().outbox:
                 world.ask(copy, Refresh())
             for _ in range(ROUNDS_MAX):
@@ -120,6 +149,7 @@ def _settle_down(world: World) -> None:
             break
     else:
         raise Violation("P2", "the parties do not come to rest")
+    acts.settle(world, None)  # counts the time in service until now
     # Who is still in quarantine is dead: the living were all heard from.
     tables = world.activation.store.tables
     waits = max((server.waits_until or 0 for server in tables.field_servers.values()), default=0) - tables.clock.seconds

@@ -32,6 +32,7 @@ _ACCOUNTS: Final = ("available", "held", "returning", "quarantined", "retired")
 @dataclass(slots=True)
 class _Line:
     bought: int = 0
+    bought_ever: int = 0  # the most; a restore may forget a sale, but not the buyer
     totals: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_ACCOUNTS, 0))
     entries: int = 0
     chain: str = ""
@@ -111,6 +112,7 @@ class Auditor:
         self.secrets: dict[str, bytes] = {}
         self.keys: set[str] = set()
         self.lines: dict[str, _Line] = {}
+        self.ledger_lines: set[str] = set()  # that the ledger has; what was sold after a backup, a restore forgets
         self.devices: dict[str, _Device] = {}
         self.copies: dict[str, _Copy] = {}
         self.messages: dict[str, tuple[str, ...]] = {}  # digest -> reply
@@ -139,6 +141,7 @@ class Auditor:
     def committed(self, rows: Mapping[str, Sequence[Row]]) -> None:
         """Rows that one transaction wrote, as plain dictionaries."""
         touched: set[str] = set()
+        self.ledger_lines.update(row["line"] for row in rows.get("entries", ()))
         on_hold = {device for device, known in self.devices.items() if known.status == "hold"}
         for row in rows.get("field_servers", ()):
             self._field_server(row)
@@ -174,7 +177,8 @@ class Auditor:
 
     def restored(self, rows: Mapping[str, Sequence[Row]], *, present: Collection[str], void: Mapping[str, int]) -> None:
         """The activation server was put back to what ``rows`` say. ``present``: devices that are out there."""
-        self.lines = {}
+        ever, self.lines = {line: known.bought_ever for line, known in self.lines.items()}, {}
+        self.ledger_lines = set()
         self.devices = {}
         self.messages = {}
         for device, epoch in void.items():
@@ -184,6 +188,8 @@ class Auditor:
         self.committed(rows)
         self.is_replay = False
         self.incidents = incidents
+        for line, known in self.lines.items():
+            known.bought_ever = max(known.bought_ever, ever.get(line, 0))
         self.unheard = set(present) | set(self.devices)
         self.was_restored = True
 
@@ -265,8 +271,10 @@ class Auditor:
         known = self._device(claims["iss"])
         if "grant" in claims and answered is not None:
             place = (claims["epoch"], claims["applied"]["number"])
-            if place not in known.grants:  # adopted
+            if place not in known.grants and not is_reused:  # adopted, but for lines that were sold after the backup
                 self._grant(claims["grant"])
+                quantities = known.grants[place]
+                known.grants[place] = {line: quantities[line] for line in quantities if line in self.ledger_lines}
                 known.proven = max(known.proven, place)
         if refused is None and claims.get("final"):
             known.grants = {}  # it takes none any more
@@ -305,6 +313,7 @@ class Auditor:
             line.bought -= row["quantity"]
         else:
             line.totals[row["target"]] += row["quantity"]
+        line.bought_ever = max(line.bought_ever, line.bought)
         if row["target"] == "available" and row["source"] != "bought":
             self._check_credit(row)
 
@@ -517,12 +526,14 @@ class Auditor:
                 if is_settled:
                     raise Violation("P1", f"{total} of the unknown line {line} are held")
                 continue
-            free = known_line.totals["available"] if is_settled else 0
-            kept = sum(self.devices[device].reserved.get(line, 0) for device in exempt if device in self.devices)
-            if total + (kept if is_settled else 0) > known_line.bought - free:
+            bought, free, kept = known_line.bought_ever, 0, 0
+            if is_settled:
+                bought, free = known_line.bought, known_line.totals["available"]
+                kept = sum(self.devices[device].reserved.get(line, 0) for device in exempt if device in self.devices)
+            if total + kept > bought - free:
                 raise Violation(
                     "P1",
-                    f"{total} of line {line} are held by honest field servers; {known_line.bought} were bought and "
+                    f"{total} of line {line} are held by honest field servers; {bought} were bought and "
                     f"{free} are available",
                 )
 

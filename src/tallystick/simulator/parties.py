@@ -149,12 +149,11 @@ class ActivationServer:
         tables = Tables(catalog=Catalog(kinds=KINDS, products=PRODUCTS))
         self.store = SeededSqlStore(tables) if has_sql else SeededStore(tables)
         self.lines: list[Line] = []
-        self.sold = 0  # lines, also those that a restore made us forget
+        self.sold: list[Line] = []  # also those that a restore made us forget
 
     def sell(self, quantity: int, sku: str, *, account: str = "acme", **terms: Any) -> Line:
         """A new entitlement with one line."""
-        number = self.sold
-        self.sold += 1
+        number = len(self.sold)
         line = Line(
             line_id=new_line_id(seeded(f"line {number}")),
             entitlement_id=EntitlementId(f"EN-{number}"),
@@ -178,6 +177,7 @@ class ActivationServer:
             entitlement_id=line.entitlement_id, account=line.account, created_at=self.clock.at, lines=(line,)
         )
         self.store.transact(lambda tx: tx.save_entitlement(entitlement, [entry]))
+        self.sold.append(line)
         self.lines.append(line)
         return line
 

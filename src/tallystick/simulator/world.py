@@ -250,7 +250,7 @@ class World:
         """The activation server is what the backup says."""
         self.activation.store.journal = []
         there = self.activation.store.tables.lines
-        self.activation.lines = [line for line in self.activation.lines if line.line_id in there]
+        self.activation.lines = [line for line in self.activation.sold if line.line_id in there]
         rows: dict[str, Any] = table_rows(self.activation.store.tables, self.compacts)
         present = {str(copy.device.device_id) for copy in self.copies if copy.alive}
         self.auditor.restored(rows, present=present, void=backup.void)

@@ -125,8 +125,11 @@ class _Batch:
             if (known := is_known(message.device_id)) is None or known.host_id != message.request.facts.host_id
         }
         self.host_id_owners = transaction.load_host_id_owners(host_ids) if host_ids else {}
-        is_first = any((known := is_known(message.device_id)) is None or not known.number for message in fresh)
-        self.restore = transaction.load_restore() if is_first else None
+        is_asked = any(
+            (known := is_known(message.device_id)) is None or not known.number or known.status is Status.RETIRED
+            for message in fresh
+        )
+        self.restore = transaction.load_restore() if is_asked else None
 
     def take(self, message: Message) -> Answer:
         """Steps 1 and 3 to 9 for one message."""
@@ -202,7 +205,8 @@ class _Decision:
         late = request.sequence <= before.sequence and used_by is None
         if request.final and used_by is None and self._is_final_believed(before, late=late):
             return self._take_final(before)
-        if late and before.recovering is not None:
+        is_released = before.status is Status.RETIRED and before.lost_at is not None
+        if late and (before.recovering is not None or (is_released and self.batch.restore is not None)):
             return self._refuse_restored(before)
         if before.status is Status.HOLD:
             self._keep(
@@ -243,6 +247,8 @@ class _Decision:
         accounts = self._accounts_shown(listed, wants)
         holder = self._host_id_holder(accounts)
         if holder is not None:
+            if listed is not None and listed.recovering is not None and request.sequence <= listed.sequence:
+                return self._refuse_restored(listed)
             return self._refuse_host_id(holder)
         enrolled = FieldServer(
             device_id=self.device_id,

@@ -255,6 +255,11 @@ def _collect(
             on_report(report)
 
 
+def _is_on_hold(report: LicenseReport) -> bool:
+    """As far as the newest answer of its activation server says."""
+    return bool(report.outcomes) and report.outcomes[-1].code == "on-hold"
+
+
 def _interrupted(record: FieldServerRecord) -> Report:
     return Report(
         device_id=record.device_id,
@@ -457,7 +462,8 @@ class _FieldServerRun:
             if self._is_reached(goal, report, asked):
                 return self._finished(goal, report, asked)
             self.log.refused.clear()  # what was refused before is not what is asked for now
-            asked = self._ask(port, goal)
+            gave_up = (goal == Return() or isinstance(goal, ReturnOneCarry)) and not report.held
+            asked = self._ask(port, Refresh() if gave_up and _is_on_hold(report) else goal)
             self._settle(port, None, None if report.outbox else [_as_outbound(asked)])
             report = self._look(port)
             if any(note.digest == asked.digest for note in report.outbox):
@@ -489,7 +495,7 @@ class _FieldServerRun:
             case Activate(wants=wants):
                 return all(held.get(want.line_id, 0) == want.quantity for want in wants)
             case Return(wants=None) | ReturnOneCarry():
-                return not held
+                return not held and not _is_on_hold(report)  # who is on hold gave it up, and it is not credited
             case Return(wants=wants):
                 for line_id, quantity in wants or ():
                     if quantity > held.get(line_id, 0):

@@ -170,6 +170,43 @@ def test_whoever_becomes_known_while_anything_is_frozen_begins_jumped_and_recove
     assert is_stale(delayed, device)
 
 
+def test_who_was_listed_and_has_a_taken_host_id_is_first_told_of_the_restore(bench):
+    """``seen`` is jumped: in another refusal, it would read as a disk that was rolled back."""
+    line, first, second = bench.buy(2), Device("a"), Device("b", host_id="host-a")
+    activate(bench, first, line, 1)
+    put_back(bench, back_up(bench))
+    bench.store.transact(
+        lambda tx: entitlements.list_field_server(tx, bench.signer, second.id, account="acme", now=bench.now)
+    )
+    refusal = bench.refused(second.say("refresh"))
+    assert refusal.code == "restored"
+    follow(bench, second, refusal)
+    assert bench.refused(second.say("refresh")).code == "host-id-taken"
+
+
+@pytest.mark.parametrize("settled", ["before the backup", "after the restore"])
+def test_who_was_declared_lost_and_released_is_told_of_the_restore(bench, settled):
+    """Its message from before the restore is not "overtaken": it would read as a disk that was rolled back."""
+    line, device = bench.buy(1), Device("a")
+    activate(bench, device, line, 1)
+
+    def lose() -> None:
+        bench.declare_lost(device)
+        bench.now += 14 * DAY
+        bench.settle()
+
+    if settled == "before the backup":
+        lose()
+    put_back(bench, back_up(bench))
+    if settled == "after the restore":
+        lose()
+    refusal = bench.refused(device.say("refresh"))
+    assert refusal.code == "restored"
+    follow(bench, device, refusal)
+    _, fence = bench.grant(device.say("refresh", grant=device.applied_grant))
+    assert not claims(fence).licenses
+
+
 def test_a_restore_is_open_until_the_last_line_is_lifted(bench):
     first, second = bench.buy(1), bench.buy(1)
     put_back(bench, back_up(bench))

@@ -427,6 +427,24 @@ def test_a_held_field_server_is_reported_with_the_code(site, line, roof):
     assert (report.result, report.code) == (GoalResult.REFUSED, "on-hold")
 
 
+def test_a_return_that_met_a_hold_is_not_done_until_the_hold_is_released(site, line, roof):
+    """The field server holds nothing any more, but what it gave up is not credited: that is not "already"."""
+    from tallystick.activation.core import interventions
+    from tallystick.activation.core.ports import Status
+
+    site.activate(roof, (line, 1))
+    bench, servers = site.bench, site.bench.store.tables.field_servers
+    servers[roof.id] = servers[roof.id].changed(status=Status.HOLD)
+    assert site.relinquish(roof).code == "on-hold"
+    assert (roof.held, bench.where(line)) == ({}, (4, 1, 0, 0))
+    for again in (site.relinquish, site.give_back):
+        report = again(roof)
+        assert (report.result, report.code) == (GoalResult.REFUSED, "on-hold")
+    bench.store.transact(lambda tx: interventions.release_hold(tx, bench.signer, roof.id, by="me", now=site.now))
+    assert site.relinquish(roof).result is GoalResult.DONE
+    assert bench.where(line) == (5, 0, 0, 0)
+
+
 def test_a_grant_that_the_activation_server_started_is_not_open_forever(site, line, roof):
     from tallystick.activation.core import interventions
 

@@ -32,6 +32,31 @@ def test_a_wish_for_nothing_enrols_nobody(bench):
         assert device.id not in bench.store.tables.field_servers
 
 
+def test_a_line_enrols_as_many_as_it_can_hold(bench):
+    """Whoever knows the activation ID is told why nothing is left, as often as they ask, and no row is left behind."""
+    line, first = bench.buy(2), Device("first")
+    first.take(bench.post(first.activate((line, 2)))[0].reply[0])
+    for number in range(20):
+        device = Device(f"fake {number}", host_id=f"host {number}")
+        (answer,) = bench.post(device.activate((line, 1)))
+        assert bench.read(answer.reply[0]).code == "not-enough"
+        assert answer.is_kept is (number < 2)
+        bench.post(device.say("refresh"))  # an empty grant does not make place for another one
+    assert len(bench.store.tables.field_servers) == 3
+    assert bench.incidents() == []
+    again = Device("honest", host_id="host honest")
+    first.take(bench.post(first.give_back((line, 1)))[0].reply[0])
+    bench.post(first.say("confirm"))
+    bench.grant(again.activate((line, 1)))  # who gets something is enrolled, whoever came before
+
+
+def test_one_batch_of_first_contacts_enrols_no_more(bench):
+    line = bench.buy(1)
+    bench.grant(Device("first").activate((line, 1)))
+    bench.post(*(Device(f"fake {number}", host_id=f"host {number}").activate((line, 1)) for number in range(9)))
+    assert len(bench.store.tables.field_servers) == 2
+
+
 def test_a_change_is_checked_like_a_first_contact(bench):
     line = bench.buy(2)
     first, second = Device("a", host_id="one"), Device("b", host_id="two")

@@ -4,6 +4,8 @@ A part that is not written yet passes; a file that nobody has placed fails.
 """
 
 import ast
+import importlib
+import inspect
 import sys
 from pathlib import Path
 
@@ -140,3 +142,32 @@ def test_a_unit_test_stands_at_the_path_of_what_it_tests(test):
 def test_what_helps_unit_tests_is_not_among_them():
     strangers = [path.relative_to(UNIT).as_posix() for path in UNIT.rglob("*.py") if not path.name.startswith("test_")]
     assert [path for path in strangers if not path.endswith("conftest.py")] == [], "tests/support is the place"
+
+
+def test_no_class_overrides_a_private_name_of_somebody_elses():
+    found = []
+    for path in sorted(SOURCE.rglob("*.py")):
+        if path.name in {"__main__.py", "env.py"}:  # programs, not to be imported
+            continue
+        words = [word for word in path.relative_to(SOURCE.parent).with_suffix("").parts if word != "__init__"]
+        module = importlib.import_module(".".join(words))
+        for one in vars(module).values():
+            if not inspect.isclass(one) or one.__module__ != module.__name__:
+                continue
+            for base in one.__mro__[1:]:
+                if base.__module__.startswith("tallystick") or base.__module__ in {"abc", "builtins", "enum", "typing"}:
+                    continue
+                private = {name for name in vars(base) if name.startswith("_") and not name.endswith("_")}
+                found += [f"{one.__module__}.{one.__name__}.{name}" for name in private & vars(one).keys()]
+    assert [name for name in found if not name.endswith(("._abc_impl", "._is_protocol"))] == []
+
+
+def test_private_attributes_of_others_are_used_in_one_listed_place_only():
+    """Decision 0035. Ruff finds every use; what is excused from it says that it is ours, or public all the same."""
+    excused = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        for line in path.read_text("utf-8").splitlines():
+            _, found, reason = line.partition("# noqa: SLF001")
+            if found and not any(word in reason for word in ("public name", "of its own class", "the same module")):
+                excused.setdefault(path.relative_to(SOURCE).as_posix(), []).append(line.strip())
+    assert {name: len(lines) for name, lines in excused.items()} == {"connections/calling.py": 2}

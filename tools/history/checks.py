@@ -76,6 +76,11 @@ def check(history: History, books: Books) -> list[str]:
 # Replies
 
 
+def _is_forgotten(said: Row) -> bool:
+    """Whether it is the refusal of one that was not known then, and may have been forgotten at once."""
+    return "code" in said and said.get("seen") == 0
+
+
 def _check_replies(known: _Known) -> Iterator[str]:
     """P4: the same message, the same bytes."""
     known.claims = {digest: claims_of(compact) for digest, compact in known.history.messages.items()}
@@ -106,7 +111,10 @@ def _may_be_pruned(known: _Known, digest: str) -> bool:
     """Whether some prune was allowed to forget the reply: its field server had gone on, and was not in doubt; or was none."""
     claims = known.claims[digest]
     device, sent = claims["iss"], known.sent[digest]
-    is_stranger = claims_of(known.replies[digest][0]).get("code") in STRANGERS
+    said = claims_of(known.replies[digest][0])
+    if _is_forgotten(said):
+        return True
+    is_stranger = said.get("code") in STRANGERS
     for prune in known.history.verbs:
         if prune.name != "prune" or prune.ended < sent:
             continue
@@ -274,7 +282,8 @@ def _check_sequences(known: _Known) -> Iterator[str]:
     used: dict[tuple[str, int, int], list[str]] = {}
     for digest, reply in known.replies.items():
         claims = known.claims[digest]
-        if claims_of(reply[0]).get("code") not in NOT_LOOKED_AT:
+        said = claims_of(reply[0])
+        if said.get("code") not in NOT_LOOKED_AT and not _is_forgotten(said):
             used.setdefault((claims["iss"], claims["epoch"], claims["sequence"]), []).append(digest)
     named = {row["digest"] for row in known.books["incidents"]}
     for (device, _, sequence), digests in used.items():
@@ -284,7 +293,11 @@ def _check_sequences(known: _Known) -> Iterator[str]:
     for digest, reply in known.replies.items():
         claims = known.claims[digest]
         said = claims_of(reply[0])
-        if said.get("code") in NOT_DECIDED or said.get("epoch", claims["epoch"]) != claims["epoch"]:
+        if (
+            said.get("code") in NOT_DECIDED
+            or _is_forgotten(said)
+            or said.get("epoch", claims["epoch"]) != claims["epoch"]
+        ):
             continue
         before = decided.setdefault((claims["iss"], claims["epoch"], claims["sequence"]), digest)
         if before != digest:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -44,6 +44,14 @@ class Places:
         self._taken[address] -= 1
         if not self._taken[address]:
             del self._taken[address]
+
+    def client_of(self, address: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
+        """Who speaks by this connection, where it is a proxy's: the last address that it was told and that is no proxy's."""
+        if not self.unbounded or not self._is_unbounded(address):
+            return address
+        told = b",".join(value for name, value in headers if name == b"x-forwarded-for").decode("latin-1").split(",")
+        ours = (address_of(one.strip()) for one in reversed(told))
+        return next((one for one in ours if one and not self._is_unbounded(one)), address)
 
     def _is_unbounded(self, address: str) -> bool:
         try:

@@ -175,6 +175,8 @@ PROBLEMS: tuple[Problem, ...] = (
          "Try again; who forgot the password asks an administrator for a new invitation."),
     _row("sign-in-paused", 429, "Too many tries", "a pause after failed tries",
          "Wait as long as is said, then try again."),
+    _row("strangers-paused", 429, "Too many messages of strangers", "few messages of whoever proved nothing here",
+         "Wait a minute, then send it again; nothing is lost. A field server that is known here is not concerned."),
     _row("code-wrong", 401, "The code does not fit", "the six digits that the authenticator shows now",
          "Wait for the next six digits and type those; check that the clock of the authenticator is right."),
     _row("signed-out", 401, "Not signed in", "a session that goes on",

@@ -155,6 +155,14 @@ class MemoryTransaction:
                 owners.setdefault(server.host_id, {})[server.device_id] = server.account
         return owners
 
+    def count_idle(self, account: str) -> int:
+        """See ``activation.ports.Transaction``."""
+        kept = {place[0] for place, holding in self.tables.holdings.items() if holding.held or holding.returning}
+        return sum(
+            server.account == account and server.status is not Status.LISTED and server.device_id not in kept
+            for server in self.tables.field_servers.values()
+        )
+
     def load_used_proofs(self, keys: Collection[tuple[DeviceId, str]]) -> dict[tuple[DeviceId, str], Digest]:
         """See ``activation.ports.Transaction``."""
         return {key: self.tables.proofs[key] for key in keys if key in self.tables.proofs}

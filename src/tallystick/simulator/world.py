@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from tallystick.activation.core import verification
-from tallystick.activation.core.ports import Answer, Policy, Status, Transaction
+from tallystick.activation.core.ports import Answer, MessageOutcome, Policy, Status, Transaction
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
 from tallystick.fieldserver.agent import DeliveryResult
@@ -185,7 +185,7 @@ class World:
                 self.auditor.refused(answer.code)
             known = self.auditor.messages.get(str(answer.digest))
             if not answer.is_kept:  # whoever proved nothing leaves no row; what it gets says so, and may change
-                if known is not None or answer.code not in {"not-enrolled", "grant-unknown"}:
+                if known is not None or answer.outcome is not MessageOutcome.REFUSED:
                     raise Violation(
                         "P4", f"message {str(answer.digest)[:8]} was taken, and is answered as a stranger's"
                     )

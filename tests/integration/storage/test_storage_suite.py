@@ -177,6 +177,21 @@ def test_host_ids_belong_to_field_servers_in_service_only(office):
     assert owners == {"h": {device_id("a"): "acme", device_id("b"): None}}
 
 
+def test_those_of_an_account_that_hold_nothing_are_counted(office):
+    line = office.buy(9)
+    saved_servers(
+        office,
+        server("a", account="acme", status=Status.ACTIVE),
+        server("b", account="acme", status=Status.HOLD),
+        server("c", account="acme", status=Status.LISTED),
+        server("d", account="harbour"),
+        server("e", account="acme"),
+    )
+    holding = Holding(device_id=device_id("e"), line_id=line.line_id, returning=1)
+    save(office, holdings={(holding.device_id, holding.line_id): holding})
+    assert office.store.read(lambda tx: [tx.count_idle(name) for name in ("acme", "harbour", "nobody")]) == [2, 1, 0]
+
+
 def test_since_when_a_line_is_returning_is_kept_until_nothing_is(office):
     line = office.buy(9)
     saved_servers(office, server("a"))

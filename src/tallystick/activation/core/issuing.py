@@ -130,6 +130,14 @@ class _Batch:
             for message in fresh
         )
         self.restore = transaction.load_restore() if is_asked else None
+        self._idle: dict[str, int] = {}
+
+    def take_idle_place(self, account: str, most: int) -> bool:
+        """Whether one more that gets nothing may be enrolled, beside those of the account that hold nothing."""
+        if account not in self._idle:
+            self._idle[account] = self.books.transaction.count_idle(account)
+        self._idle[account] += 1
+        return self._idle[account] <= most
 
     def take(self, message: Message) -> Answer:
         """Steps 1 and 3 to 9 for one message."""
@@ -170,6 +178,7 @@ class _Decision:
         self.digest = message.digest
         self.credited: list[Entry] = []
         self.moved_onto: DeviceId | None = None  # who has the host id that it says it has now
+        self.is_forgotten = False  # whoever knows an activation ID, and gets nothing, leaves nothing behind either
 
     @property
     def field_server(self) -> FieldServer:
@@ -179,7 +188,7 @@ class _Decision:
         """Whether the sender is not known, and proved nothing: such a message is refused and leaves nothing behind."""
         if self.device_id in self.books.field_servers or self.message.repeated is not None:
             return False
-        return not any(want.is_proven for want in self._wants())
+        return self.is_forgotten or not any(want.is_proven for want in self._wants())
 
     def decide(self) -> Answer:
         request = self.request
@@ -250,6 +259,10 @@ class _Decision:
             if listed is not None and listed.recovering is not None and request.sequence <= listed.sequence:
                 return self._refuse_restored(listed)
             return self._refuse_host_id(holder)
+        if listed is None and not is_ours:
+            refused = self._refuse_for_nothing(wants, accounts)
+            if refused is not None:
+                return refused
         enrolled = FieldServer(
             device_id=self.device_id,
             public_key=self.message.verified.key.x,
@@ -273,6 +286,17 @@ class _Decision:
         self.batch.host_id_owners.setdefault(facts.host_id, {})[self.device_id] = enrolled.account
         self.books.change(enrolled, cause=self.digest)
         return None
+
+    def _refuse_for_nothing(self, wants: Sequence[Want], accounts: Collection[str]) -> Answer | None:
+        """An activation ID enrols as many as its line can hold; beyond, only who gets something. The rest is forgotten."""
+        decision = self._decide_activation(wants, self.request.facts.kind, held={}, reserved={})
+        if isinstance(decision, Granted):
+            return None
+        bought = sum(self.books.line(want.line_id).balances.bought for want in wants if want.is_proven)
+        if len(accounts) == 1 and self.batch.take_idle_place(next(iter(accounts)), bought):
+            return None
+        self.is_forgotten = True
+        return self._deny(decision.reasons)
 
     def _accounts_shown(self, listed: FieldServer | None, wants: Sequence[Want]) -> set[str]:
         """The accounts that this field server has shown to be of, or was listed for."""
@@ -573,15 +597,13 @@ class _Decision:
                     UsedProof(device_id=self.device_id, jti=request.jti, digest=self.digest)
                 )
                 reserved = {line_id: kept.held + kept.returning for line_id, kept in field_server.reserved().items()}
-                decision = rules.decide_activation(
-                    self._wants(),
-                    kind=field_server.kind,
-                    lines=self.books.lines,
-                    held=field_server.intended,
-                    reserved=reserved,
-                    now=self.batch.now,
+                decision = self._decide_activation(
+                    self._wants(), field_server.kind, held=field_server.intended, reserved=reserved
                 )
-                decision = self._check_company(decision, reserved)
+                if isinstance(decision, Granted):
+                    accounts = {self.books.line(line_id).account for line_id in decision.quantities}
+                    if accounts:
+                        self._keep(account=accounts.pop())
             case "return":
                 decision = rules.decide_return(
                     self._wants(),
@@ -610,13 +632,14 @@ class _Decision:
             wants.append(Want(line_id=line_id, quantity=want.quantity, is_proven=is_proven))
         return wants
 
-    def _check_company(self, decision: Granted | Denied, reserved: Mapping[LineId, int]) -> Granted | Denied:
-        decision = rules.decide_company(decision, lines=self.books.lines, reserved=reserved)
-        if isinstance(decision, Granted):
-            accounts = {self.books.line(line_id).account for line_id in decision.quantities}
-            if accounts:
-                self._keep(account=accounts.pop())
-        return decision
+    def _decide_activation(
+        self, wants: Sequence[Want], kind: str, *, held: Mapping[LineId, int], reserved: Mapping[LineId, int]
+    ) -> Granted | Denied:
+        lines = self.books.lines
+        decision = rules.decide_activation(
+            wants, kind=kind, lines=lines, held=held, reserved=reserved, now=self.batch.now
+        )
+        return rules.decide_company(decision, lines=lines, reserved=reserved)
 
     # Answers
 

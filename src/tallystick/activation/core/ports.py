@@ -304,6 +304,9 @@ class Transaction(Protocol):
     def load_host_id_owners(self, host_ids: Collection[str]) -> dict[str, dict[DeviceId, str | None]]:
         """Field servers in service (active or on hold) by host id, with their accounts."""
 
+    def count_idle(self, account: str) -> int:
+        """Enrolled field servers of an account for which nothing is kept."""
+
     def load_used_proofs(self, keys: Collection[tuple[DeviceId, str]]) -> dict[tuple[DeviceId, str], Digest]:
         """Which message first used a ``jti`` of a field server for proofs."""
 

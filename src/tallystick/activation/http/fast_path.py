@@ -7,8 +7,9 @@ whole short body is there is answered at once; every other one goes on to the ap
 A client says the same head again and again. One that was read before, in the very same bytes, on a connection where
 nothing else is under way, is not read again (see ``_Heads``).
 
-uvicorn promises nothing about the methods that are overridden here. One that lacks some of them answers everything by
-the application: correctly, and more slowly. Then the log says so once, at the start of the process.
+What is used of uvicorn has public names, and still uvicorn promises nothing about it; the pins hold it. One that lacks
+some of the methods that are overridden here answers everything by the application: correctly, and more slowly. Then the
+log says so once, at the start of the process. What is pipelined behind another request is the application's, too.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from tallystick.activation.core.exchanges import ReadLine
 from tallystick.activation.core.ports import Answer
 from tallystick.activation.http.monitoring import NOSNIFF, MonitoringContext, count_request, request_id_of
 from tallystick.activation.http.protocol_api import MESSAGES_PATH, ProtocolContext, problem
+from tallystick.activation.http.strangers import SLOW_SECONDS
 from tallystick.connections.listening import Bounded, Places
 from tallystick.errors import Error
 from tallystick.protocol import tallyfile
@@ -42,7 +44,6 @@ HEAD_BYTES_MAX: Final = 1024
 
 # What uvicorn calls at the turns of a request.
 HOOKS: Final = (
-    "_start_asgi_task",
     "data_received",
     "on_body",
     "on_headers_complete",
@@ -54,6 +55,7 @@ HOOKS: Final = (
 
 _LOG: Final = logging.getLogger(__name__)
 _HEAD_END: Final = b"\r\n\r\n"
+_OF_ONE_REQUEST: Final = (b"x-request-id", b"x-forwarded-for")
 _TYPE: Final = (b"content-type", tallyfile.MEDIA_TYPE.encode())
 
 Headers = Iterable[tuple[bytes, bytes]]
@@ -62,7 +64,8 @@ Headers = Iterable[tuple[bytes, bytes]]
 class _Heads:
     """Heads of short exchanges, each with the length of the body behind it, as the reader of HTTP took them.
 
-    It would take the same bytes the same way again. One with an id of its own is not kept: it comes only once.
+    It would take the same bytes the same way again. One with an id of its own is not kept: it comes only once. Nor is
+    one of a proxy, which says who speaks.
     """
 
     def __init__(self) -> None:
@@ -74,7 +77,7 @@ class _Heads:
 
     def keep(self, head: bytes, body: bytes) -> None:
         """They were a whole request."""
-        if len(head) > HEAD_BYTES_MAX or b"x-request-id" in head.lower():
+        if len(head) > HEAD_BYTES_MAX or any(name in head.lower() for name in _OF_ONE_REQUEST):
             return
         if len(self._lengths) >= HEADS_MAX:
             self._lengths.clear()
@@ -89,6 +92,7 @@ class _Exchange:
     go_on: asyncio.TimerHandle | None
     started: float
     request_id: bytes = b""
+    address: str = ""
 
 
 class Shortcut(Bounded, HttpToolsProtocol):
@@ -127,15 +131,6 @@ class Shortcut(Bounded, HttpToolsProtocol):
 
         return protocol
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        """See uvicorn: a request begins, now or when the pipelined one before it was answered."""
-        if app is not self.app or self.flow.write_paused or not _is_short(cycle):
-            super()._start_asgi_task(cycle, app)
-            return
-        self._exchange = _Exchange(cycle, None, time.perf_counter())
-        if not cycle.more_body:
-            self._take(self._exchange)
-
     def data_received(self, data: bytes) -> None:
         """See uvicorn. A short body that is not whole yet is waited for, for a moment."""
         if self._is_between and self.cycle.response_complete:
@@ -156,9 +151,27 @@ class Shortcut(Bounded, HttpToolsProtocol):
         self._is_between = False
 
     def on_headers_complete(self) -> None:
-        """See uvicorn."""
-        super().on_headers_complete()
+        """See uvicorn. A short request is ours from here on, unless another one is still being answered."""
         self.note_read()
+        if not self._is_short():
+            super().on_headers_complete()
+            return
+        path = MESSAGES_PATH
+        self.scope |= {"method": "POST", "path": path, "raw_path": path.encode(), "query_string": b""}
+        self.cycle = RequestResponseCycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        self._exchange = _Exchange(self.cycle, None, time.perf_counter())
 
     def on_body(self, body: bytes) -> None:
         """See uvicorn."""
@@ -179,11 +192,29 @@ class Shortcut(Bounded, HttpToolsProtocol):
             self._end()
         super().connection_lost(exc)
 
+    def _is_short(self) -> bool:
+        """Whether what was read is a POST of messages with a short body, as it is, for a tally file, and nothing is before it."""
+        if self.url != MESSAGES_PATH.encode() or self.parser.get_method() != b"POST" or self.root_path:
+            return False
+        if self.parser.get_http_version() != "1.1" or self.parser.should_upgrade() or self.expect_100_continue:
+            return False
+        if self.flow.write_paused or not self.is_idle():
+            return False
+        length = None
+        for name, value in self.headers:
+            if name == b"content-length":
+                length = int(value) if value.isdigit() else None
+            elif name in {b"content-encoding", b"upgrade"} or (name == b"accept" and b"json" in value.lower()):
+                return False
+        return length is not None and length <= BYTES_MAX
+
     def _hand_over(self, exchange: _Exchange) -> None:
         """Let the application answer it; nothing of it was used up."""
         self._end()
         self._is_between = False
-        super()._start_asgi_task(exchange.cycle, self.app)
+        task = self.loop.create_task(exchange.cycle.run_asgi(self.app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
 
     def _end(self) -> None:
         if self._exchange is not None and self._exchange.go_on is not None:
@@ -198,6 +229,7 @@ class Shortcut(Bounded, HttpToolsProtocol):
             self._hand_over(exchange)  # it says what is wrong, or takes its time
             return
         exchange.request_id = request_id_of(self._operations, exchange.cycle.scope["headers"])
+        exchange.address = self.places.client_of(self._address, exchange.cycle.scope["headers"])
         self._submit(exchange, chunk)
 
     def _take_known(self, body: bytes) -> bool:
@@ -207,7 +239,7 @@ class Shortcut(Bounded, HttpToolsProtocol):
             return False
         cycle = self.cycle  # of the request before, which differs in nothing that is looked at
         cycle.response_started = cycle.response_complete = False
-        self._exchange = _Exchange(cycle, None, time.perf_counter(), next(self._operations.request_ids))
+        self._exchange = _Exchange(cycle, None, time.perf_counter(), next(self._operations.request_ids), self._address)
         self._submit(self._exchange, chunk)
         return True
 
@@ -217,10 +249,12 @@ class Shortcut(Bounded, HttpToolsProtocol):
             self._heads.keep(head, body)
 
     def _submit(self, exchange: _Exchange, chunk: Sequence[GoodLine | BadLine]) -> None:
+        chunk, is_beyond = self._context.strangers.screen(chunk, exchange.address)
         lines = exchanges.read_lines(chunk, self._context.signer.keyset)
         batch = exchanges.messages_of(lines)
         if not batch:
-            self.loop.call_soon(self._reply, exchange, lines, ())  # a next request may wait behind this one
+            # Not at once: a next request may wait behind this one.
+            self.loop.call_later(SLOW_SECONDS if is_beyond else 0, self._reply, exchange, lines, ())
             return
         self._context.batcher.submit_soon(batch).add_done_callback(
             lambda answers: self._answer(exchange, lines, answers)
@@ -238,7 +272,7 @@ class Shortcut(Bounded, HttpToolsProtocol):
 
     def _reply(self, exchange: _Exchange, lines: Sequence[ReadLine], answers: Sequence[Answer]) -> None:
         results = exchanges.results_of(lines, answers)
-        self._context.count(results)
+        self._context.count(results, exchange.address)
         body = b"".join(exchanges.tally_lines(results))
         self._write(exchange, 200, [(b"content-length", b"%d" % len(body)), _TYPE], body)
 
@@ -287,16 +321,3 @@ class Shortcut(Bounded, HttpToolsProtocol):
 
 def _lines(headers: Headers) -> bytes:
     return b"".join([b"%b: %b\r\n" % header for header in headers])
-
-
-def _is_short(cycle: RequestResponseCycle) -> bool:
-    """Whether it is a POST of messages with a short body, as it is, for a tally file."""
-    scope, length = cycle.scope, None
-    if scope["path"] != MESSAGES_PATH or scope["method"] != "POST" or cycle.waiting_for_100_continue:
-        return False
-    for name, value in scope["headers"]:
-        if name == b"content-length":
-            length = int(value) if value.isdigit() else None
-        elif name in {b"content-encoding", b"upgrade"} or (name == b"accept" and b"json" in value.lower()):
-            return False
-    return length is not None and length <= BYTES_MAX

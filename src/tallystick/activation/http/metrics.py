@@ -43,6 +43,11 @@ class Metrics:
             "Messages of whoever is not known and proved nothing: refused, and forgotten.",
             registry=counting,
         )
+        self._paused = Counter(
+            "tallystick_messages_of_strangers_paused",
+            "Messages beyond the rate of an address or a key that proved nothing: refused before they are verified.",
+            registry=counting,
+        )
         self._requests = Counter(
             "tallystick_http_requests", "Requests over HTTP.", ("method", "route", "status"), registry=counting
         )
@@ -76,6 +81,10 @@ class Metrics:
     def count_stranger(self) -> None:
         """A message was refused and forgotten."""
         self._strangers.inc()
+
+    def count_paused(self) -> None:
+        """A message was beyond the rate of its address or key."""
+        self._paused.inc()
 
     def count_request(self, *, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered."""

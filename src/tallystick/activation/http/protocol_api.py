@@ -32,8 +32,10 @@ from tallystick.activation.core.exchanges import ChunkReader, MessageResult, Rea
 from tallystick.activation.core.ports import Answer, Signer
 from tallystick.activation.files import FileError
 from tallystick.activation.http.metrics import Metrics
+from tallystick.activation.http.strangers import SLOW_SECONDS, Strangers
 from tallystick.activation.services.batcher import Batcher
 from tallystick.activation.storage import SqlStore
+from tallystick.connections.listening import address_of
 from tallystick.domain.entitlement import Entitlement, Line
 from tallystick.domain.ids import parse_entitlement_id
 from tallystick.errors import Error
@@ -67,10 +69,12 @@ class ProtocolContext:
     signer: Signer
     batcher: Batcher
     clock: Callable[[], int]
+    strangers: Strangers
     metrics: Metrics | None = None
 
-    def count(self, results: Sequence[MessageResult]) -> None:
-        """What became of messages, for monitoring."""
+    def count(self, results: Sequence[MessageResult], address: str) -> None:
+        """What became of messages of an address, for monitoring, and for what is asked of strangers."""
+        self.strangers.learn(results, address)
         if self.metrics is not None:
             for result in results:
                 self.metrics.count_message(result.answer.outcome.value, result.answer.code)
@@ -163,6 +167,7 @@ class _Exchange:
         self._as_json = _accepts(request, "application/json") and not _accepts(request, tallyfile.MEDIA_TYPE)
         self._spool = tempfile.SpooledTemporaryFile(max_size=SPOOL_MEMORY_BYTES)  # noqa: SIM115 - closed with the response
         self._results = 0
+        self._address = address_of(request.client.host if request.client else "")
 
     async def run(self) -> Response:
         """While the database writes a chunk down, the next one is read and verified; then that one is submitted.
@@ -217,6 +222,9 @@ class _Exchange:
             yield rest
 
     async def _read(self, chunk: Sequence[GoodLine | BadLine]) -> list[ReadLine]:
+        chunk, is_beyond = self._context.strangers.screen(chunk, self._address)
+        if is_beyond:
+            await asyncio.sleep(SLOW_SECONDS)
         keyset = self._context.signer.keyset
         if len(chunk) <= _INLINE_LINES_MAX:
             return exchanges.read_lines(chunk, keyset)
@@ -233,7 +241,7 @@ class _Exchange:
 
     def _tell(self, lines: Sequence[ReadLine], answers: Sequence[Answer]) -> None:
         results = exchanges.results_of(lines, answers)
-        self._context.count(results)
+        self._context.count(results, self._address)
         if self._as_json:
             for result in results:
                 self._write((b"," if self._results else b"[") + exchanges.json_row(result))

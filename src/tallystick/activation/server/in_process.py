@@ -7,6 +7,7 @@ the data directory is a vendor administrator. The audit trail says which login i
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import unquote
@@ -14,6 +15,7 @@ from urllib.parse import unquote
 from tallystick.activation.core.permissions import Caller
 from tallystick.activation.http.management import add_management, caller_of
 from tallystick.activation.http.protocol_api import ProtocolContext, create_api
+from tallystick.activation.http.strangers import Strangers
 from tallystick.activation.server.instance import Activation
 from tallystick.activation.server.service import make_office
 from tallystick.activation.services.batcher import Batcher
@@ -35,7 +37,11 @@ class InProcessClient:
         self._batcher = batcher
         self._is_started = False
         context = ProtocolContext(
-            store=activation.store, signer=activation.signer, batcher=batcher, clock=activation.now
+            store=activation.store,
+            signer=activation.signer,
+            batcher=batcher,
+            clock=activation.now,
+            strangers=Strangers(clock=time.monotonic),
         )
         self._site = create_api(context)
         add_management(self._site, make_office(activation, batcher))

@@ -10,6 +10,7 @@ import resource
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Final
@@ -23,6 +24,7 @@ from tallystick.activation.http.metrics import Metrics
 from tallystick.activation.http.monitoring import MonitoringContext, add_monitoring, look, new_request_ids
 from tallystick.activation.http.portal import add_portal
 from tallystick.activation.http.protocol_api import ProtocolContext, create_api
+from tallystick.activation.http.strangers import Strangers
 from tallystick.activation.outbound.webhooks import ROUND_SECONDS
 from tallystick.activation.server import workers
 from tallystick.activation.server.background import BackgroundTask, BackgroundTasks
@@ -77,6 +79,7 @@ def _context(activation: Activation, batcher: Batcher, operations: MonitoringCon
         signer=activation.signer,
         batcher=batcher,
         clock=activation.now,
+        strangers=Strangers(clock=time.monotonic, tell=operations.metrics.count_paused),
         metrics=operations.metrics,
     )
 

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import TypeVar
 
 from msgspec.structs import replace
-from sqlalchemy import Connection, Executable, func, select, update
+from sqlalchemy import Connection, Executable, exists, func, select, update
 
 from tallystick.activation.core.people import Record
 from tallystick.activation.core.permissions import Scope
@@ -168,6 +168,15 @@ class SqlTransaction:
         for row in self._batches.owners(self._connection, sorted(set(host_ids))):
             owners.setdefault(row.host_id, {})[row.device_id] = row.account
         return owners
+
+    def count_idle(self, account: str) -> int:
+        """See ``activation.ports.Transaction``."""
+        server, kept = FIELD_SERVERS.c, HOLDINGS.c
+        is_kept = exists().where(kept.device_id == server.device_id, (kept.held > 0) | (kept.returning > 0))
+        statement = select(func.count()).where(
+            server.account == account, server.status != Status.LISTED.value, ~is_kept
+        )
+        return int(self._connection.execute(statement).scalar_one())
 
     def load_used_proofs(self, keys: Collection[tuple[DeviceId, str]]) -> dict[tuple[DeviceId, str], Digest]:
         """See ``activation.ports.Transaction``."""

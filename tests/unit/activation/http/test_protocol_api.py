@@ -44,7 +44,7 @@ def test_replies_that_do_not_fit_on_the_disk_are_a_problem_with_a_code(monkeypat
             pass
 
     monkeypatch.setattr(tempfile, "SpooledTemporaryFile", lambda **_: Full())
-    request = type("Request", (), {"headers": {}})()
+    request = type("Request", (), {"headers": {}, "client": None})()
     exchange = protocol_api._Exchange(None, request)
     with pytest.raises(Error) as refused:
         exchange._write(b"x")

@@ -1,0 +1,123 @@
+"""Rule 5: who proved nothing has a rate, by address and by key, and no field server that is known waits for it."""
+
+import re
+
+import pytest
+from starlette.testclient import TestClient
+
+from support.activation import Device
+from support.served import Data, Served
+from support.site import ISSUER, Site
+from tallystick.activation.http import protocol_api, strangers
+from tallystick.activation.http.strangers import ADDRESS_AT_ONCE, KEPT_MAX, KEY_AT_ONCE, Strangers
+from tallystick.connections.listening import Places
+from tallystick.protocol.tallyfile import BadLine, parse_chunks
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def lines(*compacts):
+    return list(parse_chunks(["\n".join(compacts).encode()]))
+
+
+def paused(screened):
+    return sum(isinstance(line, BadLine) for line in screened)
+
+
+def test_an_address_has_a_rate_whatever_keys_it_invents_and_no_other_address_pays():
+    clock, told = Clock(), []
+    here = Strangers(clock=clock, tell=lambda: told.append(1))
+    said = lines(*(Device(f"s{number}").say("refresh") for number in range(30))) * (ADDRESS_AT_ONCE // 10)
+    screened, is_beyond = here.screen(lines(Device("first").say("refresh")), "192.0.2.1")
+    assert (paused(screened), is_beyond) == (0, False)
+    keys = [Device(f"k{number}").say("refresh") for number in range(120)]
+    for _ in range(KEY_AT_ONCE):  # each key its fill: more than the address has
+        screened, _ = here.screen(lines(*keys), "192.0.2.1")
+    assert paused(screened) > 0
+    assert len(told) == 120 * KEY_AT_ONCE - (ADDRESS_AT_ONCE - 1)
+    assert screened[-1].error.code == "strangers-paused"
+    assert paused(here.screen(said[:1], "192.0.2.2")[0]) == 0
+    clock.now += 60
+    assert paused(here.screen(said[:1], "192.0.2.1")[0]) == 0
+
+
+def test_a_key_has_a_rate_from_however_many_addresses():
+    here = Strangers(clock=Clock())
+    said = lines(Device("one").say("refresh"))
+    found = [paused(here.screen(said, f"192.0.2.{number}")[0]) for number in range(KEY_AT_ONCE + 5)]
+    assert found == [0] * KEY_AT_ONCE + [1] * 5
+
+
+def test_what_is_kept_of_strangers_is_bounded():
+    here = Strangers(clock=Clock())
+    said = lines(Device("one").say("refresh"))
+    for number in range(KEPT_MAX + 10):
+        here.screen(said, f"address {number}")
+    assert len(here._addresses._left) <= KEPT_MAX
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    monkeypatch.setattr(strangers, "ADDRESS_AT_ONCE", 5)
+    monkeypatch.setattr(protocol_api, "SLOW_SECONDS", 0.01)
+    made = Site(tmp_path)
+    yield made
+    made.close()
+
+
+def test_who_is_known_is_heard_beside_a_flood_from_the_same_address_and_the_flood_is_counted(site):
+    line = site.sell("Harbour", ("smartdriver", 9)).lines[0]
+    web = TestClient(site.web)
+
+    def post(*compacts):
+        return web.post("/v1/messages", content="\n".join(compacts), headers={"Accept": "application/json"}).json()
+
+    device = Device("honest", aud=ISSUER)
+    assert post(device.activate((line, 1)))[0]["outcome"] == "granted"
+    flood = [Device(f"stranger {number}", aud=ISSUER).say("refresh") for number in range(40)]
+    codes = [row["code"] for row in post(*flood)]
+    assert codes == ["not-enrolled"] * 5 + ["strangers-paused"] * 35
+    assert post(device.say("refresh"), flood[-1])[0]["outcome"] == "granted"
+    metrics = TestClient(site.web, client=("127.0.0.1", 1)).get("/metrics", headers={"Host": "127.0.0.1"}).text
+    assert re.search(r"^tallystick_messages_of_strangers_paused_total 36\.0$", metrics, re.MULTILINE)
+
+
+def test_many_first_contacts_that_prove_something_use_up_nothing(site):
+    line = site.sell("Harbour", ("smartdriver", 60)).lines[0]
+    web = TestClient(site.web)
+    for number in range(20):
+        device = Device(f"new {number}", host_id=f"host {number}", aud=ISSUER)
+        (row,) = web.post(
+            "/v1/messages", content=device.activate((line, 1)), headers={"Accept": "application/json"}
+        ).json()
+        assert row["outcome"] == "granted"
+
+
+def test_behind_a_proxy_it_is_the_client_that_counts():
+    places = Places(connections_max=8, address_max=2, unbounded=("10.0.0.0/8",))
+    told = [(b"x-forwarded-for", b"198.51.100.9, 192.0.2.7, 10.0.0.3")]
+    assert places.client_of("10.0.0.1", told) == "192.0.2.7"
+    assert places.client_of("192.0.2.200", told) == "192.0.2.200"  # no proxy of ours: it may say what it likes
+    assert places.client_of("10.0.0.1", []) == "10.0.0.1"
+
+
+@pytest.mark.slow
+def test_a_real_process_slows_a_flood_down_and_answers_a_known_field_server_at_once(tmp_path):
+    data = Data(tmp_path / "data").init()
+    line = data.buy("smartdriver=9").lines[0]
+    served = Served(data.path)
+    try:
+        device = Device("honest")
+        assert served.post(device.activate((line, 1))).envelopes
+        said = Device("one").say("refresh")
+        answers = [served.post(said) for _ in range(KEY_AT_ONCE + 2)]
+        assert all(answer.envelopes for answer in answers[:KEY_AT_ONCE])
+        assert not answers[-1].envelopes
+        assert served.post(device.say("refresh")).envelopes
+    finally:
+        served.stop()

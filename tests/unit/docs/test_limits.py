@@ -1,0 +1,33 @@
+"""The page about limits says what the code does."""
+
+from pathlib import Path
+
+from tallystick.activation.http import strangers
+from tallystick.activation.http.protocol_api import BODY_IDLE_SECONDS
+from tallystick.activation.outbound import shares, webhooks
+from tallystick.activation.server import service
+from tallystick.administrator.web import app
+from tallystick.connections import listening
+from tallystick.fieldserver import api
+from tallystick.fieldserver import service as field_service
+
+PAGE = " ".join((Path(__file__).parents[3] / "docs/operations/limits.md").read_text("utf-8").split())
+
+
+def test_every_number_of_the_page_is_that_of_the_code():
+    head = listening.HEAD_BYTES_MAX
+    for sentence in (
+        f"| connections | {service.CONNECTIONS_MAX}, or what the limit of open files leaves | {field_service.CONNECTIONS_MAX} "
+        f"| {app.CONNECTIONS_MAX} |",
+        f"trusted proxies: no limit | {field_service.ADDRESS_MAX} | {app.CONNECTIONS_MAX} |",
+        f"bytes | {head} | {head} | {head} |",
+        f"seconds | {listening.HEAD_SECONDS:g} | {listening.HEAD_SECONDS:g} | {listening.HEAD_SECONDS:g} |",
+        f"{BODY_IDLE_SECONDS:g} seconds without a byte",
+        f"within {api.REQUEST_SECONDS:g} seconds",
+        f"may say {strangers.ADDRESS_AT_ONCE} such messages at once and {strangers.ADDRESS_PER_SECOND:g} a second",
+        f"a key {strangers.KEY_AT_ONCE} at once and one in {1 / strangers.KEY_PER_SECOND:g} seconds",
+        f"{shares.SLOTS} deliveries under way in a process, {shares.PROMPT_KEPT} of them kept",
+        f"at most {shares.OWNER_MAX} slow ones",
+        f"{webhooks.QUEUE_MAX} deliveries wait",
+    ):
+        assert sentence in PAGE

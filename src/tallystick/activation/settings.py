@@ -131,6 +131,7 @@ TABLE: Final = (
     _row("mail.hours", "number", 24, "How many hours apart digests are, at least.", low=1, high=720),
 )
 _BY_PATH: Final = {entry.path: entry for entry in TABLE}
+_URL_SECRETS: Final = {"password", "sslpassword"}
 _SECTIONS: Final = {entry.section for entry in TABLE if entry.section}
 
 
@@ -404,3 +405,44 @@ def _redacted(entry: Entry, value: object) -> object:
     if entry.path == "database" and isinstance(value, str):
         return re.sub(r"(?<=://)([^@/]*):[^@]*(?=@)", r"\1:***", value)
     return REDACTED
+
+
+def without_secrets(document: Mapping[str, Any]) -> tuple[str | None, list[str]]:
+    """``settings.toml`` as it may leave the machine, and what was left out; None where there is nothing to leave out.
+
+    Of a database URL only the password goes. What is left out may still come from the environment.
+    """
+    kept: dict[str, dict[str, Any]] = {"": {}}
+    left_out = []
+    for path, (value, source) in _gather(document, {}).items():
+        entry = _BY_PATH[path]
+        if source != SETTINGS_FILE:
+            continue
+        public = value
+        if entry.is_secret:
+            public = _without_password(str(value)) if path == "database" else None
+        if public != value:
+            left_out.append(path)
+        if public is not None:
+            kept.setdefault(entry.section, {})[entry.name] = public
+    if not left_out:
+        return None, []
+    lines = [f"# What a backup does not hold; set it again before serving: {', '.join(sorted(left_out))}"]
+    for section, values in kept.items():
+        lines += [f"[{section}]"] if section else []
+        lines += [f"{name} = {_toml(value)}" for name, value in values.items()]
+    return "\n".join(lines) + "\n", sorted(left_out)
+
+
+def _without_password(url: str) -> str:
+    """A database URL without its password, wherever it stands."""
+    url = re.sub(r"(?<=://)([^@/:]*):[^@]*(?=@)", r"\1", url)
+    before, mark, query = url.partition("?")
+    parts = [part for part in query.split("&") if part and part.partition("=")[0].lower() not in _URL_SECRETS]
+    return before + (mark + "&".join(parts) if parts else "")
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -194,6 +194,10 @@ def restore(
                 console.say(
                     _("The signing key is not in this backup: put it back to {data}/keys/signing.pem first.", data=data)
                 )
+            if not as_json and done.backup.left_out:
+                console.say(
+                    _("No backup holds these settings; set them again: {names}.", names=", ".join(done.backup.left_out))
+                )
             if not as_json and not done.backup.has_database:
                 console.say(
                     _("The database is on PostgreSQL: restore it there, then announce it: restore without --from.")

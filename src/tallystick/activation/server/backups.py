@@ -26,7 +26,7 @@ from tallystick.activation.core import interventions
 from tallystick.activation.files import file_fault, load_file, save_file
 from tallystick.activation.keys import sealing, signing
 from tallystick.activation.keys.signing import KEYS_DIRECTORY, KEYSET_FILE, SIGNING_FILE
-from tallystick.activation.settings import SETTINGS_FILE
+from tallystick.activation.settings import SETTINGS_FILE, read_document, without_secrets
 from tallystick.activation.storage import open_store
 from tallystick.directories import create_file, make_directory
 from tallystick.errors import Error
@@ -36,6 +36,7 @@ from tallystick.sentences import _
 MANIFEST: Final = "manifest.json"
 DATABASE_NAME: Final = "tallystick.sqlite"
 _FORMAT: Final = 1
+_MARK: Final = ".restoring"  # says which database a restore has put in place, until the settings are there
 _SMALL_BYTES_MAX: Final = 1024 * 1024
 _PIECE_BYTES: Final = 1024 * 1024
 _KEY_NAME: Final = f"{KEYS_DIRECTORY}/{SIGNING_FILE}"
@@ -56,6 +57,7 @@ class Backup:
     made_at: int
     has_database: bool
     has_keys: bool
+    left_out: tuple[str, ...] = ()  # secrets of the settings: set them again before serving
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +85,8 @@ def make_backup(
     """
     keyset = signing.load_keyset(data)
     small = {KEYSET_FILE: load_file(data / KEYSET_FILE, bytes_max=_SMALL_BYTES_MAX)}
-    small[SETTINGS_FILE] = load_file(data / SETTINGS_FILE, bytes_max=_SMALL_BYTES_MAX)
+    public, left_out = without_secrets(read_document(data))
+    small[SETTINGS_FILE] = public.encode() if public else load_file(data / SETTINGS_FILE, bytes_max=_SMALL_BYTES_MAX)
     if passphrase is not None:
         key = load_file(data / _KEY_NAME, bytes_max=_SMALL_BYTES_MAX)
         small[_SEALED_NAME] = sealing.seal(key, passphrase, place=_KEY_NAME, random_bytes=random_bytes)
@@ -93,6 +96,7 @@ def make_backup(
         made_at=now,
         has_database=database is not None,
         has_keys=passphrase is not None,
+        left_out=tuple(left_out),
     )
     with tempfile.TemporaryDirectory(prefix=".backup-", dir=output.absolute().parent) as scratch:
         files: dict[str, bytes | Path] = dict(small)
@@ -107,10 +111,13 @@ def make_backup(
 def restore_backup(source: Path, data: Path, *, database: Path, passphrase: Callable[[], str], now: int) -> Restored:
     """Put a backup into a directory that has no settings and no database, announced as what it is. Raises ``Error``.
 
-    ``passphrase`` is asked when the backup has a sealed key; with a wrong one nothing is put in place.
+    ``passphrase`` is asked when the backup has a sealed key; with a wrong one nothing is put in place. One that was
+    interrupted before the settings, without which nothing opens the database, can be run again.
     """
+    mark, place = data / _MARK, str(database.absolute()).encode()
+    is_interrupted = mark.exists() and load_file(mark, bytes_max=_SMALL_BYTES_MAX) == place
     for taken in (data / SETTINGS_FILE, database):
-        if taken.exists():
+        if taken.exists() and not (is_interrupted and taken == database):
             raise BackupError(
                 "already-initialised", expected=_("a directory without a database in use"), seen=str(taken)
             )
@@ -132,8 +139,10 @@ def restore_backup(source: Path, data: Path, *, database: Path, passphrase: Call
         lines = field_servers = 0
         if backup.has_database:
             lines, field_servers = _announce(draft, keyset, now=now)
+            save_file(mark, [place], mode=0o600)
             draft.replace(database)
         save_file(data / SETTINGS_FILE, [small[SETTINGS_FILE]], mode=0o600)
+        mark.unlink(missing_ok=True)
     except OSError as error:
         raise file_fault(data, error) from error
     return Restored(backup=backup, frozen_lines=lines, field_servers=field_servers)
@@ -203,6 +212,7 @@ def _write_archive(path: Path, files: dict[str, bytes | Path], backup: Backup) -
         "issuer": backup.issuer,
         "keyset_version": backup.keyset_version,
         "made_at": backup.made_at,
+        "left_out": list(backup.left_out),
         "files": digests,
     }
     with os.fdopen(create_file(path), "wb") as out, tarfile.open(fileobj=out, mode="w:gz", compresslevel=3) as archive:
@@ -243,6 +253,7 @@ def _read_archive(source: Path, draft: Path) -> tuple[Backup, dict[str, bytes]]:
             made_at=int(manifest["made_at"]),
             has_database=DATABASE_NAME in listed,
             has_keys=bool({_KEY_NAME, _SEALED_NAME} & listed.keys()),
+            left_out=tuple(map(str, manifest.get("left_out", ()))),
         )
     except FileNotFoundError:
         raise BackupError("not-found", expected=_("a backup"), seen=_("no {source}", source=source)) from None

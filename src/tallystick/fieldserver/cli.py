@@ -132,6 +132,22 @@ def status(data: Data, as_json: AsJson = False) -> None:
             _show_status(view)
 
 
+@app.command("new-password", epilog="Example: tallystick fieldserver new-password --data /var/lib/tallystick")
+def new_password(data: Data, as_json: AsJson = False) -> None:
+    """Replace the password of the API: whoever has the one before is out when this field server starts again."""
+    from tallystick.fieldserver import platform
+    from tallystick.fieldserver.commissioning import write_password
+
+    with _told(as_json):
+        platform.load_home(data)
+        path = write_password(data, platform.SystemRandom())
+        if as_json:
+            _print_json({"password_file": str(path)})
+            return
+        tell(_("Password of the API: in {password_file}", password_file=path))
+        tell(_("Next: start this field server again, then: tallystick admin add ... --password-file"))
+
+
 @app.command(epilog="Example: tallystick fieldserver outbox --data /var/lib/tallystick -o request.tally")
 def outbox(
     data: Data,

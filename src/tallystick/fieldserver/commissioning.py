@@ -90,12 +90,18 @@ def _write_secrets(directory: Path, settings: Settings, random: Random) -> bytes
     device_id = PrivateKey(seed).public.device_id
     serial = int.from_bytes(random.bytes(_SERIAL_BYTES), "big") | 1
     private, certificate = make_certificate(device_id=device_id, name=settings.name, serial=serial)
-    password = make_password(random.bytes(PASSWORD_RANDOM_BYTES))
-    hashed = hash_password(password, random.bytes(SALT_BYTES))
     write_file(directory / platform.SEED_FILE, seed)
     write_file(directory / platform.TLS_KEY_FILE, private)
     write_file(directory / platform.TLS_CERTIFICATE_FILE, certificate)
-    write_file(directory / platform.PASSWORD_HASH_FILE, f"{hashed}\n".encode())
-    write_file(directory / platform.PASSWORD_FILE, f"{password}\n".encode())
+    write_password(directory, random)
     vault.create(platform.FileDisk(directory), seed, State(device_id=device_id))
     return certificate
+
+
+def write_password(directory: Path, random: Random) -> Path:
+    """A new password for the API, in force when the field server starts again. Where it is written. Raises ``Error``."""
+    password = make_password(random.bytes(PASSWORD_RANDOM_BYTES))
+    hashed = hash_password(password, random.bytes(SALT_BYTES))
+    write_file(directory / platform.PASSWORD_HASH_FILE, f"{hashed}\n".encode())
+    write_file(directory / platform.PASSWORD_FILE, f"{password}\n".encode())
+    return directory / platform.PASSWORD_FILE

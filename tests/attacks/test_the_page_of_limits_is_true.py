@@ -11,7 +11,7 @@ from tallystick.connections import listening
 from tallystick.fieldserver import api
 from tallystick.fieldserver import service as field_service
 
-PAGE = " ".join((Path(__file__).parents[3] / "docs/operations/limits.md").read_text("utf-8").split())
+PAGE = " ".join((Path(__file__).parents[2] / "docs/operations/limits.md").read_text("utf-8").split())
 
 
 def test_every_number_of_the_page_is_that_of_the_code():

@@ -108,8 +108,8 @@ def stranger(page, _site):
 
 # Every template that is a page: how to get there, and the heading that it then has. A test compares it with the templates.
 PAGES = {
-    "fieldservers": (see("/"), "Field servers"),
-    "fieldserver": (one, "fs0000"),
+    "field_servers": (see("/"), "Field servers"),
+    "field_server": (one, "fs0000"),
     "add": (see("/add"), "Add field servers"),
     "add_fingerprints": (fingerprints, "Compare the fingerprints"),
     "added": (added, "2 of 3 added"),
@@ -127,8 +127,8 @@ PAGES = {
     "stranger": (stranger, "Not this browser"),
 }
 SHOWN = {
-    "light": {"fieldservers", "add", "add_fingerprints", "plan", "carry", "route", "report"},
-    "dark": {"fieldservers"},
+    "light": {"field_servers", "add", "add_fingerprints", "plan", "carry", "route", "report"},
+    "dark": {"field_servers"},
     "phone": {"carry"},
 }
 

@@ -130,6 +130,12 @@ def stranger_signature(signed: bytes, stranger: PrivateKey) -> bytes:
     return encode_base64url(Ed25519PrivateKey.from_private_bytes(stranger.seed()).sign(signed)).encode()
 
 
+def signed_by_a_stranger(good: str, stranger: PrivateKey) -> str:
+    """The good line's header and claims, with a stranger's signature."""
+    signed = good.encode().rpartition(b".")[0]
+    return (signed + b"." + stranger_signature(signed, stranger)).decode()
+
+
 def bad_up(message: str, device: PrivateKey, signer: KeySigner, grant: str) -> dict[str, Bad]:
     """For an activation server. ``message``: a good one of ``device``; ``grant``: one that the server signed."""
     stranger = PrivateKey(b"x" * 32)
@@ -142,11 +148,23 @@ def bad_up(message: str, device: PrivateKey, signer: KeySigner, grant: str) -> d
         ),
         "a stranger in its name": Bad(line=stranger.sign(REQUEST, text(claims), with_jwk=True).encode(), code="signature-wrong"),
         "without its key": Bad(line=device.sign(REQUEST, text(claims)).encode(), code="header-refused"),
-        "a grant of a stranger, repeated": Bad(
+        # One whose key nobody knows proves nothing, and is no fault: tests/unit/activation/core/test_issuing.py.
+        "a grant that the server signed, repeated in part": Bad(
+            line=device.sign(REQUEST, text(claims | {"grant": grant[:-20]}), with_jwk=True).encode(), code="envelope-malformed"
+        ),
+        "a grant that a stranger altered, repeated": Bad(
             line=device.sign(
-                REQUEST, text(claims | {"grant": stranger.sign(GRANT, b"{}")}), with_jwk=True
+                REQUEST, text(claims | {"grant": signed_by_a_stranger(grant, stranger)}), with_jwk=True
             ).encode(),
-            code="key-unknown",
+            code="signature-wrong",
+        ),
+        "another grant than the applied one, repeated": Bad(
+            line=device.sign(
+                REQUEST,
+                text(claims | {"grant": grant, "applied": {"number": 999, "digest": claims["applied"]["digest"]}}),
+                with_jwk=True,
+            ).encode(),
+            code="claims-malformed",
         ),
         "wants without end": Bad(
             line=device.sign(

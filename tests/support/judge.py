@@ -31,7 +31,7 @@ class Books:
         self.url = url or f"sqlite:///file:{directory / 'tallystick.sqlite'}?mode=ro&uri=true"
 
     def rows(self) -> dict[str, list[dict[str, Any]]]:
-        """All tables, at one instant, but for those in which a task of the server puts events in their place."""
+        """All tables, at one instant, but for those that a task of the activation server writes by itself: events, its clock."""
         engine = create_engine(self.url)
         try:
             with engine.connect() as connection:
@@ -40,7 +40,7 @@ class Books:
                 return {
                     table.name: [dict(row._mapping) for row in connection.execute(select(table))]
                     for table in tables.METADATA.sorted_tables
-                    if table.name not in {"outbox", "events", "marks", "deliveries"}
+                    if table.name not in {"outbox", "events", "marks", "deliveries", "service_clock"}
                 }
         finally:
             engine.dispose()

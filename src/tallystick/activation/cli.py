@@ -125,12 +125,12 @@ def _serve(data: Path, host: str, port: int, workers: int, database: str | None,
 
         def announce(url: str, setup_code: str | None) -> None:
             view = {"url": url, "issuer": keyset.issuer, "root_fingerprint": keyset.root_fingerprint}
-            text = f"{keyset.issuer} listens at {url}"
+            lines = [_("{issuer} listens at {url}", issuer=keyset.issuer, url=url)]
             if setup_code is not None:
                 view |= {"setup_url": f"{url}/set-up", "setup_code": setup_code}
-                text += f"\nFirst run: open {url}/set-up and use the set-up code {setup_code}"
-            text = json_text(view, indent=None) if as_json else text
-            tell(text)
+                lines.append(_("First run: open {url}/set-up and use the set-up code {code}", url=url, code=setup_code))
+            for line in [json_text(view, indent=None)] if as_json else lines:
+                tell(line)
 
         if workers == 1:
             service.serve(activation, host=host, port=port, announce=announce)
@@ -159,12 +159,17 @@ def verify(data: Data, database: Database = None, as_json: AsJson = False) -> No
         if as_json and report.is_green:
             console.print_json({"green": True, **view, "faults": []})
         elif report.is_green:
-            counts = f"{report.entries} entries, {report.lines} lines, {report.field_servers} field servers"
+            counts = _(
+                "{entries} entries, {lines} lines, {servers} field servers",
+                entries=report.entries,
+                lines=report.lines,
+                servers=report.field_servers,
+            )
             console.say(_("Green: every balance follows from the ledger ({counts}).", counts=counts))
         else:
             for fault in report.faults:
                 tell(fault, error=True)
-            seen = f"{len(report.faults)} contradictions; the first: {report.faults[0]}"
+            seen = _("{count} contradictions; the first: {first}", count=len(report.faults), first=report.faults[0])
             raise Error("ledger-wrong", expected=_("balances that follow from the ledger"), seen=seen)
 
 

@@ -18,6 +18,7 @@ from tallystick.errors import Error
 from tallystick.protocol.device_api import Identity, InboxResult, LicenseReport, ReasonNote, Wish, WrittenRequest
 from tallystick.protocol.messages import LineReason
 from tallystick.protocol.problems import BY_CODE
+from tallystick.sentences import _
 from tallystick.structs import copied
 
 FIELD_SERVERS_AT_ONCE_MAX: Final = 64
@@ -39,7 +40,7 @@ def next_step_of(code: str | None) -> str:
     if code is None:
         return ""
     problem = BY_CODE.get(code)
-    return problem.next_step if problem else "Look the code up in the documentation of the party that sent it."
+    return problem.next_step if problem else _("Look the code up in the documentation of the party that sent it.")
 
 
 def made_reasons(notes: Iterable[ReasonNote]) -> tuple[LineReason, ...]:

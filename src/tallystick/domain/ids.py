@@ -35,6 +35,8 @@ _CHECK_ALPHABET = _ALPHABET + "*~$=U"
 _LOOK_ALIKES = {"O": "0", "I": "1", "L": "1"}
 _VALUES = {symbol: value for value, symbol in enumerate(_ALPHABET)} | {"O": 0, "I": 1, "L": 1}
 _CHECK_PRIME = 37
+_ACTIVATION_ID = _("an activation ID like AT-7K3M9Q2A- and 27 more symbols, as printed with the entitlement")
+_ENTITLEMENT_ID = _("an entitlement ID like EN- and 27 more symbols, as printed when it was made")
 
 
 class IdError(Error):
@@ -108,7 +110,7 @@ def parse_activation_id(text: str) -> ActivationId:
 
     Raises ``IdError`` (``activation-id-mistyped``) when it cannot be what was printed.
     """
-    expected = "an activation ID like AT-7K3M9Q2A- and 27 more symbols, as printed with the entitlement"
+    expected = _ACTIVATION_ID
     plain = _symbols(text, code="activation-id-mistyped", expected=expected)
     line, secret, check = plain[2:10], plain[10:36], plain[36:]
     if not plain.startswith("AT") or len(check) != 1:
@@ -123,7 +125,7 @@ def parse_activation_id(text: str) -> ActivationId:
 
 def parse_entitlement_id(text: str) -> EntitlementId:
     """What a person typed or pasted. Raises ``IdError`` (``entitlement-id-mistyped``)."""
-    expected = "an entitlement ID like EN- and 27 more symbols, as printed when it was made"
+    expected = _ENTITLEMENT_ID
     plain = _symbols(text, code="entitlement-id-mistyped", expected=expected)
     if not plain.startswith("EN") or len(plain) != len("EN") + _SECRET_SYMBOLS + 1:
         raise IdError("entitlement-id-mistyped", expected=expected, seen=_("{count} symbols", count=len(plain)))

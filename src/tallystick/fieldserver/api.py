@@ -293,7 +293,7 @@ async def _refused(_request: Request, error: Error) -> Response:
 
 async def _http_refused(request: Request, error: HTTPException) -> Response:
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "another method")
+        allowed = (error.headers or {}).get("Allow", _("another method"))
         response = _problem(Error("method-wrong", expected=allowed, seen=request.method[:20]))
         response.headers["Allow"] = allowed
         return response

@@ -17,10 +17,12 @@ import typer
 from tallystick.errors import Error
 from tallystick.fieldserver.process import refusal_text
 from tallystick.protocol.problems import WireError, problem_document
-from tallystick.sentences import _
+from tallystick.sentences import _, spoken
 from tallystick.terminal import plain, quoted, tell, tell_json
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from tallystick.fieldserver.agent import DeliveryResult
     from tallystick.fieldserver.commissioning import Commissioned
     from tallystick.fieldserver.state import Wish
@@ -225,7 +227,7 @@ def request(
         if as_json:
             _print_json(views.plain(views.show_written(written)))
         else:
-            was = "was waiting already" if written.is_repeated else "is written"
+            was = _("was waiting already") if written.is_repeated else _("is written")
             tell(
                 _(
                     "Message {sequence} ({purpose}) {was}. Next: carry the outbox to the activation server.",
@@ -414,26 +416,27 @@ def _show_commissioned(made: Commissioned, as_json: bool) -> None:
 
 def _show_status(view: dict[str, Any]) -> None:
     from rich.console import Console
-    from rich.table import Table
 
     console = Console()
-    console.print(f"[b]{_plain(view['name'])}[/b] ({_plain(view['kind'])}), field server {_plain(view['device_id'])}")
+    about = _("({kind}), field server {device}", kind=_plain(view["kind"]), device=_plain(view["device_id"]))
+    console.print(f"[b]{_plain(view['name'])}[/b] {spoken(about)}")
+    issuer = _plain(view["issuer"]) if view["issuer"] else _("none known yet")
+    certificate = _plain(view["certificate_fingerprint"])
     console.print(
-        f"Certificate {_plain(view['certificate_fingerprint'])}; "
-        f"activation server: {_plain(view['issuer'] or 'none known yet')}"
+        spoken(_("Certificate {certificate}; activation server: {issuer}", certificate=certificate, issuer=issuer))
     )
-    licenses = Table("Line", "Product", "Quantity", "Expires", title="Licenses", title_justify="left")
+    licenses = _table(_("Licenses"), _("Line"), _("Product"), _("Quantity"), _("Expires"))
     for row in view["licenses"]:
-        expires = _moment(row["expires"]) + (" (expired)" if row["expired"] else "")
-        product = row["product"] + (" (engineering)" if row["engineering"] else "")
+        expires = _moment(row["expires"]) + (spoken(_(" (expired)")) if row["expired"] else "")
+        product = row["product"] + (spoken(_(" (engineering)")) if row["engineering"] else "")
         licenses.add_row(_plain(row["line"]), _plain(product), str(row["quantity"]), expires)
-    features = Table("Feature", "Activated", "Standing", title="Features", title_justify="left")
+    features = _table(_("Features"), _("Feature"), _("Activated"), _("Standing"))
     for row in view["features"]:
         features.add_row(_plain(row["feature"]), str(row["activated"]), _plain(row["standing"]))
-    waiting = Table("Message", "Purpose", "Written", title="Waiting for a reply", title_justify="left")
+    waiting = _table(_("Waiting for a reply"), _("Message"), _("Purpose"), _("Written"))
     for row in view["outbox"]:
         waiting.add_row(str(row["sequence"]), _plain(row["purpose"]), _moment(row["written_at"]))
-    outcomes = Table("Message", "Purpose", "Outcome", "Detail", title="Answered lately", title_justify="left")
+    outcomes = _table(_("Answered lately"), _("Message"), _("Purpose"), _("Outcome"), _("Detail"))
     for row in view["outcomes"][-5:]:
         outcomes.add_row(
             str(row["sequence"]), _plain(row["purpose"]), _plain(row["code"] or row["outcome"]), _plain(row["detail"])
@@ -442,18 +445,23 @@ def _show_status(view: dict[str, Any]) -> None:
         if table.row_count:
             console.print(table)
     if not view["licenses"]:
-        console.print("No licenses are held.")
+        console.print(spoken(_("No licenses are held.")))
     if view["rolled_back_at"] is not None:
-        console.print(
-            f"[b]This field server was found to have been rolled back, at {_moment(view['rolled_back_at'])}.[/b]"
-        )
+        moment = _moment(view["rolled_back_at"])
+        sentence = _("This field server was found to have been rolled back, at {moment}.", moment=moment)
+        console.print(f"[b]{spoken(sentence)}[/b]")
+
+
+def _table(title: str | None, *headers: str) -> Table:
+    from rich.table import Table
+
+    return Table(*map(spoken, headers), title=title and spoken(title), title_justify="left")
 
 
 def _show_delivery(delivery: DeliveryResult) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table("Line", "Kind", "Outcome", "Detail")
+    table = _table(None, _("Line"), _("Kind"), _("Outcome"), _("Detail"))
     for line in delivery.lines:
         received = line.received
         table.add_row(
@@ -465,10 +473,15 @@ def _show_delivery(delivery: DeliveryResult) -> None:
     console = Console()
     if table.row_count:
         console.print(table)
-    tell(
-        f"{delivery.waiting} messages wait in the outbox."
-        + (" Next: carry them to the activation server." if delivery.waiting else "")
-    )
+    if delivery.waiting:
+        tell(
+            _(
+                "{count} messages wait in the outbox. Next: carry them to the activation server.",
+                count=delivery.waiting,
+            )
+        )
+    else:
+        tell(_("0 messages wait in the outbox."))
 
 
 def _say_errors(delivery: DeliveryResult) -> None:

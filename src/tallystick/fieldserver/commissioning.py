@@ -57,7 +57,7 @@ def commission(
     try:
         make_directory(directory)
     except OSError as error:
-        vault.refuse_disk(error, f"to make {directory}")
+        vault.refuse_disk(error, _("to make {directory}", directory=directory))
     with platform.FileLock(directory / platform.LOCK_FILE).hold():
         _check_unused(directory)
         write_file(directory / platform.BEGUN_FILE, b"")

@@ -117,13 +117,13 @@ class FileLock:
         """Hold the lock. Raises ``Error`` (``vault-locked``) when it does not come free in time."""
         deadline = time.monotonic() + self._seconds
         if not self._threads.acquire(timeout=self._seconds):
-            raise self._locked("another thread that writes")
+            raise self._locked(_("another thread that writes"))
         try:
             file = self._open()
             try:
                 while not _try_flock(file):
                     if time.monotonic() >= deadline:
-                        raise self._locked("another process that writes")
+                        raise self._locked(_("another process that writes"))
                     time.sleep(_LOCK_PAUSE_SECONDS)
                 yield
             finally:
@@ -138,11 +138,11 @@ class FileLock:
         except FileNotFoundError:
             pass
         except OSError as error:
-            refuse_disk(error, f"to open {self._path.name}")
+            refuse_disk(error, _("to open {name}", name=self._path.name))
         try:
             return os.open(self._path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            refuse_disk(error, f"to make {self._path.name}")
+            refuse_disk(error, _("to make {name}", name=self._path.name))
 
     def _locked(self, seen: str) -> Error:
         return Error(
@@ -241,7 +241,7 @@ def write_file(path: Path, data: bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
-        refuse_disk(error, f"to write {path.name}")
+        refuse_disk(error, _("to write {name}", name=path.name))
 
 
 def find_host_id() -> str:
@@ -269,7 +269,7 @@ def read_file(path: Path) -> bytes:
             "not-initialised", expected=_("{path}, which init makes", path=path.name), seen=_("no such file")
         ) from None
     except OSError as error:
-        refuse_disk(error, f"to read {path.name}")
+        refuse_disk(error, _("to read {name}", name=path.name))
 
 
 def _sync_file(path: Path) -> None:
@@ -286,7 +286,7 @@ def _try_flock(file: int) -> bool:
     except OSError as error:
         if error.errno in {errno.EWOULDBLOCK, errno.EACCES, errno.EINTR}:
             return False
-        refuse_disk(error, "a disk that can lock files")
+        refuse_disk(error, _("a disk that can lock files"))
     return True
 
 

@@ -76,7 +76,7 @@ class Vault:
             try:
                 self._disk.sync(slot.name)
             except OSError as error:
-                refuse_disk(error, "a state that is durable")
+                refuse_disk(error, _("a state that is durable"))
             self._durable = slot.mac
         return state
 
@@ -98,7 +98,7 @@ class Vault:
             self._disk.sync(name)
         except OSError as error:
             self._spoil(name)
-            refuse_disk(error, f"room and health for {len(data)} bytes")
+            refuse_disk(error, _("room and health for {data} bytes", data=len(data)))
         self._known, self._durable = (mac, state), mac
 
     def _spoil(self, name: str) -> None:
@@ -126,7 +126,7 @@ class Vault:
         try:
             found = [(name, self._disk.read(name)) for name in SLOTS]
         except OSError as error:
-            refuse_disk(error, "a vault that can be read")
+            refuse_disk(error, _("a vault that can be read"))
         if all(data is None for _other, data in found):
             raise VaultError("not-initialised", expected=_("a vault"), seen=_("no slot at all"))
         return tuple(self._open(name, data or b"") for name, data in found)
@@ -155,7 +155,7 @@ def create(disk: Disk, seed: bytes, state: State) -> Vault:
             disk.write(name, content)
             disk.sync(name)
     except OSError as error:
-        refuse_disk(error, f"room and health for {len(data)} bytes")
+        refuse_disk(error, _("room and health for {data} bytes", data=len(data)))
     return vault
 
 

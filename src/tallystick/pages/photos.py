@@ -41,16 +41,18 @@ def read_photo(data: bytes) -> list[str]:
                 command, input=data, capture_output=True, timeout=READER_SECONDS, check=False, env=environment
             )
         except subprocess.TimeoutExpired:
-            raise _unreadable(f"one that takes more than {READER_SECONDS:g} seconds") from None
+            raise _unreadable(
+                _("one that takes more than {reader_seconds:g} seconds", reader_seconds=READER_SECONDS)
+            ) from None
         except OSError as error:
-            raise _unreadable(f"no process to read it in: {error.strerror}") from None
+            raise _unreadable(_("no process to read it in: {strerror}", strerror=error.strerror)) from None
     if done.returncode == EXIT_UNREADABLE:
         raise _unreadable(done.stdout.decode("utf-8", "replace")[:_SEEN_MAX])
     if done.returncode != 0:  # killed by its limits, or by a fault of a library
-        raise _unreadable("one that takes more memory than a photograph does")
+        raise _unreadable(_("one that takes more memory than a photograph does"))
     texts = [text for text in json.loads(done.stdout) if isinstance(text, str)][:CODES_MAX]
     if not texts:
-        raise _unreadable("a picture without a readable code")
+        raise _unreadable(_("a picture without a readable code"))
     return texts
 
 

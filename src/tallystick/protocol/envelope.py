@@ -152,12 +152,12 @@ def open_envelope(line: bytes) -> Unverified:
 def _open_header(part: bytes) -> tuple[str, str | None, PublicKey | None]:
     header = parse_json(_strict_base64url(part))
     if not isinstance(header, dict) or not header.keys() <= _HEADER_NAMES:
-        _refuse_header("only alg, typ, kid and jwk", "other names")
+        _refuse_header(_("only alg, typ, kid and jwk"), _("other names"))
     if header.get("alg") not in _ALGORITHMS:
-        _refuse_header("alg EdDSA or Ed25519", "another alg, or none")
+        _refuse_header(_("alg EdDSA or Ed25519"), _("another alg, or none"))
     typ, kid, jwk = header.get("typ"), header.get("kid"), header.get("jwk")
     if not _is_name(typ) or ("kid" in header) == ("jwk" in header) or not (_is_name(kid) or "jwk" in header):
-        _refuse_header("a typ, and either a kid or a jwk", "something else")
+        _refuse_header(_("a typ, and either a kid or a jwk"), _("something else"))
     return typ, kid, parse_public_jwk(jwk) if "jwk" in header else None
 
 
@@ -178,12 +178,12 @@ def verify(envelope: Unverified, key: PublicKey) -> Verified:
 def parse_public_jwk(value: object) -> PublicKey:
     """A public Ed25519 JWK with exactly its three members. Raises ``WireError``."""
     if not isinstance(value, dict) or value.keys() != {"crv", "kty", "x"}:
-        _refuse_header("a jwk with crv, kty and x", "another jwk")
+        _refuse_header(_("a jwk with crv, kty and x"), _("another jwk"))
     x = value["x"]
     if value["kty"] != "OKP" or value["crv"] != "Ed25519" or not isinstance(x, str):
-        _refuse_header("an Ed25519 public key", "a key of another type")
+        _refuse_header(_("an Ed25519 public key"), _("a key of another type"))
     if len(decode_base64url(x)) != _DIGEST_BYTES:
-        _refuse_header("an Ed25519 public key of 32 bytes", "another length")
+        _refuse_header(_("an Ed25519 public key of 32 bytes"), _("another length"))
     return PublicKey(x)
 
 

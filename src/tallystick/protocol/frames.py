@@ -132,7 +132,7 @@ def _split(stream: bytes, count: int) -> tuple[Frame, ...]:
 def parse_frame(text: str) -> Frame:
     """One frame, as a reader or a person typed it. Raises ``WireError`` (``frame-torn``, ``frame-version``)."""
     if len(text) > TEXT_SYMBOLS_MAX:
-        raise _torn(f"{len(text)} symbols")
+        raise _torn(_("{text} symbols", text=len(text)))
     plain = text.strip().upper()
     found = _FRAME.fullmatch(plain) if plain.isascii() else None
     if found is None:
@@ -143,9 +143,9 @@ def parse_frame(text: str) -> Frame:
     data = _decode(payload)
     piece, check = data[:-_CHECK_BYTES], data[-_CHECK_BYTES:]
     if not 1 <= len(piece) <= PIECE_BYTES_MAX or not number <= count <= FRAMES_MAX:
-        raise _torn(f"{number} of {count} with {len(piece)} bytes")
+        raise _torn(_("{number} of {count} with {piece} bytes", number=number, count=count, piece=len(piece)))
     if check != _check_sum(_head(transfer, number, count), piece):
-        raise _torn(f"{number} of {count}, altered")
+        raise _torn(_("{number} of {count}, altered", number=number, count=count))
     return Frame(transfer=transfer, number=number, count=count, piece=piece)
 
 
@@ -208,9 +208,9 @@ def _decode(payload: str) -> bytes:
     try:
         data = base64.b32decode(payload + "=" * (-len(payload) % 8))
     except binascii.Error:
-        raise _torn("a payload that was cut") from None
+        raise _torn(_("a payload that was cut")) from None
     if _encode(data) != payload:  # unused bits that are not zero
-        raise _torn("a payload that was altered")
+        raise _torn(_("a payload that was altered"))
     return data
 
 

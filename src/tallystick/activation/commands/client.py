@@ -312,7 +312,7 @@ class _Line:
                     )
                 return response.status, {name.lower(): value for name, value in response.getheaders()}, data
             except (OSError, http.client.HTTPException) as error:
-                seen = "no whole answer in time" if cut.is_over else str(error)[:200]
+                seen = _("no whole answer in time") if cut.is_over else str(error)[:200]
                 raise Error("unreachable", expected=_("an answer from {url}", url=self.url), seen=seen) from error
             finally:
                 connection.close()
@@ -358,9 +358,14 @@ def _error_of(status: int, data: bytes) -> Error:
             for one in document.get("reasons", ())
         ]
     except (ValueError, KeyError, TypeError):
-        code, expected, seen, reasons = "unreachable", "an activation server", f"an answer with status {status}", []
+        code, expected, seen, reasons = (
+            "unreachable",
+            _("an activation server"),
+            _("an answer with status {status}", status=status),
+            [],
+        )
     if code not in BY_CODE:  # a newer one
-        code, expected, seen = "unreachable", "an activation server of this version", f"{code}: {seen}"
+        code, expected, seen = "unreachable", _("an activation server of this version"), f"{code}: {seen}"
     return ProblemError(code, expected=expected, seen=seen, reasons=reasons)
 
 

@@ -182,7 +182,7 @@ def person(by: str | None) -> str:
     from tallystick.activation.core.entitlements import check_text
 
     if by is not None:
-        return check_text(by, "a name")
+        return check_text(by, _("a name"))
     try:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):

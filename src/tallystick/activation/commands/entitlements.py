@@ -12,7 +12,7 @@ from tallystick.activation.commands.console import AsJson, By, Data, Database, O
 from tallystick.domain.dates import parse_moment
 from tallystick.errors import Error
 from tallystick.protocol.messages import QUANTITY_MAX
-from tallystick.sentences import _
+from tallystick.sentences import _, spoken
 from tallystick.terminal import arguments, quoted
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def create(
                 seen=str(quantity),
             )
     body = {
-        "account": check_text(account, "an account name"),
+        "account": check_text(account, _("an account name")),
         "products": [{"product": sku, "quantity": quantity} for sku, quantity in products],
         "expires_at": None if expires is None else console.parse_expiry(expires),
         "is_new_account": True,
@@ -92,7 +92,7 @@ def list_(client: ApiClient, account: AccountText = None) -> None:
         )
         for one in found
     ]
-    empty = "No entitlements yet. Next: tallystick activation entitlement create --help"
+    empty = _("No entitlements yet. Next: tallystick activation entitlement create --help")
     console.print_table((_("Entitlement"), _("Account"), _("Created"), _("Products")), rows, empty=empty)
 
 
@@ -130,8 +130,12 @@ def certificate(client: ApiClient, entitlement: EntitlementText, output: Output)
         output,
         content,
         {"entitlement": reference},
-        f"{output}: the certificate of {reference}. It holds the activation IDs: keep it safe.",
-        f"Next, on the technician's computer: tallystick admin entitlement add {arguments(output.name)}",
+        _(
+            "{output}: the certificate of {reference}. It holds the activation IDs: keep it safe.",
+            output=output,
+            reference=reference,
+        ),
+        _("Next, on the technician's computer: tallystick admin entitlement add {name}", name=arguments(output.name)),
         mode=0o600,
     )
 
@@ -161,7 +165,7 @@ def lines(
         return
     names = ("bought", "available", "held", "returning", "quarantined", "retired")
     rows = [(line["line"], line["product"], *(line[name] for name in names), _terms(line)) for line in found]
-    empty = "No lines yet. Next: tallystick activation entitlement create --help"
+    empty = _("No lines yet. Next: tallystick activation entitlement create --help")
     console.print_table(
         (_("Line"), _("Product"), *(f"{name.title()}#" for name in names), _("Terms")), rows, empty=empty
     )
@@ -193,8 +197,13 @@ def rotate_line_secret(client: ApiClient, line: LineText, key: Key = None) -> No
 def holders(client: ApiClient, line: LineText) -> None:
     """Who holds rights of a line."""
     found = client.all(f"/v1/lines/{_line_id(line)}/holders")
-    columns = [("Name", "device_name"), ("Field server", "device_id"), ("Held#", "held"), ("Returning#", "returning")]
-    client.show(found, [*columns, ("Quarantined#", "quarantined"), ("Since", "since_at")], empty=_("Nobody."))
+    columns = [
+        (_("Name"), "device_name"),
+        (_("Field server"), "device_id"),
+        (_("Held#"), "held"),
+        (_("Returning#"), "returning"),
+    ]
+    client.show(found, [*columns, (_("Quarantined#"), "quarantined"), (_("Since"), "since_at")], empty=_("Nobody."))
 
 
 @line_app.command(
@@ -287,7 +296,7 @@ def ledger(
         )
         for entry in found
     ]
-    headers = ("Line", "Entry#", "At (UTC)", "Quantity#", "Moved", "Field server", "Cause")
+    headers = (_("Line"), _("Entry#"), _("At (UTC)"), _("Quantity#"), _("Moved"), _("Field server"), _("Cause"))
     console.print_table(headers, rows, empty=_("No entries."))
 
 
@@ -394,13 +403,21 @@ def _show_entitlement(client: ApiClient, entitlement: dict[str, Any]) -> None:
         )
         for line in entitlement["lines"]
     ]
-    headers = ("Line", "Product", "Quantity#", "Available#", "Terms", *(["Activation ID"] if has_ids else []))
+    headers = (
+        _("Line"),
+        _("Product"),
+        _("Quantity#"),
+        _("Available#"),
+        _("Terms"),
+        *([_("Activation ID")] if has_ids else []),
+    )
     console.print_table(headers, rows, empty=_("No lines."))
 
 
 def _terms(line: dict[str, Any]) -> str:
-    expires = "for ever" if line["expires_at"] is None else f"until {console.moment(line['expires_at'])}"
-    return ", ".join([expires, *(name for name in ("engineering", "suspended", "frozen") if line[name])])
+    moment = line["expires_at"]
+    expires = _("for ever") if moment is None else _("until {moment}", moment=console.moment(moment))
+    return ", ".join([spoken(expires), *(name for name in ("engineering", "suspended", "frozen") if line[name])])
 
 
 def _line_id(text: str) -> str:

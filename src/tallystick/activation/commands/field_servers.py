@@ -26,8 +26,8 @@ def returns(client: ApiClient) -> None:
     rows = [
         {"device_id": row["device_id"], "name": row["device_name"], **row, "since": row["since_at"]} for row in found
     ]
-    columns = [("Name", "name"), ("Field server", "device_id"), ("Line", "line"), ("Quantity#", "quantity")]
-    columns += [("Open for", "age_seconds"), ("Stands", "stands"), ("Next", "next_step")]
+    columns = [(_("Name"), "name"), (_("Field server"), "device_id"), (_("Line"), "line"), (_("Quantity#"), "quantity")]
+    columns += [(_("Open for"), "age_seconds"), (_("Stands"), "stands"), (_("Next"), "next_step")]
     client.show(_shortened(client, rows), columns, empty=_("No open returns."))
 
 
@@ -57,12 +57,12 @@ def field_servers(
             server["host_id"],
             server["status"],
             ", ".join(f"{license_['held']} {license_['product']}" for license_ in server["licenses"]),
-            console.moment(server["last_seen_at"]) if server["last_seen_at"] else "not yet",
+            console.moment(server["last_seen_at"]) if server["last_seen_at"] else _("not yet"),
         )
         for server in found
     ]
-    headers = ("Name", "Kind", "Field server", "Host id", "Status", "Holds", "Heard from")
-    empty = "No field servers yet. A first contact that proves an activation ID enrols one; or list it: enrol."
+    headers = (_("Name"), _("Kind"), _("Field server"), _("Host id"), _("Status"), _("Holds"), _("Heard from"))
+    empty = _("No field servers yet. A first contact that proves an activation ID enrols one; or list it: enrol.")
     console.print_table(headers, rows, empty=empty)
 
 
@@ -75,8 +75,8 @@ def show(client: ApiClient, device: DeviceText) -> None:
         console.print_json(server)
         return
     client.show_one({name: value for name, value in server.items() if name != "licenses"})
-    columns = [("Line", "line"), ("Product", "product"), ("Held#", "held"), ("Returning#", "returning")]
-    client.show(server["licenses"], [*columns, ("Quarantined#", "quarantined")], empty=_("It holds nothing."))
+    columns = [(_("Line"), "line"), (_("Product"), "product"), (_("Held#"), "held"), (_("Returning#"), "returning")]
+    client.show(server["licenses"], [*columns, (_("Quarantined#"), "quarantined")], empty=_("It holds nothing."))
 
 
 @field_server_app.command(epilog="Example: tallystick activation field-server history plant-room --data DIR")
@@ -84,7 +84,7 @@ def show(client: ApiClient, device: DeviceText) -> None:
 def history(client: ApiClient, device: DeviceText) -> None:
     """What it said and what was done to it, newest first."""
     found = client.all(f"/v1/field-servers/{client.device(device)}/history", cursor="before")
-    columns = [("At (UTC)", "at"), ("What", "title"), ("Detail", "detail"), ("Next", "next_step")]
+    columns = [(_("At (UTC)"), "at"), (_("What"), "title"), (_("Detail"), "detail"), (_("Next"), "next_step")]
     client.show(found, columns, empty=_("Nothing yet."))
 
 
@@ -100,8 +100,8 @@ def incidents(
     device_id = client.device(device) if device else None
     found = client.all("/v1/incidents", cursor="before", kind=kind, device_id=device_id)
     rows = [{"kind": row["kind"], "device_id": row["device_id"], "name": row["device_name"], **row} for row in found]
-    columns = [("At (UTC)", "at"), ("Kind", "kind"), ("Field server", "device_id"), ("Detail", "detail")]
-    client.show(_shortened(client, rows), [*columns, ("Next", "next_step")], empty=_("No incidents."))
+    columns = [(_("At (UTC)"), "at"), (_("Kind"), "kind"), (_("Field server"), "device_id"), (_("Detail"), "detail")]
+    client.show(_shortened(client, rows), [*columns, (_("Next"), "next_step")], empty=_("No incidents."))
 
 
 @verb
@@ -255,7 +255,7 @@ def _view(server: dict[str, Any]) -> dict[str, Any]:
 def _reason(text: str) -> str:
     from tallystick.activation.core.entitlements import check_text
 
-    return check_text(text, "a reason")
+    return check_text(text, _("a reason"))
 
 
 def _shortened(client: ApiClient, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -269,6 +269,6 @@ def _save_started(client: ApiClient, output: Path, started: dict[str, Any]) -> N
         output,
         started["file"].encode(),
         told,
-        f"{output}: deliver it to {started['name']}, then carry its outbox back here.",
-        "It stays listed as open until then: tallystick activation returns.",
+        _("{output}: deliver it to {name}, then carry its outbox back here.", output=output, name=started["name"]),
+        _("It stays listed as open until then: tallystick activation returns."),
     )

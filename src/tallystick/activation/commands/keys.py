@@ -57,8 +57,8 @@ def list_(data: Data, as_json: AsJson = False) -> None:
         rows = [
             (
                 key["kid"],
-                f"signs, in a {key['place']}" if key["signs"] else "",
-                "no end" if key["valid_until"] is None else console.moment(key["valid_until"]),
+                _("signs, in a {place}", place=key["place"]) if key["signs"] else "",
+                _("no end") if key["valid_until"] is None else console.moment(key["valid_until"]),
             )
             for key in view["keys"]
         ]

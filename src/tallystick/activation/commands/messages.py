@@ -117,8 +117,13 @@ def _carry(client: ApiClient, file: Path, output: Path) -> int:
     keyset = client.fetch("GET", "/v1/keys")[0].decode().strip()
     replies = [envelope for row in rows for envelope in row["reply"].split("\n") if envelope]
     save_file(output, format_file([keyset, *replies], comment="Tallystick: replies. Carry them to where they belong."))
-    columns = [("Line#", "line_number"), ("Field server", "device_id"), ("Wanted", "purpose"), ("Decided", "outcome")]
-    client.show(rows, [*columns, ("Why not", "code"), ("Next", "next_step")], empty=_("No messages."))
+    columns = [
+        (_("Line#"), "line_number"),
+        (_("Field server"), "device_id"),
+        (_("Wanted"), "purpose"),
+        (_("Decided"), "outcome"),
+    ]
+    client.show(rows, [*columns, (_("Why not"), "code"), (_("Next"), "next_step")], empty=_("No messages."))
     errors = sum(row["outcome"] == "error" for row in rows)
     if errors:
         tell(

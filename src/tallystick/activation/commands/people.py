@@ -25,15 +25,27 @@ OfAccount = Annotated[
     str | None, typer.Option("--account", metavar="NAME", help="For a customer's role: of which account.")
 ]
 
-_PERSON = [("Person", "person_id"), ("E-mail", "email"), ("Name", "name"), ("Role", "role"), ("Account", "account")]
-_TOKEN = [("Token", "token_id"), ("Name", "name"), ("Role", "role"), ("Account", "account"), ("Until", "expires_at")]
+_PERSON = [
+    (_("Person"), "person_id"),
+    (_("E-mail"), "email"),
+    (_("Name"), "name"),
+    (_("Role"), "role"),
+    (_("Account"), "account"),
+]
+_TOKEN = [
+    (_("Token"), "token_id"),
+    (_("Name"), "name"),
+    (_("Role"), "role"),
+    (_("Account"), "account"),
+    (_("Until"), "expires_at"),
+]
 
 
 @account_app.command("create", epilog="Example: tallystick activation account create Harbour --data DIR")
 @verb
 def create_account(client: ApiClient, account: AccountText, key: Key = None) -> None:
     """Make an account."""
-    made = client.request("POST", "/v1/accounts", {"account": _text(account, "an account name")}, key=key)
+    made = client.request("POST", "/v1/accounts", {"account": _text(account, _("an account name"))}, key=key)
     client.show_result(made, _("Account {account}.", account=made["account"]))
 
 
@@ -41,7 +53,7 @@ def create_account(client: ApiClient, account: AccountText, key: Key = None) -> 
 @verb
 def list_accounts(client: ApiClient) -> None:
     """Every account."""
-    columns = [("Account", "account"), ("Since", "created_at")]
+    columns = [(_("Account"), "account"), (_("Since"), "created_at")]
     client.show(client.all("/v1/accounts"), columns, empty=_("No accounts yet."))
 
 
@@ -66,7 +78,7 @@ def invite_person(
     key: Key = None,
 ) -> None:
     """Invite a person, who chooses a password with the invitation. It is shown once."""
-    body = {"email": email, "name": _text(name, "a name"), "role": _role(role), "account": account}
+    body = {"email": email, "name": _text(name, _("a name")), "role": _role(role), "account": account}
     _tell_invited(client, client.request("POST", "/v1/people", body, key=key))
 
 
@@ -82,7 +94,12 @@ def invite_again(client: ApiClient, person: PersonText, key: Key = None) -> None
 @verb
 def list_people(client: ApiClient) -> None:
     """Everybody who may sign in."""
-    columns = [*_PERSON, ("Active", "is_active"), ("Invited", "is_invited"), ("Second factor", "has_second_factor")]
+    columns = [
+        *_PERSON,
+        (_("Active"), "is_active"),
+        (_("Invited"), "is_invited"),
+        (_("Second factor"), "has_second_factor"),
+    ]
     client.show(client.all("/v1/people"), columns, empty=_("Nobody yet. Next: tallystick activation person invite."))
 
 
@@ -108,7 +125,7 @@ def change_person(
     ] = None,
 ) -> None:
     """Another name or role, or no more signing in."""
-    body: dict[str, object] = {} if name is None else {"name": _text(name, "a name")}
+    body: dict[str, object] = {} if name is None else {"name": _text(name, _("a name"))}
     if role is not None:
         body["role"] = _role(role)
     if active is not None:
@@ -116,7 +133,7 @@ def change_person(
     if not body:
         raise Error("usage", expected=_("at least one of --name, --role, --activate, --deactivate"), seen=_("none"))
     after = client.change("PATCH", f"/v1/people/{_person_id(client, person)}", body)
-    state = "active" if after["is_active"] else "not active"
+    state = _("active") if after["is_active"] else _("not active")
     client.show_result(
         after,
         _(
@@ -150,7 +167,7 @@ def create_token(
 ) -> None:
     """Make a token. Its key is shown once."""
     body = {
-        "name": _text(name, "a name"),
+        "name": _text(name, _("a name")),
         "role": _role(role),
         "account": account,
         "days": days,
@@ -158,7 +175,7 @@ def create_token(
         "devices": [client.device(text) for text in device or ()],
     }
     made = client.request("POST", "/v1/tokens", body, key=key)
-    shown = made["token"] or "was shown when it was made"
+    shown = made["token"] or _("was shown when it was made")
     client.show_result(
         made,
         _("Token {token_id} of {name}.", token_id=made["token_id"], name=made["name"]),
@@ -170,7 +187,7 @@ def create_token(
 @verb
 def list_tokens(client: ApiClient) -> None:
     """Every token, without its key."""
-    columns = [*_TOKEN, ("Used", "last_used_at"), ("Revoked", "revoked_at")]
+    columns = [*_TOKEN, (_("Used"), "last_used_at"), (_("Revoked"), "revoked_at")]
     client.show(client.all("/v1/tokens"), columns, empty=_("No tokens."))
 
 
@@ -203,12 +220,18 @@ def audit(
         found = client.all("/v1/trail", cursor="before")
     else:
         found = client.request("GET", "/v1/trail", query={"limit": limit, "before": before})["items"]
-    columns = [("Number#", "number"), ("At (UTC)", "at"), ("Who", "actor"), ("As", "role"), ("Did", "action")]
-    client.show(found, [*columns, ("To", "target"), ("Detail", "detail")], empty=_("Nothing yet."))
+    columns = [
+        (_("Number#"), "number"),
+        (_("At (UTC)"), "at"),
+        (_("Who"), "actor"),
+        (_("As"), "role"),
+        (_("Did"), "action"),
+    ]
+    client.show(found, [*columns, (_("To"), "target"), (_("Detail"), "detail")], empty=_("Nothing yet."))
 
 
 def _tell_invited(client: ApiClient, made: dict[str, Any]) -> None:
-    shown = made["invitation"] or "was shown when it was made"
+    shown = made["invitation"] or _("was shown when it was made")
     client.show_result(
         made,
         _(
@@ -228,11 +251,11 @@ def _person_id(client: ApiClient, text: str) -> str:
         for person in client.all("/v1/people"):
             if person["email"].lower() == text.strip().lower():
                 return str(person["person_id"])
-    return _id(text, "PE-", "a person who is known there")
+    return _id(text, "PE-", _("a person who is known there"))
 
 
 def _token_id(text: str) -> str:
-    return _id(text, "TK-", "a token that is known there")
+    return _id(text, "TK-", _("a token that is known there"))
 
 
 def _id(text: str, prefix: str, what: str) -> str:

@@ -12,7 +12,7 @@ import typer
 from tallystick.activation.commands import console
 from tallystick.activation.commands.console import AsJson, By, Data, Database
 from tallystick.errors import Error
-from tallystick.sentences import _
+from tallystick.sentences import _, spoken
 
 _PASSPHRASE_BYTES_MAX: Final = 4096
 
@@ -226,7 +226,9 @@ def _passphrase(path: Path | None, *, again: bool) -> str:
         return load_file(path, bytes_max=_PASSPHRASE_BYTES_MAX).decode("utf-8", "surrogateescape").rstrip("\r\n")
     if not sys.stdin.isatty():
         raise Error("usage", expected=_("--passphrase-file FILE, or a terminal to ask at"), seen=_("neither"))
-    return str(typer.prompt("Passphrase of the backup", hide_input=True, confirmation_prompt=again, err=True))
+    return str(
+        typer.prompt(spoken(_("Passphrase of the backup")), hide_input=True, confirmation_prompt=again, err=True)
+    )
 
 
 def _say_restored(lines: int, field_servers: int, *, as_json: bool) -> None:

@@ -45,7 +45,11 @@ def add(
     """Have events sent to a URL. Its secret is shown once: the receiver checks signatures with it."""
     body = {"url": address, "account": account, "kinds": kind or [], "after": after}
     made = client.request("POST", "/v1/webhooks", body, key=key)
-    _tell_secret(client, made, f"{made['webhook_id']}: events go to {made['url']} (Standard Webhooks).")
+    _tell_secret(
+        client,
+        made,
+        _("{webhook_id}: events go to {url} (Standard Webhooks).", webhook_id=made["webhook_id"], url=made["url"]),
+    )
 
 
 @webhooks_app.command("list", epilog="Example: tallystick activation webhooks list --data DIR")
@@ -67,7 +71,7 @@ def list_(client: ApiClient) -> None:
         )
         for one in found
     ]
-    empty = "No webhooks yet. Next: tallystick activation webhooks add --help"
+    empty = _("No webhooks yet. Next: tallystick activation webhooks add --help")
     console.print_table(
         (_("Webhook"), _("URL"), _("Account"), _("Kinds"), _("Position#"), _("State")), rows, empty=empty
     )
@@ -109,7 +113,7 @@ def change(
 def rotate_secret(client: ApiClient, webhook: WebhookText, key: Key = None) -> None:
     """Another secret, shown once. For a day the one before signs as well."""
     made = client.request("POST", f"/v1/webhooks/{_webhook_id(client, webhook)}/secret", key=key)
-    _tell_secret(client, made, f"{made['webhook_id']} has another secret.")
+    _tell_secret(client, made, _("{webhook_id} has another secret.", webhook_id=made["webhook_id"]))
 
 
 @webhooks_app.command(epilog="Example: tallystick activation webhooks remove WH-ABCDEF --data DIR")
@@ -138,8 +142,13 @@ def deliveries(
         for webhook_id in chosen
         for one in client.request("GET", f"/v1/webhooks/{webhook_id}/deliveries", query=query)["items"]
     ]
-    columns = [("Position#", "position"), ("Event", "kind"), ("Webhook", "webhook_id"), ("State", "state")]
-    columns += [("Tries#", "attempts"), ("Answer#", "status"), ("Detail", "detail"), ("Next try", "next_at")]
+    columns = [(_("Position#"), "position"), (_("Event"), "kind"), (_("Webhook"), "webhook_id"), (_("State"), "state")]
+    columns += [
+        (_("Tries#"), "attempts"),
+        (_("Answer#"), "status"),
+        (_("Detail"), "detail"),
+        (_("Next try"), "next_at"),
+    ]
     client.show(found, columns, empty=_("No deliveries."))
 
 
@@ -217,14 +226,14 @@ def _show_events(found: list[dict[str, Any]], *, as_json: bool) -> None:
 
 
 def _tell_secret(client: ApiClient, made: dict[str, Any], sentence: str) -> None:
-    shown = made["secret"] or "was shown when it was made"
+    shown = made["secret"] or _("was shown when it was made")
     client.show_result(made, sentence, _("Its secret, shown only now: {shown}", shown=shown))
 
 
 def _state(webhook: dict[str, Any]) -> str:
     if webhook["stopped_at"] is not None:
-        return f"stopped: {webhook['stopped_why']}"
-    return "in service" if webhook["is_enabled"] else "paused"
+        return _("stopped: {why}", why=webhook["stopped_why"])
+    return _("in service") if webhook["is_enabled"] else _("paused")
 
 
 def _webhook_id(client: ApiClient, text: str) -> str:

@@ -37,15 +37,15 @@ class CatalogError(Error):
 def parse_catalog(data: bytes) -> Catalog:
     """Read a catalog. Raises ``CatalogError`` that names the place."""
     if len(data) > BYTES_MAX:
-        _refuse("the file", _("at most {bytes_max} bytes", bytes_max=BYTES_MAX), _("{count} bytes", count=len(data)))
+        _refuse(_("the file"), _("at most {bytes_max} bytes", bytes_max=BYTES_MAX), _("{count} bytes", count=len(data)))
     try:
         document = yaml.load(data, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader that refuses more
     except (yaml.YAMLError, UnicodeError) as error:
         problem = getattr(error, "problem", None) or str(error)
         _refuse(_place_of(error), _("YAML with each name once"), " ".join(problem.split())[:120])
     except (RecursionError, ValueError) as error:
-        _refuse("the file", _("YAML that is not nested so deeply"), str(error)[:120])
-    top = _mapping("the file", document, required=frozenset({"kinds", "products"}))
+        _refuse(_("the file"), _("YAML that is not nested so deeply"), str(error)[:120])
+    top = _mapping(_("the file"), document, required=frozenset({"kinds", "products"}))
     kinds = _kinds(top["kinds"])
     products = _names("products", top["products"], entries_max=PRODUCTS_MAX)
     return Catalog(kinds=kinds, products={str(sku): _product(sku, value, kinds) for sku, value in products.items()})
@@ -53,7 +53,8 @@ def parse_catalog(data: bytes) -> Catalog:
 
 def _kinds(value: object) -> tuple[str, ...]:
     kinds = [
-        _text(f"kinds, entry {place}", kind, KIND_LENGTH_MAX) for place, kind in enumerate(_list("kinds", value), 1)
+        _text(_("kinds, entry {place}", place=place), kind, KIND_LENGTH_MAX)
+        for place, kind in enumerate(_list("kinds", value), 1)
     ]
     if not 1 <= len(kinds) <= KINDS_MAX or len(set(kinds)) != len(kinds):
         _refuse(
@@ -72,7 +73,7 @@ def _product(sku: object, value: object, kinds: Sequence[str]) -> Product:
     applies = [str(kind) for kind in _list(f"{place}.kinds", fields["kinds"])]
     unknown = [kind for kind in applies if kind not in kinds]
     if unknown or not applies or len(set(applies)) != len(applies):
-        seen = f"{unknown[0][:60]!r}" if unknown else "none, or one of them twice"
+        seen = f"{unknown[0][:60]!r}" if unknown else _("none, or one of them twice")
         _refuse(f"{place}.kinds", _("some of {kinds}, each once", kinds=", ".join(kinds)), seen)
     product = Product(
         sku=sku,
@@ -118,7 +119,7 @@ def _mapping(
 
 def _names(place: str, value: object, *, entries_max: int) -> Mapping[object, Any]:
     if not isinstance(value, dict) or not 1 <= len(value) <= entries_max:
-        seen = f"{len(value)} entries" if isinstance(value, dict) else type(value).__name__
+        seen = _("{count} entries", count=len(value)) if isinstance(value, dict) else type(value).__name__
         _refuse(place, _("a mapping with 1 to {entries_max} entries", entries_max=entries_max), seen)
     return value
 

@@ -73,7 +73,7 @@ def create_entitlement(
     now: int,
 ) -> Entitlement:
     """A new entitlement with a line for each (SKU, quantity); its rights are available at once."""
-    check_text(account, "an account name")
+    check_text(account, _("an account name"))
     if not 1 <= len(products) <= LINES_MAX:
         raise RefusedError(
             "entitlement-too-large",
@@ -87,7 +87,7 @@ def create_entitlement(
     for sku, quantity in products:
         product = catalog.products.get(sku)
         if product is None:
-            known = ", ".join(sorted(catalog.products)) or "none: the catalog is empty"
+            known = ", ".join(sorted(catalog.products)) or _("none: the catalog is empty")
             raise RefusedError("product-unknown", expected=_("one of {known}", known=known[:400]), seen=sku[:60])
         if not 1 <= quantity <= QUANTITY_MAX:
             raise RefusedError(
@@ -189,7 +189,7 @@ def list_field_server(
     if not _DEVICE_ID.fullmatch(device_id):
         raise RefusedError("device-id-mistyped", expected=_("43 symbols"), seen=f"{len(device_id)}: {device_id[:50]!r}")
     if account is not None:
-        check_text(account, "an account name")
+        check_text(account, _("an account name"))
     books = Books(transaction, signer, now=now)
     books.load([DeviceId(device_id)])
     known = books.field_servers.get(DeviceId(device_id))

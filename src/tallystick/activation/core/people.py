@@ -220,13 +220,13 @@ def check_password(password: str, *, email: str) -> None:
     words, names, keyboard rows, dates, and the address itself).
     """
     if not PASSWORD_LENGTH_MIN <= len(password) <= PASSWORD_LENGTH_MAX:
-        seen = "a shorter one" if len(password) < PASSWORD_LENGTH_MIN else "a longer one"
+        seen = _("a shorter one") if len(password) < PASSWORD_LENGTH_MIN else _("a longer one")
     elif len(set(password)) < 4:
-        seen = "hardly different symbols"
+        seen = _("hardly different symbols")
     elif password.lower() in {email, email.split("@", maxsplit=1)[0]}:
-        seen = "the e-mail address"
+        seen = _("the e-mail address")
     elif _guesses_score(password, email) < GUESSES_SCORE_MIN:
-        seen = "one of the first that would be tried"
+        seen = _("one of the first that would be tried")
     else:
         return
     raise PeopleError(

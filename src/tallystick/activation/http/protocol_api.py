@@ -208,7 +208,7 @@ class _Exchange:
             empty_bytes += len(piece)
             empty_lines += piece.count(b"\n")
             if empty_bytes > EMPTY_BYTES_MAX or empty_lines > EMPTY_LINES_MAX:
-                seen = f"{empty_lines} lines and {empty_bytes} bytes in a row without one"
+                seen = _("{lines} lines and {count} bytes in a row without one", lines=empty_lines, count=empty_bytes)
                 raise WireError("not-text", expected=_("one envelope a line"), seen=seen)
             for line in parser.feed(piece):
                 empty_bytes = empty_lines = 0

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tallystick.activation.files import FileError
 from tallystick.activation.settings import KeySettings
 from tallystick.protocol.envelope import PublicKey, encode_base64url, seal
+from tallystick.sentences import _
 
 if TYPE_CHECKING:
     import pkcs11
@@ -45,7 +46,7 @@ class TokenKey:
             with self._lock:
                 signature: bytes = self._key.sign(data, mechanism=pkcs11.Mechanism.EDDSA)
         except PKCS11Error as error:
-            raise _unusable("the token to sign", error) from error
+            raise _unusable(_("the token to sign"), error) from error
         return signature
 
 
@@ -71,7 +72,7 @@ class HardwareToken:
                 for key in self._session.get_objects(wanted):
                     found[public] = TokenKey(key, public, self._lock)  # type: ignore[arg-type]  # a private key signs
         except PKCS11Error as error:
-            raise _unusable("the token to show its keys", error) from error
+            raise _unusable(_("the token to show its keys"), error) from error
         return found
 
     def create(self) -> TokenKey:
@@ -91,7 +92,7 @@ class HardwareToken:
             for half in (made, key):
                 half[pkcs11.Attribute.LABEL] = _LABEL + public.thumbprint
         except PKCS11Error as error:
-            raise _unusable("the token to make an Ed25519 key", error) from error
+            raise _unusable(_("the token to make an Ed25519 key"), error) from error
         return TokenKey(key, public, self._lock)  # type: ignore[arg-type]  # a private key signs
 
 
@@ -101,15 +102,22 @@ def open_token(settings: KeySettings) -> HardwareToken:
         import pkcs11  # noqa: PLC0415 - an extra
         from pkcs11.exceptions import PKCS11Error  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise _unusable("the extra tallystick[pkcs11] to be installed", error) from error
+        raise _unusable(_("the extra tallystick[pkcs11] to be installed"), error) from error
     if settings.pkcs11_module is None or settings.pkcs11_token is None:
-        raise _unusable("keys.pkcs11_module and keys.pkcs11_token in the settings", "none")
+        raise _unusable(_("keys.pkcs11_module and keys.pkcs11_token in the settings"), _("none"))
     try:
         library = pkcs11.lib(settings.pkcs11_module)
         token = library.get_token(token_label=settings.pkcs11_token)
         return HardwareToken(token.open(rw=True, user_pin=settings.pkcs11_pin))
     except (PKCS11Error, RuntimeError, OSError) as error:
-        raise _unusable(f"token {settings.pkcs11_token} of {settings.pkcs11_module} to open", error) from error
+        raise _unusable(
+            _(
+                "token {pkcs11_token} of {pkcs11_module} to open",
+                pkcs11_token=settings.pkcs11_token,
+                pkcs11_module=settings.pkcs11_module,
+            ),
+            error,
+        ) from error
 
 
 def _unusable(expected: str, seen: object) -> FileError:

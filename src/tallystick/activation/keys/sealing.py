@@ -26,7 +26,7 @@ _COST: Final = 2**16  # 64 MiB for a fraction of a second, for each guess too
 def seal(content: bytes, passphrase: str, *, place: str, random_bytes: Callable[[int], bytes]) -> bytes:
     """``content`` sealed for ``place``, which is authenticated, too. Raises ``Error`` (``backup-passphrase-wrong``)."""
     if len(passphrase) < PASSPHRASE_LENGTH_MIN:
-        expected = f"a passphrase of {PASSPHRASE_LENGTH_MIN} symbols or more"
+        expected = _("a passphrase of {least} symbols or more", least=PASSPHRASE_LENGTH_MIN)
         raise Error("backup-passphrase-wrong", expected=expected, seen=_("one of {count}", count=len(passphrase)))
     salt, nonce = random_bytes(_SALT_BYTES), random_bytes(_NONCE_BYTES)
     sealed = AESGCM(_key(passphrase, salt)).encrypt(nonce, content, place.encode())

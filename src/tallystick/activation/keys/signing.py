@@ -105,7 +105,7 @@ class KeySigner:
         for public in reversed(listed):
             if public in at_hand:
                 return at_hand[public]
-        raise unusable("a signing key that is one of the keyset", "another key")
+        raise unusable(_("a signing key that is one of the keyset"), _("another key"))
 
     def _look(self) -> object:
         found = []
@@ -129,14 +129,14 @@ def load_keyset(data: Path) -> Keyset:
     try:
         lines = list(tallyfile.parse_chunks([load_file(path, bytes_max=_BYTES_MAX)]))
         if len(lines) != 1 or not isinstance(lines[0], tallyfile.GoodLine):
-            raise unusable(f"one keyset in {path}", f"{len(lines)} lines")
+            raise unusable(_("one keyset in {path}", path=path), _("{lines} lines", lines=len(lines)))
         return keys.parse_keyset(lines[0].envelope)
     except FileError as error:
         if error.code == "keys-unusable":
             raise
-        raise unusable(f"the keyset in {path}", error) from error
+        raise unusable(_("the keyset in {path}", path=path), error) from error
     except WireError as error:
-        raise unusable(f"the keyset in {path}", error) from error
+        raise unusable(_("the keyset in {path}", path=path), error) from error
 
 
 def load_key(path: Path, *, passphrase: str | None) -> PrivateKey:
@@ -144,7 +144,7 @@ def load_key(path: Path, *, passphrase: str | None) -> PrivateKey:
     try:
         pem = load_file(path, bytes_max=_BYTES_MAX)
     except FileError as error:
-        raise unusable(f"the key in {path}", error) from error
+        raise unusable(_("the key in {path}", path=path), error) from error
     is_locked = b"ENCRYPTED" in pem
     if is_locked and passphrase is None:
         raise FileError("passphrase-wrong", expected=_("the passphrase of {path}", path=path), seen=_("none"))
@@ -155,9 +155,9 @@ def load_key(path: Path, *, passphrase: str | None) -> PrivateKey:
             raise FileError(
                 "passphrase-wrong", expected=_("the passphrase of {path}", path=path), seen=_("another one")
             ) from error
-        raise unusable(f"the key in {path}", error) from error
+        raise unusable(_("the key in {path}", path=path), error) from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise unusable(f"an Ed25519 key in {path}", "a key of another type")
+        raise unusable(_("an Ed25519 key in {path}", path=path), _("a key of another type"))
     return PrivateKey(key.private_bytes_raw())
 
 
@@ -168,4 +168,4 @@ def keyset_lines(compact: str, issuer: str) -> list[bytes]:
 
 def unusable(expected: str, seen: object) -> FileError:
     """A fault of the keys (``keys-unusable``)."""
-    return FileError("keys-unusable", expected=expected, seen=str(seen))
+    return FileError("keys-unusable", expected=expected, seen=seen if isinstance(seen, str) else str(seen))

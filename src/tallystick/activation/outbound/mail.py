@@ -194,7 +194,7 @@ def send_mail(settings: MailSettings, mail: EmailMessage) -> None:
                     client.login(settings.user, settings.password or "")
                 refused = client.send_message(mail)
         except (OSError, smtplib.SMTPException) as error:
-            seen = "no whole answer in time" if cut.is_over else str(error)[:200]
+            seen = _("no whole answer in time") if cut.is_over else str(error)[:200]
             raise MailError(
                 "mail-failed", expected=_("{host}:{port} to take a mail", host=host, port=port), seen=seen
             ) from error

@@ -141,7 +141,7 @@ def initialise(data: Path, *, issuer: str | None, policy: Policy, database: str 
         root_seed = secrets.token_bytes(_SEED_BYTES)
         if issuer is None:
             issuer = f"activation-{PrivateKey(root_seed).public.thumbprint[:8]}"
-        entitlements.check_text(issuer, "a name for the activation server")
+        entitlements.check_text(issuer, _("a name for the activation server"))
         settings = Settings(issuer=issuer, policy=policy, database=database)
         store = open_store(_database_url(data, settings), create=True)
         try:
@@ -157,7 +157,7 @@ def initialise(data: Path, *, issuer: str | None, policy: Policy, database: str 
             )
             root = signer.keyset.root_fingerprint
             if not store.transact(lambda transaction: transaction.deployment.claim(issuer=issuer, root=root)):
-                raise _used("one that another init has just taken")
+                raise _used(_("one that another init has just taken"))
             save_file(data / SETTINGS_FILE, [settings_.format_settings(settings).encode()], mode=0o600)
         except BaseException:
             store.close()
@@ -206,8 +206,13 @@ def check_database(store: SqlStore, keyset: Keyset, *, is_moved_good: bool = Fal
     if found is None or found.root != keyset.root_fingerprint:
         found = store.transact(name)
     if found is None or found.issuer != keyset.issuer or found.root != keyset.root_fingerprint:
-        seen = f"one of {found.issuer}, root {found.root[:12]}" if found else "one of nobody"
-        expected = f"the database of {keyset.issuer}, root {keyset.root_fingerprint[:12]}"
+        seen = (
+            _("one of {issuer}, root {root}", issuer=found.issuer, root=found.root[:12])
+            if found
+            else _("one of nobody")
+        )
+        root = keyset.root_fingerprint[:12]
+        expected = _("the database of {issuer}, root {root}", issuer=keyset.issuer, root=root)
         raise DatabaseError("database-foreign", expected=expected, seen=seen)
     if not is_moved_good:
         check_not_moved(found)
@@ -244,7 +249,7 @@ def _check_unused(data: Path, store: SqlStore) -> None:
 
     used = store.transact(work)
     if used is not None:
-        raise _used(f"one that an activation server uses: rows in its table {used}")
+        raise _used(_("one that an activation server uses: rows in its table {used}", used=used))
 
 
 def _used(seen: str) -> SettingsError:

@@ -133,7 +133,7 @@ class Batcher:
             if self._is_stuck:
                 return _stuck()
             if self._messages_waiting + count > WAITING_MAX:
-                seen = f"{self._messages_waiting} waiting"
+                seen = _("{count} waiting", count=self._messages_waiting)
                 return BatchError("too-busy", expected=_("fewer messages at once"), seen=seen)
             self._waiting.append(submission)
             self._messages_waiting += count

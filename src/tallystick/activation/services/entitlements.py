@@ -45,7 +45,7 @@ def save_catalog(office: Office, caller: Caller, catalog: Catalog, *, version: s
 
     def work(transaction: SqlTransaction, now: int) -> CatalogDocument:
         transaction.events.lock("catalog")  # who changes it next sees what was changed
-        check_version(schemas.catalog_document(transaction.load_catalog()).version, version, "the catalog")
+        check_version(schemas.catalog_document(transaction.load_catalog()).version, version, _("the catalog"))
         transaction.save_catalog(catalog)
         detail = f"{len(catalog.products)} products"
         record(transaction, caller, "catalog-load", "catalog", account=None, now=now, detail=detail)
@@ -273,7 +273,7 @@ def change_line(
     def work(transaction: SqlTransaction, now: int) -> LineDocument:
         _line(transaction, caller, line_id)
         locked = transaction.load_lines_for_update([LineId(line_id)])[LineId(line_id)]
-        check_version(schemas.line_version(locked), version, "the line")
+        check_version(schemas.line_version(locked), version, _("the line"))
         after = entitlements.change_line(transaction, office.signer, locked.line_id, change, by=caller.name, now=now)
         detail = _what_changed(locked, after)
         record(transaction, caller, "line-change", line_id, account=after.account, now=now, detail=detail)

@@ -184,7 +184,7 @@ def change_person(
 
     def work(transaction: SqlTransaction, now: int) -> PersonDocument:
         person = _person(transaction, caller, person_id)
-        check_version(schemas.person_version(person), version, "the person")
+        check_version(schemas.person_version(person), version, _("the person"))
         check_gives(caller, person.role, person.account)
         role = person.role if change.role is None else change.role
         if role is Role.COURIER:
@@ -292,7 +292,7 @@ def create_token(
     check_gives(caller, role, account)
     is_courier = role is Role.COURIER
     if is_courier != bool(devices):
-        seen = "none" if is_courier else f"a {role.value} with some"
+        seen = _("none") if is_courier else _("a {role} with some", role=role.value)
         raise OfficeError(
             "devices-wrong", expected=_("a list of field servers for a courier, and only for one"), seen=seen
         )

@@ -396,7 +396,7 @@ def caller_of_token(office: Office, secret: str) -> Caller:
     if token is not None and token.person_id is not None:  # what is derived from a person ends with the person
         is_alive = is_alive and person is not None and person.is_active and may_give(person.role, token.role)
     if token is None or not is_alive:
-        seen = "none that is known" if token is None else "one that has expired or was revoked"
+        seen = _("none that is known") if token is None else _("one that has expired or was revoked")
         raise OfficeError("token-wrong", expected=_("a token in the header Authorization: Bearer"), seen=seen)
     if token.last_used_at is None or now - token.last_used_at >= 3600:
         office.store.transact(lambda transaction: transaction.people.touch_token(token.token_id, now=now))

@@ -89,7 +89,7 @@ def change_webhook(
 
     def work(transaction: SqlTransaction, now: int) -> WebhookDocument:
         webhook = _to_change(transaction, caller, webhook_id)
-        check_version(schemas.webhook_version(webhook), version, "the webhook")
+        check_version(schemas.webhook_version(webhook), version, _("the webhook"))
         columns: dict[str, object] = {}
         said = []
         if change.url is not None and change.url != webhook.url:

@@ -99,7 +99,7 @@ class Dialect(Protocol):
 
 def dialect_for(url: str) -> Dialect:
     """The dialect of a database URL. Raises ``DatabaseError`` (``usage``) for any other database."""
-    expected = "a database URL like sqlite:////path/to/file or postgresql+psycopg://host/name"
+    expected = _("a database URL like sqlite:////path/to/file or postgresql+psycopg://host/name")
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -187,7 +187,7 @@ class SqliteDialect:
             fcntl.flock(self._mark, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             self.leave()
-            raise _in_use("that is not being copied", f"a copy of {self.path} under way") from None
+            raise _in_use(_("that is not being copied"), _("a copy of {path} under way", path=self.path)) from None
         except OSError as error:
             self.leave()
             raise DatabaseError(
@@ -214,7 +214,7 @@ class SqliteDialect:
                 sleep(_EXCLUDE_SECONDS)
             else:
                 return
-        raise _in_use("that nothing uses", f"serve or another command on {self.path}")
+        raise _in_use(_("that nothing uses"), _("serve or another command on {path}", path=self.path))
 
     def lock_names(self, connection: Connection, names: Iterable[str]) -> None:
         """See ``Dialect``. The only writer needs no other lock."""
@@ -322,7 +322,9 @@ class PostgresDialect:
         connection.commit()
         if not is_free or moved:
             connection.close()
-            raise _in_use("that is not being copied", "a copy under way" if not is_free else "one that was copied away")
+            raise _in_use(
+                _("that is not being copied"), _("a copy under way") if not is_free else _("one that was copied away")
+            )
 
         def note(warned: Any) -> None:
             if warned.severity_nonlocalized == "WARNING" and warned.sqlstate == _WARNING:
@@ -361,7 +363,7 @@ class PostgresDialect:
             if connection.exec_driver_sql(f"SELECT pg_try_advisory_xact_lock({_USE_KEY})").scalar():
                 return
             sleep(_EXCLUDE_SECONDS)
-        raise _in_use("that nothing uses", "serve or another command that is connected to it")
+        raise _in_use(_("that nothing uses"), _("serve or another command that is connected to it"))
 
     def check_commit(self, connection: Connection) -> None:
         """See ``Dialect``. Whoever cancels the wait for the synchronous standby has it told as done, with a warning."""

@@ -236,7 +236,7 @@ def count_text(count: int, noun: str) -> str:
 def licenses_text(record: FieldServerRecord) -> str:
     """The same for people."""
     if record.report is None:
-        return "not seen yet"
+        return _("not seen yet")
     return ", ".join(f"{license_.product} {license_.line}={license_.quantity}" for license_ in record.report.licenses)
 
 

@@ -17,7 +17,7 @@ from tallystick.administrator.core.file_courier import write_durably
 from tallystick.administrator.core.next_steps import Phase, step_sentence
 from tallystick.administrator.report import site as site_service
 from tallystick.errors import Error
-from tallystick.sentences import _
+from tallystick.sentences import _, spoken
 from tallystick.terminal import plain
 
 REFUSED, IN_PART = 1, 4
@@ -125,7 +125,7 @@ def _add_many(path: Path, *, as_json: bool) -> None:
         raise typer.Exit(IN_PART if good else REFUSED)
 
 
-def password_from(path: Path | None, *, what: str = "the field server") -> str:
+def password_from(path: Path | None, *, what: str = _("the field server")) -> str:
     """From a file, or asked at a terminal. Raises ``Error`` (``usage``)."""
     if path is not None:
         try:
@@ -133,7 +133,7 @@ def password_from(path: Path | None, *, what: str = "the field server") -> str:
         except (OSError, UnicodeDecodeError) as error:
             raise Error("usage", expected=_("a password in {path}", path=path), seen=str(error)) from None
     if sys.stdin.isatty():
-        return str(typer.prompt(plain(f"Password of {what}"), hide_input=True)).strip()
+        return str(typer.prompt(plain(spoken(_("Password of {what}", what=what))), hide_input=True)).strip()
     raise Error("usage", expected=_("--password-file, or a terminal to ask at"), seen=_("neither"))
 
 

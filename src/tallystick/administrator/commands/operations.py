@@ -114,7 +114,7 @@ def leave(number: Number = None, as_json: AsJson = False) -> None:
         for operation in found:
             administrator.operations.leave(operation.number, now=administrator.clock.now())
     numbers = [operation.number for operation in found]
-    text = f"Left: {', '.join(map(str, numbers))}" if numbers else "Every operation is finished."
+    text = _("Left: {numbers}", numbers=", ".join(map(str, numbers))) if numbers else _("Every operation is finished.")
     console.show_result({"left": numbers}, text, as_json=as_json)
 
 

@@ -11,7 +11,7 @@ from tallystick.administrator.app import PROXY_SETTING, open_administrator
 from tallystick.administrator.commands import console
 from tallystick.administrator.commands.console import AsJson
 from tallystick.administrator.commands.field_servers import password_from
-from tallystick.administrator.network.proxy import parse_proxy, read_stored
+from tallystick.administrator.network.proxy import Proxy, parse_proxy, read_stored
 from tallystick.errors import Error
 from tallystick.sentences import _
 
@@ -41,7 +41,7 @@ def proxy(
         if none:
             inventory.set_secret(PROXY_SETTING, "")
         elif url is not None:
-            password = password_from(password_file, what="the proxy") if user else ""
+            password = password_from(password_file, what=_("the proxy")) if user else ""
             made = parse_proxy(url, user=user, password=password, is_for_field_servers=field_servers)
             inventory.set_secret(PROXY_SETTING, made.stored())
         found = read_stored(inventory.secret(PROXY_SETTING))
@@ -50,9 +50,13 @@ def proxy(
         "user": None if found is None else found.user or None,
         "field_servers": found is not None and found.is_for_field_servers,
     }
-    text = "No proxy is set here: HTTPS_PROXY, HTTP_PROXY and NO_PROXY of the environment count."
-    if found is not None:
-        who = f" as {found.user}" if found.user else ""
-        scope = "activation servers and field servers" if found.is_for_field_servers else "activation servers"
-        text = f"{found.address}{who}, towards {scope}."
-    console.show_result(value, text, as_json=as_json)
+    console.show_result(value, _sentence(found), as_json=as_json)
+
+
+def _sentence(found: Proxy | None) -> str:
+    if found is None:
+        return _("No proxy is set here: HTTPS_PROXY, HTTP_PROXY and NO_PROXY of the environment count.")
+    scope = _("activation servers and field servers") if found.is_for_field_servers else _("activation servers")
+    if found.user:
+        return _("{address} as {user}, towards {scope}.", address=found.address, user=found.user, scope=scope)
+    return _("{address}, towards {scope}.", address=found.address, scope=scope)

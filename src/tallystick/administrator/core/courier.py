@@ -233,32 +233,38 @@ def _decide_route(
     activation: Sequence[Probe], asked: Sequence[tuple[Probe, Identity | None]], *, forced: RouteKind | None
 ) -> tuple[RouteKind, str]:
     if forced is not None:
-        return forced, f"The route was set to {forced}; what would be found without that is not looked at."
+        return forced, _(
+            "The route was set to {forced}; what would be found without that is not looked at.", forced=forced
+        )
     if not activation:
-        return RouteKind.OFFLINE, "No address of an activation server is known here, so files are carried."
+        return RouteKind.OFFLINE, _("No address of an activation server is known here, so files are carried.")
     if not any(probe.reachable for probe in activation):
         failed = "; ".join(f"{probe.address}: {probe.why}" for probe in activation)
         return (
             RouteKind.OFFLINE,
-            f"This computer does not reach the activation server ({failed}), so files are carried.",
+            _("This computer does not reach the activation server ({failed}), so files are carried.", failed=failed),
         )
-    there = "This computer reaches the activation server at " + ", ".join(
-        probe.address for probe in activation if probe.reachable
-    )
+    addresses = ", ".join(probe.address for probe in activation if probe.reachable)
+    there = _("This computer reaches the activation server at {addresses}", addresses=addresses)
     silent = _names(f"{probe.name} at {probe.address}" for probe, identity in asked if identity is None)
     alone = [(probe, identity) for probe, identity in asked if identity is not None and not _has_own_route(identity)]
-    also = f" Not reached from here: {silent}." if silent else ""
+    also = _(" Not reached from here: {silent}.", silent=silent) if silent else ""
     if not asked:
-        return RouteKind.ONLINE, f"{there}; no field server is in the list yet."
+        return RouteKind.ONLINE, _("{there}; no field server is in the list yet.", there=there)
     if all(identity is None for _other, identity in asked):
-        return RouteKind.SEMI_ONLINE, f"{there}, but no field server.{also}"
+        return RouteKind.SEMI_ONLINE, _("{there}, but no field server.{also}", there=there, also=also)
     if alone:
         failed = _by_reason(alone)
         return (
             RouteKind.SEMI_ONLINE,
-            f"{there}; field servers do not by themselves ({failed}), so it carries for them.{also}",
+            _(
+                "{there}; field servers do not by themselves ({failed}), so it carries for them.{also}",
+                there=there,
+                failed=failed,
+                also=also,
+            ),
         )
-    return RouteKind.ONLINE, f"{there}, and so do the field servers themselves.{also}"
+    return RouteKind.ONLINE, _("{there}, and so do the field servers themselves.{also}", there=there, also=also)
 
 
 def _has_own_route(identity: Identity) -> bool:

@@ -132,7 +132,7 @@ def _activation(
     for line_id, quantity in ends.items():
         before = record.held.get(line_id, 0)
         held[line_id] = held.get(line_id, 0) + quantity - before
-        why = "" if line_id in domain else "Its entitlement is not known here; the activation server decides."
+        why = "" if line_id in domain else _("Its entitlement is not known here; the activation server decides.")
         effect = PredictedEffect.UNCHANGED if quantity == before else PredictedEffect.GRANTED
         if quantity < before:
             effect = PredictedEffect.RETURNED
@@ -170,7 +170,7 @@ def _one_carry(record: FieldServerRecord, *, lines: Mapping[LineId, KnownLine]) 
     if barred:
         names = ", ".join(f"{license_.product} ({license_.line})" for license_ in barred)
         code = "one-carry-not-allowed"
-        why = f"Its vendor does not allow that for {names}."
+        why = _("Its vendor does not allow that for {names}.", names=names)
         return [_whole(record, PredictedEffect.REFUSED, code=code, why=why, next_step=next_step_of(code))]
     return _return(record, dict.fromkeys(record.held, 0), lines=lines, is_all=True)
 
@@ -188,7 +188,7 @@ def _denied(
         why = (
             reason_text(reason)
             if reason
-            else "Nothing is wrong with this line, but a request is granted as a whole or not at all."
+            else _("Nothing is wrong with this line, but a request is granted as a whole or not at all.")
         )
         row = _row(record, line_id, PredictedEffect.REFUSED, before, before, lines=lines, why=why)
         rows.append(_with_code(row, code))

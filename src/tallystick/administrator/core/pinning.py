@@ -288,7 +288,9 @@ def pin(network: Network, inventory: Inventory, met: Sequence[FirstContact], *, 
             inventory.set_site([enrolled.identity.device_id], candidate.site)
         warning = ""
         if candidate.name and candidate.name != enrolled.identity.name:
-            warning = f"The file calls it {candidate.name}; it calls itself {enrolled.identity.name}."
+            warning = _(
+                "The file calls it {name}; it calls itself {own}.", name=candidate.name, own=enrolled.identity.name
+            )
         return PinResult(candidate=candidate, enrolled=enrolled, warning=warning)
 
     return at_once(one, met)

@@ -291,7 +291,7 @@ class Inventory:
         for keyset in known:
             if any(PublicKey(key.jwk.x).thumbprint == envelope.kid for key in keyset.keys):
                 return keyset.verify(envelope), keyset
-        names = ", ".join(keyset.issuer for keyset in known) or "none known so far"
+        names = ", ".join(keyset.issuer for keyset in known) or _("none known so far")
         raise WireError(
             "key-unknown",
             expected=_("a key of an activation server that is known here ({names})", names=names),

@@ -201,7 +201,9 @@ class HttpsFieldServer:
             self._explain(error)
         except PortError as error:
             if error.code in {"not-found", "method-wrong"}:  # it is Tallystick's, and does not know what was asked
-                raise self._another_version(f"that it does not know {operation.method} {operation.path}") from None
+                raise self._another_version(
+                    _("that it does not know {method} {path}", method=operation.method, path=operation.path)
+                ) from None
             raise
 
     def _check_version(self, answer: bytes) -> None:
@@ -209,14 +211,20 @@ class HttpsFieldServer:
         with suppress(msgspec.DecodeError):
             said = msgspec.json.decode(answer, type=_Said)
             if said.protocol != device_api.VERSION:
-                raise self._another_version(f"version {said.protocol}, of its software {said.software[:40]}")
+                raise self._another_version(
+                    _(
+                        "version {protocol}, of its software {software}",
+                        protocol=said.protocol,
+                        software=said.software[:40],
+                    )
+                )
 
     def _read(self, answer: bytes, kind: type[ValueT]) -> ValueT:
         try:
             return msgspec.json.decode(answer, type=kind)
         except msgspec.ValidationError as error:
             if b'"device_id"' in answer or kind is not Identity:
-                raise self._another_version(f"an answer with another form ({error})") from None
+                raise self._another_version(_("an answer with another form ({error})", error=error)) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass
         return _convert(self._contact.address, answer, kind)
@@ -369,10 +377,13 @@ def _problem(address: str, response: httpx2.Response, data: bytes) -> PortError:
         )
     next_step = str(document.get("next_step") or "")
     if response.status_code == _CODE_TOO_MANY and "Retry-After" in response.headers:
-        next_step = f"Wait {response.headers['Retry-After'][:10]} seconds, then try again with the right password."
+        next_step = _(
+            "Wait {seconds} seconds, then try again with the right password.",
+            seconds=response.headers["Retry-After"][:10],
+        )
     return PortError(
         code,
-        expected=str(document.get("expected") or "what its documentation says"),
+        expected=str(document.get("expected") or "") or _("what its documentation says"),
         seen=str(document.get("seen") or document.get("detail") or f"HTTP {response.status_code}"),
         next_step=next_step,
         reasons=_reasons(document.get("reasons")),
@@ -434,7 +445,7 @@ def _reason(error: BaseException) -> str:
             break
         seen = inner
     if isinstance(seen, TimeoutError | httpx2.TimeoutException):
-        return "no whole answer in time"
+        return _("no whole answer in time")
     text = getattr(seen, "strerror", None) or str(seen) or type(seen).__name__
     return str(text)[:_SHOWN_CHARACTERS]
 

@@ -13,8 +13,9 @@ from urllib.parse import quote, unquote, urlsplit
 import msgspec
 
 from tallystick.errors import Error
+from tallystick.sentences import _
 
-_EXAMPLE: Final = "a proxy like http://proxy.example:3128"
+_EXAMPLE: Final = _("a proxy like http://proxy.example:3128")
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -38,7 +39,7 @@ class Proxy:
         """With user and password, for an HTTP client."""
         if not self.user:
             return self.address
-        scheme, _, rest = self.address.partition("://")
+        scheme, _other, rest = self.address.partition("://")
         return f"{scheme}://{quote(self.user, safe='')}:{quote(self.password, safe='')}@{rest}"
 
     @property

@@ -36,7 +36,9 @@ def open_tunnel(proxy: Proxy, address: str, host: str, port: int) -> socket.sock
         status = head.split(b"\r\n", 1)[0].decode("latin-1")
         version, _other, reason = status.partition(" ")
         if not version.startswith("HTTP/1.") or not reason.startswith("2"):
-            seen = f"{reason[:200] or 'no answer of a proxy'}, from {proxy.address}"
+            seen = _(
+                "{reason}, from {address}", reason=reason[:200] or _("no answer of a proxy"), address=proxy.address
+            )
             raise PortError(
                 "proxy-refused", expected=_("a proxy that lets through to {address}", address=address), seen=seen
             )

@@ -15,7 +15,7 @@ from fpdf.fonts import FontFace, TTFFont
 from tallystick.administrator.core.next_steps import step_sentence
 from tallystick.administrator.report.glyphs import BOLD, BOX, REGULAR, fit
 from tallystick.administrator.report.site import SiteReport, moment_text
-from tallystick.sentences import spoken
+from tallystick.sentences import _, spoken
 
 _FONT: Final = "DejaVu Sans"
 _SMALL: Final = 8
@@ -23,7 +23,9 @@ _BODY: Final = 9
 _INK: Final = (33, 30, 26)
 _WOOD: Final = (138, 90, 34)
 _SOFT: Final = (243, 233, 218)
-_BOXES: Final = "stands for a symbol that the fonts of this paper do not have. The CSV file has every name as it is."
+_BOXES: Final = _(
+    "{box} stands for a symbol that the fonts of this paper do not have. The CSV file has every name as it is.", box=BOX
+)
 
 
 class _Paper(FPDF):
@@ -36,7 +38,7 @@ class _Paper(FPDF):
 
     def fitted(self, text: str) -> str:
         """The text as the fonts can draw it."""
-        drawn, has_boxes = fit(text, self._known)
+        drawn, has_boxes = fit(spoken(text), self._known)
         self.has_boxes |= has_boxes
         if any(bidirectional(symbol) in {"R", "AL"} for symbol in drawn):
             drawn = "\n".join(BidiParagraph(line).get_reordered_string() for line in drawn.split("\n"))
@@ -53,26 +55,31 @@ def report_pdf(report: SiteReport) -> bytes:
     """The report on A4 pages. The same report gives the same bytes."""
     paper = _Paper()
     paper.set_creation_date(datetime.fromtimestamp(report.made_at, UTC))
-    paper.set_title(f"Licenses: {report.site or 'all sites'}")
+    title = _("Licenses: {site}", site=report.site or _("all sites"))
+    paper.set_title(spoken(title))
     paper.set_auto_page_break(auto=True, margin=16)
     paper.set_text_color(*_INK)
     paper.add_page()
     paper.set_font(_FONT, "B", 18)
-    paper.cell(0, 10, paper.fitted(f"Licenses: {report.site or 'all sites'}"), new_x="LMARGIN", new_y="NEXT")
+    paper.cell(0, 10, paper.fitted(title), new_x="LMARGIN", new_y="NEXT")
     paper.set_draw_color(*_WOOD)
     paper.line(paper.l_margin, paper.get_y(), paper.w - paper.r_margin, paper.get_y())
     paper.set_font(_FONT, size=_BODY)
     paper.ln(2)
-    summary = (
-        f"Made {moment_text(report.made_at)}. {len(report.records)} field servers, {len(report.violations)} violations, "
-        f"{len(report.open_returns)} open, {len(report.receipts)} credit receipts. What is not reached is told as it was "
-        "last seen."
+    summary = _(
+        "Made {moment}. {servers} field servers, {violations} violations, {open} open, {receipts} credit receipts. What is "
+        "not reached is told as it was last seen.",
+        moment=moment_text(report.made_at),
+        servers=len(report.records),
+        violations=len(report.violations),
+        open=len(report.open_returns),
+        receipts=len(report.receipts),
     )
     paper.multi_cell(0, 5, paper.fitted(summary), new_x="LMARGIN", new_y="NEXT")
     _table(
         paper,
-        "Features",
-        ("Feature", "Required", "Used", "Available", "Activated", "Violations"),
+        _("Features"),
+        (_("Feature"), _("Required"), _("Used"), _("Available"), _("Activated"), _("Violations")),
         [
             (one.feature, one.required, one.used, one.available, one.activated, one.violations)
             for one in report.features
@@ -81,16 +88,16 @@ def report_pdf(report: SiteReport) -> bytes:
     )
     _table(
         paper,
-        "What is licensed where",
-        ("Field server", "Kind", "Licenses", "Last seen"),
+        _("What is licensed where"),
+        (_("Field server"), _("Kind"), _("Licenses"), _("Last seen")),
         [
             (
                 f"{record.name}\n{record.address}",
                 record.kind,
-                ", ".join(f"{one.quantity} x {one.product} ({one.line})" for one in record.report.licenses) or "none"
+                ", ".join(f"{one.quantity} x {one.product} ({one.line})" for one in record.report.licenses) or _("none")
                 if record.report is not None
-                else "not seen yet",
-                moment_text(record.seen_at) or "never",
+                else _("not seen yet"),
+                moment_text(record.seen_at) or _("never"),
             )
             for record in report.records
         ],
@@ -98,25 +105,22 @@ def report_pdf(report: SiteReport) -> bytes:
     )
     _table(
         paper,
-        "Violations",
-        ("Field server", "Feature", "Why"),
+        _("Violations"),
+        (_("Field server"), _("Feature"), _("Why")),
         [(record.name, feature.feature, feature.why) for record, feature in report.violations],
         widths=(45, 40, 95),
     )
     _table(
         paper,
-        "Open",
-        ("Field server", "Since", "What is open"),
-        [
-            (record.name, moment_text(step.since_at), spoken(step_sentence(step)))
-            for record, step in report.open_returns
-        ],
+        _("Open"),
+        (_("Field server"), _("Since"), _("What is open")),
+        [(record.name, moment_text(step.since_at), step_sentence(step)) for record, step in report.open_returns],
         widths=(40, 38, 102),
     )
     _table(
         paper,
-        "Credit receipts",
-        ("Field server", "Issued", "Credited", "Digest"),
+        _("Credit receipts"),
+        (_("Field server"), _("Issued"), _("Credited"), _("Digest")),
         [
             (
                 receipt.name or receipt.device_id[:12],
@@ -131,7 +135,7 @@ def report_pdf(report: SiteReport) -> bytes:
     if paper.has_boxes:
         paper.ln(4)
         paper.set_font(_FONT, size=_SMALL)
-        paper.multi_cell(0, 4.5, f"{BOX} {_BOXES}", new_x="LMARGIN", new_y="NEXT")
+        paper.multi_cell(0, 4.5, spoken(_BOXES), new_x="LMARGIN", new_y="NEXT")
     return bytes(paper.output())
 
 

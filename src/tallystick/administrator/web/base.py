@@ -26,11 +26,11 @@ from tallystick.protocol.problems import BY_CODE
 from tallystick.sentences import _
 
 KINDS: Final = {
-    "activate": "Activate what is planned",
-    "return": "Return licenses",
-    "one-carry": "Return in one carry",
-    "refresh": "Refresh",
-    "sync": "Carry what waits",
+    "activate": _("Activate what is planned"),
+    "return": _("Return licenses"),
+    "one-carry": _("Return in one carry"),
+    "refresh": _("Refresh"),
+    "sync": _("Carry what waits"),
 }
 KEPT_MAX: Final = 100
 

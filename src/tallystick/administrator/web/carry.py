@@ -69,7 +69,12 @@ def to_stick(page: PageRequest) -> Response:
     data = export_bytes(up, names=page.administrator.inventory.names())
     write_durably(stick.path / FILE_NAME, data, device=stick.device)
     page.administrator.mailbag.note_exported([one.digest for one in up], now=page.now)
-    result = f"{len(up)} messages are on {stick.name} as {FILE_NAME}. Remove the stick safely before pulling it out."
+    result = _(
+        "{count} messages are on {stick} as {file}. Remove the stick safely before pulling it out.",
+        count=len(up),
+        stick=stick.name,
+        file=FILE_NAME,
+    )
     return page.go(f"/carry/taken/{page.context.kept.keep(_told(result))}")
 
 
@@ -139,7 +144,7 @@ def _take(page: PageRequest, paths: list[Path]) -> Response:
         try:
             operation = page.context.jobs.begin(goals)
         except Error as error:  # it is in the bag: deliver it when the other operation has ended
-            note = f"Delivery waits: {error.seen}. Then press “Carry what waits”."
+            note = _("Delivery waits: {seen}. Then press “Carry what waits”.", seen=error.said[1])
     taken = TakenFiles(
         result=reading.result, bad=tuple(reading.bad_lines), files=tuple(path.name for path in paths),
         operation=operation, note=note, devices=tuple(goals) if len(goals) <= CODES_DEVICES_MAX else (),

@@ -18,7 +18,13 @@ from tallystick.sentences import _
 
 OPEN: Final = frozenset({Phase.TROUBLE, Phase.DELIVER, Phase.PROVE, Phase.ASK, Phase.PLANNED})
 _SITE_SYMBOLS_MAX: Final = 80
-SORTS: Final = (("site", "site"), ("name", "name"), ("kind", "kind"), ("open", "what is open"), ("reach", "reach"))
+SORTS: Final = (
+    ("site", _("site")),
+    ("name", _("name")),
+    ("kind", _("kind")),
+    ("open", _("what is open")),
+    ("reach", _("reach")),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -78,7 +78,9 @@ class Progress:
         """How far one is."""
         stage = self.stages.get(device_id)
         if stage is None:
-            return "under way or to come" if self.is_elsewhere else "its turn comes" if self.is_running else "not begun"
+            if self.is_elsewhere:
+                return _("under way or to come")
+            return _("its turn comes") if self.is_running else _("not begun")
         return str(stage)
 
     def stage_number(self, device_id: DeviceId) -> int:

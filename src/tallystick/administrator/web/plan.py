@@ -123,7 +123,7 @@ def add_entitlement(page: PageRequest) -> Response:
 def _why_not(line: KnownLine, record: FieldServerRecord, *, now: int) -> str:
     terms = line.terms
     if record.kind not in terms.kinds:
-        return f"For {', '.join(sorted(terms.kinds))}, not for {record.kind}"
+        return _("For {kinds}, not for {kind}", kinds=", ".join(sorted(terms.kinds)), kind=record.kind)
     if terms.expires is not None and terms.expires <= now:
-        return "The line has expired; have it extended"
+        return _("The line has expired; have it extended")
     return ""

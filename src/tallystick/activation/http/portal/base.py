@@ -37,11 +37,11 @@ FIELD_LENGTH_MAX: Final = 20_000
 _SAFE_SITES: Final = {None, "same-origin", "none"}
 
 ROLE_NAMES: Final = {
-    Role.VENDOR_ADMINISTRATOR: "Vendor administrator",
-    Role.VENDOR_SUPPORT: "Vendor support",
-    Role.CUSTOMER_ADMINISTRATOR: "Customer administrator",
-    Role.CUSTOMER_TECHNICIAN: "Customer technician",
-    Role.COURIER: "Courier",
+    Role.VENDOR_ADMINISTRATOR: _("Vendor administrator"),
+    Role.VENDOR_SUPPORT: _("Vendor support"),
+    Role.CUSTOMER_ADMINISTRATOR: _("Customer administrator"),
+    Role.CUSTOMER_TECHNICIAN: _("Customer technician"),
+    Role.COURIER: _("Courier"),
 }
 
 
@@ -269,20 +269,20 @@ def own_address(text: str) -> str:
 def _navigation(open_returns: int, visitor: Visitor) -> list[list[tuple[str, str, int]]]:
     caller = visitor.caller
     daily = [
-        ("Home", "/", 0, None),
-        ("Deliver messages", "/deliver", 0, Permission.DELIVER),
-        ("Entitlements", "/entitlements", 0, Permission.READ),
-        ("Field servers", "/field-servers", 0, Permission.READ),
-        ("Open returns", "/returns", open_returns, Permission.READ_RETURNS),
-        ("Incidents", "/incidents", 0, Permission.READ),
+        (_("Home"), "/", 0, None),
+        (_("Deliver messages"), "/deliver", 0, Permission.DELIVER),
+        (_("Entitlements"), "/entitlements", 0, Permission.READ),
+        (_("Field servers"), "/field-servers", 0, Permission.READ),
+        (_("Open returns"), "/returns", open_returns, Permission.READ_RETURNS),
+        (_("Incidents"), "/incidents", 0, Permission.READ),
     ]
     rest = [
-        ("Ledger", "/ledger", 0, Permission.READ),
-        ("Catalog", "/catalog", 0, Permission.READ),
-        ("People and tokens", "/people", 0, Permission.PEOPLE),
-        ("Webhooks", "/webhooks", 0, Permission.WEBHOOKS),
-        ("Audit trail", "/trail", 0, Permission.READ_TRAIL),
-        ("Your account", "/me", 0, None),
+        (_("Ledger"), "/ledger", 0, Permission.READ),
+        (_("Catalog"), "/catalog", 0, Permission.READ),
+        (_("People and tokens"), "/people", 0, Permission.PEOPLE),
+        (_("Webhooks"), "/webhooks", 0, Permission.WEBHOOKS),
+        (_("Audit trail"), "/trail", 0, Permission.READ_TRAIL),
+        (_("Your account"), "/me", 0, None),
     ]
     return [
         [(name, address, count) for name, address, count, needs in group if needs is None or caller.may(needs)]

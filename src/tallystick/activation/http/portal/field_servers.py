@@ -78,7 +78,7 @@ async def declare_lost(page: PageRequest) -> Response:
 async def hold(page: PageRequest) -> Response:
     """Put it on hold."""
     device_id, form = await _sent(page)
-    reason = check_named(form.text("reason"), "a reason")
+    reason = check_named(form.text("reason"), _("a reason"))
     await page.do(field_servers.hold, page.office, page.who.caller, device_id, reason=reason)
     return _done(device_id)
 
@@ -120,7 +120,7 @@ async def _sent(page: PageRequest) -> tuple[str, Form]:
 
 
 def _sure_reason(form: Form) -> str:
-    reason = check_named(form.text("reason"), "a reason")
+    reason = check_named(form.text("reason"), _("a reason"))
     if form.text("sure") != "yes":
         raise OfficeError("not-sure", expected=_("that you have read what follows, and ticked it"), seen=_("no tick"))
     return reason

@@ -31,7 +31,7 @@ async def list_page(page: PageRequest) -> Response:
                 office,
                 caller,
                 email=form.text("email"),
-                name=check_named(form.text("name"), "a name"),
+                name=check_named(form.text("name"), _("a name")),
                 role=role,
                 account=account,
                 once=None,
@@ -41,7 +41,7 @@ async def list_page(page: PageRequest) -> Response:
             people.create_token,
             office,
             caller,
-            name=check_named(form.text("name"), "a name"),
+            name=check_named(form.text("name"), _("a name")),
             role=role,
             account=account,
             days=_days(form),
@@ -117,7 +117,7 @@ async def one_page(page: PageRequest) -> Response:
                 invitation = (await page.do(people.invite_again, office, caller, person_id, once=None)).invitation
             else:
                 change = PersonChange(
-                    name=check_named(form.text("name"), "a name"),
+                    name=check_named(form.text("name"), _("a name")),
                     role=parse_role(form.text("role")),
                     is_active=form.text("is_active") == "yes",
                 )

@@ -67,7 +67,7 @@ async def set_up(page: PageRequest) -> Response:
     form = await open_form(page)
     email, name = form.text("email"), form.text("name")
     try:
-        check_named(name, "your name")
+        check_named(name, _("your name"))
         signed_in = await page.do(
             sign_in_service.set_up,
             page.office,

@@ -23,7 +23,6 @@ from tallystick.administrator.commands.console import (
     Lines,
     Server,
     Servers,
-    count_text,
 )
 from tallystick.administrator.commands.operations import IN_PART, REFUSED, UNREACHABLE, USAGE
 from tallystick.administrator.core import pinning, planning, schemas
@@ -34,7 +33,7 @@ from tallystick.administrator.ports import PortError
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
 from tallystick.protocol.tallyfile import format_file
-from tallystick.sentences import _
+from tallystick.sentences import _, _n
 from tallystick.terminal import arguments
 
 _OPEN = (Phase.TROUBLE, Phase.DELIVER, Phase.PROVE, Phase.ASK)
@@ -143,7 +142,9 @@ def route(as_json: AsJson = False, forced: Forced = None) -> None:
     """Find the route to the activation server: online, semi-online or offline, and why."""
     with open_administrator(forced=forced) as administrator:
         found = administrator.courier.find_route(administrator.inventory.field_servers())
-    console.show_result(schemas.show_route(found), f"{found.route}: {found.why}", as_json=as_json)
+    console.show_result(
+        schemas.show_route(found), _("{route}: {why}", route=found.route, why=found.why), as_json=as_json
+    )
 
 
 @app.command(epilog="Example: tallystick admin status")
@@ -183,12 +184,12 @@ def status(as_json: AsJson = False) -> None:
         return
     console.show_text(
         _(
-            "{count_text}, {count_text2}; waiting: {count_text3} up, {count_text4} down; {count_text5}",
-            count_text=count_text(len(names), "field server"),
-            count_text2=count_text(value["entitlements"], "entitlement"),
-            count_text3=count_text(len(up), "message"),
-            count_text4=count_text(len(down), "reply"),
-            count_text5=count_text(value["receipts"], "receipt"),
+            "{servers}, {entitlements}; waiting: {up} up, {down} down; {receipts}",
+            servers=_n("{count} field server", "{count} field servers", count=len(names)),
+            entitlements=_n("{count} entitlement", "{count} entitlements", count=value["entitlements"]),
+            up=_n("{count} message", "{count} messages", count=len(up)),
+            down=_n("{count} reply", "{count} replies", count=len(down)),
+            receipts=_n("{count} receipt", "{count} receipts", count=value["receipts"]),
         )
     )
     console.show_table(
@@ -426,9 +427,9 @@ def export(
             write_export(file, waiting, names=names)
             administrator.mailbag.note_exported([one.digest for one in waiting], now=administrator.clock.now())
     next_step = (
-        f"Upload {file} at the activation server, then: tallystick admin import REPLY.tally"
+        _("Upload {file} at the activation server, then: tallystick admin import REPLY.tally", file=file)
         if waiting
-        else "Nothing waits here. What field servers have written is gathered by: tallystick admin sync"
+        else _("Nothing waits here. What field servers have written is gathered by: tallystick admin sync")
     )
     value = {
         "file": str(file) if waiting else None,
@@ -440,9 +441,9 @@ def export(
     console.show_result(
         value,
         _(
-            "{count_text} of {count_text2}. {next_step}",
-            count_text=count_text(len(waiting), "message"),
-            count_text2=count_text(len(devices), "field server"),
+            "{messages} of {servers}. {next_step}",
+            messages=_n("{count} message", "{count} messages", count=len(waiting)),
+            servers=_n("{count} field server", "{count} field servers", count=len(devices)),
             next_step=next_step,
         ),
         as_json=as_json,
@@ -481,11 +482,11 @@ def import_(
     else:
         console.show_text(
             _(
-                "Taken in: {count_text}, {count_text2}, {count_text3}, {count_text4} for the activation server; {fresh} of them new",
-                count_text=count_text(result.replies, "reply"),
-                count_text2=count_text(result.keysets, "keyset"),
-                count_text3=count_text(result.entitlements, "entitlement"),
-                count_text4=count_text(result.requests, "message"),
+                "Taken in: {replies}, {keysets}, {entitlements}, {requests} for the activation server; {fresh} of them new",
+                replies=_n("{count} reply", "{count} replies", count=result.replies),
+                keysets=_n("{count} keyset", "{count} keysets", count=result.keysets),
+                entitlements=_n("{count} entitlement", "{count} entitlements", count=result.entitlements),
+                requests=_n("{count} message", "{count} messages", count=result.requests),
                 fresh=result.fresh,
             )
         )

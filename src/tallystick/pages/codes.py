@@ -126,7 +126,7 @@ def read_codes(typed: str, photos: Sequence[tuple[str, bytes]]) -> ReadCodes:
                 frames_max=FRAMES_MAX,
                 photos_max=PHOTOS_MAX,
             ),
-            seen=_("{count} symbols and {count2} photographs", count=len(typed), count2=len(photos)),
+            seen=_("{symbols} symbols and {photographs} photographs", symbols=len(typed), photographs=len(photos)),
         )
     frames: list[Frame] = []
     faults: list[Fault] = []

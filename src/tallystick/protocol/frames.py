@@ -110,9 +110,9 @@ def make_frames(content: bytes) -> tuple[Frame, ...]:
         raise WireError(
             "frames-too-many",
             expected=_(
-                "messages that fit into {frames_made_max} codes, about {frames_made_max2} bytes",
-                frames_made_max=FRAMES_MADE_MAX,
-                frames_made_max2=FRAMES_MADE_MAX * PIECE_BYTES,
+                "messages that fit into {codes} codes, about {count} bytes",
+                codes=FRAMES_MADE_MAX,
+                count=FRAMES_MADE_MAX * PIECE_BYTES,
             ),
             seen=_("{count} codes", count=count) if stream else _("{count} bytes", count=len(content)),
         )

@@ -137,7 +137,7 @@ def make_certificate(entitlement: Entitlement, signer: Signer, *, now: int) -> s
         raise RefusedError(
             "entitlement-too-large",
             expected=_("a certificate of at most {line_bytes_max} bytes", line_bytes_max=LINE_BYTES_MAX),
-            seen=_("{count} bytes with {count2} lines", count=len(certificate), count2=len(entitlement.lines)),
+            seen=_("{count} bytes with {lines} lines", count=len(certificate), lines=len(entitlement.lines)),
         )
     return certificate
 

@@ -208,7 +208,7 @@ def show_reports(reports: Sequence[Report]) -> None:
     if len(bad) > ROWS_MAX:
         show_note(_("... and {count} more; tallystick admin servers lists all", count=len(bad) - ROWS_MAX))
     if len(reports) > 1:
-        show_note(_("{count} of {count2} done", count=len(good), count2=len(reports)))
+        show_note(_("{good} of {count} done", good=len(good), count=len(reports)))
 
 
 def _show_alike(reports: Sequence[Report]) -> None:
@@ -224,13 +224,6 @@ def _show_alike(reports: Sequence[Report]) -> None:
         out.print(f"  {escape(plain_lines(where + reason.code))}: {escape(_shown(reason_text(reason)))}")
     if report.next_step:
         out.print(escape(_shown(_("  Next: {step}", step=report.next_step))))
-
-
-def count_text(count: int, noun: str) -> str:
-    """A number with its noun: "1 message", "2 messages", "3 replies"."""
-    if count == 1:
-        return f"{count} {noun}"
-    return f"{count} {noun.removesuffix('y')}ies" if noun.endswith("ly") else f"{count} {noun}s"
 
 
 def licenses_text(record: FieldServerRecord) -> str:

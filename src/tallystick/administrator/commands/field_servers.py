@@ -17,7 +17,7 @@ from tallystick.administrator.core.file_courier import write_durably
 from tallystick.administrator.core.next_steps import Phase, step_sentence
 from tallystick.administrator.report import site as site_service
 from tallystick.errors import Error
-from tallystick.sentences import _, spoken
+from tallystick.sentences import _, _n, spoken
 from tallystick.terminal import plain
 
 REFUSED, IN_PART = 1, 4
@@ -237,12 +237,12 @@ def report(
     console.show_result(
         value,
         _(
-            "{output}: {count_text}, {count} violations, {count2} open, {count_text2}",
+            "{output}: {servers}, {violations} violations, {open} open, {receipts}",
             output=output,
-            count_text=console.count_text(len(made.records), "field server"),
-            count=len(made.violations),
-            count2=len(made.open_returns),
-            count_text2=console.count_text(len(made.receipts), "receipt"),
+            servers=_n("{count} field server", "{count} field servers", count=len(made.records)),
+            violations=len(made.violations),
+            open=len(made.open_returns),
+            receipts=_n("{count} receipt", "{count} receipts", count=len(made.receipts)),
         ),
         as_json=as_json,
     )

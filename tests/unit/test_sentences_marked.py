@@ -201,3 +201,22 @@ def test_nothing_is_replaced_in_prose():
         for path in base
         if re.search(r"\btext\.replace\(|\bre\.(sub|compile)\(r?\"tallystick", path.read_text("utf-8"))
     ]
+
+
+# What the trade has another word for: Check now, Search again, Cancel, Remove, Resume, Create, Start over.
+UNUSUAL = re.compile(
+    r"\b(?:Look again|Look for them|Find out again|Let it go on|Begin again|Make (?:the (?:token|webhook)|another secret)"
+    r"|[Tt]ak(?:e|en) .{0,40}\boff the (?:list|plan))\b|(?<=[\"“}>])Do not(?=[\"”{<])"
+)
+
+
+@pytest.mark.parametrize("path", [*FILES, *TEMPLATES], ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_buttons_and_commands_have_the_words_of_the_trade(path):
+    assert UNUSUAL.findall(path.read_text("utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["{% trans %}Do not{% endtrans %}", '_("Look again")', '"""Take a license off the plan."""']
+)
+def test_the_lint_sees_an_unusual_word(text):
+    assert UNUSUAL.search(text)

@@ -212,11 +212,11 @@ def administrator_on(database: Database, sealer: Sealer, *, forced: RouteKind | 
 
 
 def _gone(goals: Mapping[DeviceId, Goal], there: set[DeviceId]) -> Iterator[Report]:
-    """Of field servers that were taken off the list meanwhile."""
+    """Of field servers that were removed from the list meanwhile."""
     for device_id in goals.keys() - there:
         yield Report(
             device_id=device_id,
             name=device_id[:12],
             result=GoalResult.LEFT,
-            detail=_("it was taken off the list meanwhile"),
+            detail=_("it was removed from the list meanwhile"),
         )

@@ -299,7 +299,7 @@ def unassign(
     everyone: Everyone = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take a license off the plan. What is in force stays in force."""
+    """Remove a license from the plan. What is in force stays in force."""
     with open_administrator() as administrator:
         chosen = planning.choose_field_servers(administrator.inventory, server, is_everyone=everyone)
         found = planning.choose_line(line, administrator.inventory.lines(), chosen)

@@ -170,7 +170,7 @@ def remove(
     force: Annotated[bool, typer.Option("--force", help="Also when something is open on it.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take a field server off the list. Its licenses are not touched."""
+    """Remove a field server from the list. Its licenses are not touched."""
     with open_administrator() as administrator:
         record = planning.find_field_server(administrator.inventory.field_servers(), server)
         step = administrator.workflows.next_step(record.device_id)

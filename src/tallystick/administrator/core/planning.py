@@ -249,7 +249,7 @@ def _check_enough(
             if elsewhere
             else _("{total} planned", total=total),
             next_step=_(
-                "Take some off the plan elsewhere ({give_back}), ask for fewer, or buy more.", give_back=GIVE_BACK
+                "Remove some from the plan elsewhere ({give_back}), ask for fewer, or buy more.", give_back=GIVE_BACK
             ),
         )
 

@@ -26,5 +26,5 @@ def activate(name: str) -> Sentence:
 
 
 def remove(name: str) -> Sentence:
-    """Take a field server off the list."""
-    return way("tallystick admin remove {name}", N_("“Take it off the list” on its page"), name=arguments(name))
+    """Remove a field server from the list."""
+    return way("tallystick admin remove {name}", N_("“Remove from the list” on its page"), name=arguments(name))

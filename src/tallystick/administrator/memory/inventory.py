@@ -160,7 +160,7 @@ class Inventory:
         return password if password is None or self._sealer is None else self._sealer.seal(password, device_id)
 
     def remove_field_server(self, device_id: DeviceId) -> None:
-        """Take it off the list, with its plan. What is on its way stays, so that nothing is lost."""
+        """Remove it from the list, with its plan. What is on its way stays, so that nothing is lost."""
         with self._database.write(durable=True) as sql:
             sql.execute("DELETE FROM field_servers WHERE device_id = ?", (device_id,))
 

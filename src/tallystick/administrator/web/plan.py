@@ -80,7 +80,7 @@ def plan_page(page: PageRequest) -> Response:
 
 
 def assign(page: PageRequest) -> Response:
-    """Plan a quantity of the line on each ticked field server, or take the line off the plan there."""
+    """Plan a quantity of the line on each ticked field server, or remove the line from the plan there."""
     inventory = page.administrator.inventory
     chosen, line = chosen_of(page), page.text("line", 100)
     if page.text("do") == "unassign":

@@ -54,6 +54,6 @@ def add_activation(page: PageRequest) -> Response:
 
 
 def look(page: PageRequest) -> Response:
-    """Find out again."""
+    """Look for the route once more."""
     page.context.jobs.look()
     return page.go("/route")

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, PrefixLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from tallystick.pages.statics import STATICS
-from tallystick.sentences import READER, Reader, language_of_browser, spoken, translations
+from tallystick.sentences import READER, Reader, _, language_of_browser, spoken, translations
 
 NAME_LENGTH_SHOWN_MAX: Final = 128
 _STEPS: Final = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
@@ -50,6 +50,7 @@ def make_environment(package: str, *, static_prefix: str, extra: Mapping[str, An
         "name": show_name,
         "short": show_short,
         "spoken": spoken,
+        "translated": _gettext,  # a text of a table, marked with N_
     }
     environment.filters |= filters
     environment.globals["static"] = lambda name: f"{static_prefix}/{STATICS.hashed_name(name)}"
@@ -75,7 +76,7 @@ def show_moment(seconds: int | None) -> Markup:
     """A moment (Unix seconds, UTC) as ``2027-01-15 08:00 UTC``; None is never."""
     moment = _moment(seconds)
     if moment is None:
-        return Markup("never")
+        return escape(spoken(_("never")))
     return Markup('<time datetime="{}">{}</time>').format(
         moment.strftime("%Y-%m-%dT%H:%M:%SZ"), moment.strftime("%Y-%m-%d %H:%M UTC")
     )
@@ -85,7 +86,7 @@ def show_day(seconds: int | None) -> Markup:
     """The day of a moment; None is never."""
     moment = _moment(seconds)
     if moment is None:
-        return Markup("never")
+        return escape(spoken(_("never")))
     return Markup('<time datetime="{}">{}</time>').format(
         moment.strftime("%Y-%m-%dT%H:%M:%SZ"), moment.strftime("%Y-%m-%d")
     )
@@ -108,7 +109,7 @@ def show_quantity(number: int) -> str:
 def show_name(text: str | None, length_max: int = NAME_LENGTH_SHOWN_MAX) -> Markup:
     """A text from outside, isolated from its surroundings; symbols that nobody can see become ``\N{REPLACEMENT CHARACTER}``."""
     if not text:
-        return Markup('<span class="quiet">none</span>')
+        return Markup('<span class="quiet">{}</span>').format(spoken(_("none")))
     text = spoken(text)
     shown = "".join("\N{REPLACEMENT CHARACTER}" if _is_unreal(symbol) else symbol for symbol in text[:length_max])
     rest = "\N{HORIZONTAL ELLIPSIS}" if len(text) > length_max else ""

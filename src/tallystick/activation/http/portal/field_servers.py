@@ -33,7 +33,7 @@ async def list_page(page: PageRequest) -> Response:
         servers=found[:PAGE_ROWS],
         text=page.asked("text", 128),
         status=status,
-        statuses=[("", "any")] + [(known.value, known.value) for known in Status],
+        statuses=[("", _("any"))] + [(known.value, known.value) for known in Status],
         next_after=found[PAGE_ROWS - 1].device_id if len(found) > PAGE_ROWS else "",
         is_filtered=bool(page.asked("text") or status or after),
     )
@@ -162,6 +162,6 @@ async def incidents_page(page: PageRequest) -> Response:
         "incidents.html",
         incidents=found[:PAGE_ROWS],
         kind=kind,
-        kinds=[("", "any")] + [(known.value, known.value) for known in IncidentKind],
+        kinds=[("", _("any"))] + [(known.value, known.value) for known in IncidentKind],
         next_before=found[PAGE_ROWS - 1].number if len(found) > PAGE_ROWS else "",
     )

@@ -161,7 +161,7 @@ async def _show_one(
         made=made,
         kinds=list(EventKind),
         state=state,
-        states=[("", "any")] + [(known.value, known.value) for known in DeliveryState],
+        states=[("", _("any"))] + [(known.value, known.value) for known in DeliveryState],
         is_filtered=bool(state or before),
         next_before=shown[-1].position if len(found) > PAGE_ROWS else "",
         now=office.clock(),

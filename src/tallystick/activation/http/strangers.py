@@ -17,6 +17,7 @@ from tallystick.activation.core.exchanges import MessageResult
 from tallystick.domain.ids import DeviceId
 from tallystick.protocol.problems import WireError
 from tallystick.protocol.tallyfile import BadLine, GoodLine
+from tallystick.sentences import _
 
 ADDRESS_AT_ONCE: Final = 2000
 ADDRESS_PER_SECOND: Final = 20.0
@@ -98,7 +99,11 @@ class Strangers:
         self.tell()
         error = WireError(
             "strangers-paused",
-            expected=f"at most {ADDRESS_PER_SECOND:g} a second from an address, and {KEY_PER_SECOND:g} of a key, by whoever proved nothing",
-            seen="more",
+            expected=_(
+                "at most {by_address:g} a second from an address, and {by_key:g} of a key, by whoever proved nothing",
+                by_address=ADDRESS_PER_SECOND,
+                by_key=KEY_PER_SECOND,
+            ),
+            seen=_("more"),
         )
         return BadLine(line_number=line.line_number, error=error)

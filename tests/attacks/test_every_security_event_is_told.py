@@ -5,6 +5,7 @@ import re
 import pytest
 from starlette.testclient import TestClient
 
+from support.site import PASSWORD
 from tallystick.activation.core.people import TRIES_FREE
 from tallystick.activation.core.permissions import Role
 from tallystick.activation.core.ports import EventKind
@@ -75,5 +76,19 @@ def test_it_is_in_the_trail_the_stream_and_the_metrics(site, kind):
     if kind in {EventKind.SIGN_IN_FAILED, EventKind.SIGN_IN_PAUSED}:
         assert event["data"]["address"] == ORIGIN.address
         assert ORIGIN.address in record.detail
+    if kind in {EventKind.SECRET_REVEALED, EventKind.SECRET_REPLACED}:
+        assert event["data"]["address"] == "testclient"
+        assert "from testclient" in record.detail
     text = TestClient(site.web, client=("127.0.0.1", 1)).get("/metrics").text
     assert re.search(rf'^tallystick_security_events_total{{kind="{re.escape(kind.value)}"}} [1-9]', text, re.MULTILINE)
+
+
+def test_a_token_that_is_made_on_a_page_says_from_where(site):
+    reader = site.signed_in("ana@example.com")
+    answer = reader.send(
+        "/people", chosen={"do": "token"}, name="mine", role="vendor-support", days="3", own_password=PASSWORD
+    )
+    assert answer.status_code == 200
+    (record, *_) = people.find_records(site.office, site.root, before=None, limit=1)
+    assert (record.action, record.actor) == ("token-create", "ana@example.com")
+    assert "from testclient" in record.detail

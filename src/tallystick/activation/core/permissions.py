@@ -116,6 +116,7 @@ class Caller:
     person_id: str | None = None  # whose rights these are: what the person makes ends with the person
     is_read_only: bool = False
     devices: frozenset[DeviceId] | None = None
+    address: str | None = None  # where it comes from, for security events
     permissions: frozenset[Permission] = field(init=False)
 
     def __post_init__(self) -> None:

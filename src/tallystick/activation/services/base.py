@@ -132,6 +132,7 @@ def record_security(
     detail: str = "",
 ) -> None:
     """Write the audit trail about what opens something; tell webhooks and monitoring, too."""
+    address = address or caller.address
     said = ", ".join(part for part in (detail, f"from {address}" if address else "") if part)
     record(transaction, caller, action, target, account=account, now=now, detail=said)
     data = {"action": action, "target": target, "by": caller.name, "address": address, "detail": detail}

@@ -53,11 +53,12 @@ class Visitor:
 
     person: Person
     session: Session
+    address: str | None = None
 
     @property
     def caller(self) -> Caller:
         """As one who asks."""
-        return self.person.caller
+        return replace(self.person.caller, address=self.address)
 
 
 def new_setup_code(office: Office) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from fastapi import Depends, Header, Query, Request, Response
@@ -110,7 +111,8 @@ async def caller_of(
 ) -> Caller:
     """Who asks, by the token."""
     secret = bearer.credentials if bearer else ""
-    return await run_in_threadpool(caller_of_token, office_of(request), secret)
+    caller = await run_in_threadpool(caller_of_token, office_of(request), secret)
+    return replace(caller, address=request.client.host) if request.client else caller
 
 
 def office_of(request: Request) -> Office:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -204,6 +204,8 @@ def page_for(
     async def endpoint(request: Request) -> Response:
         secret = request.cookies.get(SESSION_COOKIE)
         visitor = await run_in_threadpool(sign_in.visitor_of, context.office, secret)
+        if visitor is not None and request.client is not None:
+            visitor = replace(visitor, address=request.client.host)
         page = PageRequest(context, request, visitor)
         try:
             if visitor is None and not is_open:

@@ -64,6 +64,7 @@ def test_what_is_kept_of_strangers_is_bounded():
 @pytest.fixture
 def site(tmp_path, monkeypatch):
     monkeypatch.setattr(strangers, "ADDRESS_AT_ONCE", 5)
+    monkeypatch.setattr(strangers, "ADDRESS_PER_SECOND", 1e-9)
     monkeypatch.setattr(protocol_api, "SLOW_SECONDS", 0.01)
     made = Site(tmp_path)
     yield made
@@ -96,6 +97,21 @@ def test_many_first_contacts_that_prove_something_use_up_nothing(site):
             "/v1/messages", content=device.activate((line, 1)), headers={"Accept": "application/json"}
         ).json()
         assert row["outcome"] == "granted"
+
+
+def test_a_long_outbox_of_one_that_this_process_has_not_heard_is_taken_whole(tmp_path):
+    site = Site(tmp_path)
+    try:
+        line = site.sell("Harbour", ("smartdriver", 60)).lines[0]
+        device = Device("away for long", aud=ISSUER)
+        said = [device.activate((line, 1)), *(device.say("refresh") for _ in range(5 * KEY_AT_ONCE))]
+        rows = TestClient(site.web).post(
+            "/v1/messages", content="\n".join(said), headers={"Accept": "application/json"}
+        )
+        assert {row["outcome"] for row in rows.json()} == {"granted"}
+        assert len(rows.json()) == len(said)
+    finally:
+        site.close()
 
 
 def test_behind_a_proxy_it_is_the_client_that_counts():

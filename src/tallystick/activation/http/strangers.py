@@ -68,34 +68,40 @@ class Strangers:
     def screen(self, lines: Sequence[GoodLine | BadLine], address: str) -> tuple[list[GoodLine | BadLine], bool]:
         """The same lines, those beyond the rate refused; and whether there are such."""
         now = self.clock()
-        screened = [self._screen(line, address, now) for line in lines]
+        heard: dict[DeviceId, bool] = {}  # once for all lines of a key: an outbox has many
+        screened = [self._screen(line, address, now, heard) for line in lines]
         return screened, any(after is not before for after, before in zip(screened, lines, strict=True))
 
     def learn(self, results: Iterable[MessageResult], address: str) -> None:
         """What became of lines: who is known or proved something is no stranger."""
+        new = set()
         for result in results:
             if result.message is None or not result.answer.is_kept:
                 continue
             device_id = result.message.device_id
-            if device_id not in self._known:
+            if device_id in new or device_id not in self._known:
                 self._addresses.give(address)
+            if device_id not in self._known:
                 self._keys.give(device_id)
                 self._known[device_id] = None
+                new.add(device_id)
                 if len(self._known) > KEPT_MAX:
                     self._known.popitem(last=False)
             else:
                 self._known.move_to_end(device_id)
 
-    def _screen(self, line: GoodLine | BadLine, address: str, now: float) -> GoodLine | BadLine:
+    def _screen(
+        self, line: GoodLine | BadLine, address: str, now: float, heard: dict[DeviceId, bool]
+    ) -> GoodLine | BadLine:
         if isinstance(line, BadLine) or line.envelope.jwk is None:
             return line  # costs nothing more
         device_id = line.envelope.jwk.device_id
         if device_id in self._known:
             return line
-        if self._keys.take(device_id, now):
-            if self._addresses.take(address, now):
-                return line
-            self._keys.give(device_id)
+        if device_id not in heard:
+            heard[device_id] = self._keys.take(device_id, now)
+        if heard[device_id] and self._addresses.take(address, now):
+            return line
         self.tell()
         error = WireError(
             "strangers-paused",

@@ -26,7 +26,7 @@ CONTROLS: Final = {
 }
 KILLED: Final = ("", "reply-before-commit")  # the other errors need nobody who is killed to be seen, only much work
 CONTROL_SECONDS: Final = 10.0  # a try
-TRIES: Final = 4
+TRIES: Final = 8
 SHOWN: Final = 5
 
 

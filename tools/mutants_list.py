@@ -132,6 +132,7 @@ MUTANTS = (
         file=ISSUING,
         old="        if number < before.proven:\n            self.books.note(",
         new="        if number < before.proven - 1_000_000_000:\n            self.books.note(",
+        often="roll-back",
     ),
     Mutant(
         name="older-epoch-not-fenced",
@@ -341,6 +342,7 @@ MUTANTS = (
         file=RETURNS,
         old="            books.keep_line(replace(line, frozen=True))",
         new="            books.keep_line(replace(line, frozen=False))",
+        often="restore",
     ),
     Mutant(
         name="restore-without-jump",

@@ -481,6 +481,8 @@ def _forge(world: World, step: Step, dice: Dice) -> str:
             forged = _with_signature_of(victim.compact, forged)
         digest = read_envelope(forged)[2]
         world.compacts[digest] = forged
+        if claims["aud"] != world.activation.signer.issuer:
+            world.auditor.misdirected.add(str(digest))
         world.post(forged.encode())
         return f"a stranger posts {describe(forged)}"
     return "nothing to forge"

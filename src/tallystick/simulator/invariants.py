@@ -116,6 +116,7 @@ class Auditor:
         self.devices: dict[str, _Device] = {}
         self.copies: dict[str, _Copy] = {}
         self.messages: dict[str, tuple[str, ...]] = {}  # digest -> reply
+        self.misdirected: set[str] = set()  # messages for another activation server
         self.signed: dict[str, str] = {}  # digest of a message -> device id that signed it
         self.sequences: dict[str, int] = {}  # of every message that was let out, by digest
         self.incidents: dict[str, list[str]] = {}
@@ -169,6 +170,12 @@ class Auditor:
             self._check_reservation(device)
         for row in rows.get("lines", ()):
             self._check_line(row)
+
+    def answered(self, digests: Collection[str]) -> None:
+        """Messages that were read and answered; those for another activation server never are (P3)."""
+        wrong = self.misdirected.intersection(digests)
+        if wrong:
+            raise Violation("P3", f"message {min(wrong)[:8]} is for another activation server, and was answered")
 
     def pruned(self, digests: Collection[str]) -> None:
         """Messages whose replies are no longer kept. Said again, they may be answered by other bytes."""

@@ -180,6 +180,7 @@ class World:
             return answers
 
         answers = self.at_activation(work, step) or []
+        self.auditor.answered([str(answer.digest) for answer in answers])
         for answer in answers:
             if answer.code is not None:
                 self.auditor.refused(answer.code)

@@ -139,7 +139,7 @@ WISHES = {
 
 # The words of a reason, which people read, may say more than they did; names, kinds and numbers stay.
 REWORDED = {
-    b"every license of this feature has expired: extend it, then refresh": b"every license of this feature has expired: "
+    b"every license of this feature has expired: extend it, then refresh": b"no license of this feature is in force; "
     b"expired: 2 of line 7K3M9Q2B (mqtt, 2030-03-17 17:46 UTC). Have the line extended, then refresh",
 }
 

@@ -87,10 +87,10 @@ def decide_verdict(
     if activated and required <= activated:
         standing, why = Standing.LICENSED, f"{activated} activated, {required} required"
     elif activated:
-        standing, why = Standing.TOO_FEW, f"{required} required, only {activated} activated: "
-        why += _why_over(feature, over, now) if over else "activate more"
+        standing, why = Standing.TOO_FEW, f"{required} required, only {activated} activated"
+        why += f"; {_why_over(feature, over, now)}" if over else ": activate more"
     elif over:
-        standing, why = Standing.EXPIRED, "every license of this feature has expired: " + _why_over(feature, over, now)
+        standing, why = Standing.EXPIRED, "no license of this feature is in force; " + _why_over(feature, over, now)
         next_expiry = max(license_.expires_at or 0 for license_ in over)
     else:
         standing, why = Standing.NOT_LICENSED, "no license of this feature is activated on this field server"

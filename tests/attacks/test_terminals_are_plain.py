@@ -36,11 +36,21 @@ def texts_of(call):
 def is_plain(value):
     if isinstance(value, ast.Name):
         return value.id in {"table", "renderable", "said"}  # said: markup around what is plain
+    if isinstance(value, ast.Call) and getattr(value.func, "id", "") == "spoken":
+        return is_plain_sentence(value.args[0])
     if isinstance(value, ast.BinOp):
         return is_plain(value.left) and is_plain(value.right)
     if isinstance(value, ast.Constant):
         return True
     return isinstance(value, ast.Call) and (getattr(value.func, "id", "") in PLAIN or is_plain_escape(value))
+
+
+def is_plain_sentence(value):
+    """A sentence of the catalog whose values are plain, or were made plain under these names just above."""
+    if isinstance(value, ast.Name):
+        return value.id in {"about", "sentence"}
+    values = [word.value for word in value.keywords]
+    return all(is_plain(one) or getattr(one, "id", "") in {"certificate", "issuer", "moment"} for one in values)
 
 
 def is_plain_escape(value):

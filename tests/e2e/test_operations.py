@@ -102,4 +102,4 @@ def test_metrics_readiness_request_ids_and_json_logs(tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     ours = [line for line in lines if line.get("request_id") == "mine-1"]
     assert ours
-    assert {"method": "GET", "path": "/healthz", "status": 200}.items() <= ours[0].items()
+    assert {"method": "GET", "route": "/healthz", "status": 200}.items() <= ours[0].items()

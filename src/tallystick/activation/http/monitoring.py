@@ -171,6 +171,8 @@ class Watch:
 def route_of(scope: Scope) -> str:
     """The path of a request as its route has it, without what stands for its parameters; ``none`` where there is no route."""
     route: str | None = getattr(scope.get("route"), "path", None)
+    if "rest" in scope.get("path_params", {}):  # the page for whatever no route takes
+        return "none"
     if route is not None or "endpoint" not in scope:
         return route or "none"
     names = {str(value): name for name, value in scope.get("path_params", {}).items()}

@@ -58,7 +58,7 @@ _EDITS = {
     "unlocked-lines": ("tallystick.activation.storage.batches_postgres", " FOR UPDATE OF lines", ""),
     "unchecked-settle": (
         "tallystick.activation.core.interventions",
-        "if field_server.status is Status.LOST and (field_server.lost_until or 0) <= now:",
+        "if field_server.status is Status.LOST and (field_server.waits_until or 0) <= clock.seconds:",
         "if True:",
     ),
     "pruned-recovering": ("tallystick.activation.storage.pruning", "FIELD_SERVERS.c.recovering.is_(None),", ""),

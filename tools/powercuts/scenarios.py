@@ -6,6 +6,7 @@ memory elsewhere, so that nothing but the party in question is on the disk that 
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -137,7 +138,7 @@ def activation_database(root: Path) -> None:
             agent.ask(_wish(dice, line, agent.peek()))
             asked += agent.outbox()
         replies = _answer(activation, asked)
-        say(answers={digest: _short(reply) for digest, reply in replies.items()})
+        say(answers={digest: _short(reply) for digest, reply in replies.items() if not _is_forgotten(reply)})
         for agent in agents:
             agent.deliver(_lines([one for message in agent.outbox() for one in replies[message.digest].split()]))
     activation.close()
@@ -243,6 +244,13 @@ def _lines(compacts: Sequence[str]) -> list[GoodLine]:
         GoodLine(line_number=number, envelope=open_envelope(compact.encode()))
         for number, compact in enumerate(compacts, 1)
     ]
+
+
+def _is_forgotten(reply: str) -> bool:
+    """Whether it is the refusal of one that was not known then: nothing of it is kept."""
+    payload = reply.split(".")[1] + "==="
+    said = json.loads(base64.urlsafe_b64decode(payload))
+    return "code" in said and said.get("seen") == 0
 
 
 def _short(reply: str) -> str:

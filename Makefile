@@ -10,6 +10,10 @@ SHELL := /bin/bash
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
 	"$$p" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$p"; break; }; done)
 
+# Hundreds of our processes start in a run. Where the environment forbids compiled modules (images of containers do), each
+# would compile everything again: four seconds of processor instead of one.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := .venv/bin
 # Two workers: enough for two cores, and the memory of a small machine. Who is done early helps the other.
 PYTEST = $(BIN)/pytest --dist worksteal -n $(or $(WORKERS),2)

@@ -21,6 +21,7 @@ class Mutant:
 
 
 ISSUING = "activation/core/issuing.py"
+BATCH = "activation/core/batch.py"
 JUMPS = "activation/core/jumps.py"
 BOOKS = "activation/core/books.py"
 RETURNS = "activation/core/interventions.py"
@@ -86,7 +87,7 @@ MUTANTS = (
     Mutant(
         name="digest-ignored",
         breaks="a repeated message is decided again (P4)",
-        file=ISSUING,
+        file=BATCH,
         old="self.grant_digests = past.answers, past.sequences, past.grants",
         new="self.grant_digests = {}, past.sequences, past.grants",
     ),

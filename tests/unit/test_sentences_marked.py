@@ -50,7 +50,12 @@ POSITIONS = {
 # For developers, for the wire in English, and the table whose rows are marked by standing in it.
 NOT_FOR_PEOPLE = {"InvariantError", "LineReason", "_row"}
 # Modules whose texts are signed or are answers to programs: English, whoever reads.
-IN_ENGLISH = {"activation/core/issuing.py", "activation/core/verification.py", "activation/services/messages.py"}
+IN_ENGLISH = {
+    "activation/core/answering.py",
+    "activation/core/issuing.py",
+    "activation/core/verification.py",
+    "activation/services/messages.py",
+}
 
 TEMPLATES = sorted(SOURCE.rglob("*.html"))
 SHOWN_ATTRIBUTES = re.compile(r'\b(?:title|alt|placeholder|aria-label|data-label)="([^"]*)"')

@@ -14,7 +14,7 @@ from tallystick.activation.core import interventions, issuing, reading
 from tallystick.activation.core.permissions import Caller, Role, Scope
 from tallystick.activation.core.ports import Policy, Status
 from tallystick.activation.server import instance
-from tallystick.activation.services import entitlements, field_servers, schemas
+from tallystick.activation.services import documents, entitlements, field_servers
 from tallystick.activation.storage import open_store
 from tallystick.domain.catalog import Catalog
 from tallystick.errors import Error
@@ -183,4 +183,4 @@ def test_a_catalog_that_was_changed_meanwhile_is_not_replaced(site):
             name="catalog",
         )
     assert refused.value.code == "changed-meanwhile"
-    assert schemas.catalog_document(other).version == entitlements.load_catalog(site.office, site.root).version
+    assert documents.catalog_document(other).version == entitlements.load_catalog(site.office, site.root).version

@@ -64,7 +64,7 @@ _EDITS = {
     "pruned-recovering": ("tallystick.activation.storage.pruning", "FIELD_SERVERS.c.recovering.is_(None),", ""),
     "sequence-twice": (
         "tallystick.activation.core.issuing",
-        "self.used.setdefault((message.device_id, request.sequence), message.digest)",
+        "batch.used.setdefault((message.device_id, request.sequence), message.digest)",
         "pass",
     ),
 }

@@ -28,7 +28,8 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
-from tallystick.activation.core.books import Books
+from tallystick.activation.core.answering import Answering
+from tallystick.activation.core.batch import Batch
 from tallystick.activation.core.jumps import NUMBER_JUMP, jump
 from tallystick.activation.core.ports import (
     Answer,
@@ -48,12 +49,9 @@ from tallystick.domain import grant as reservation
 from tallystick.domain import rules
 from tallystick.domain.grant import Outstanding
 from tallystick.domain.ids import DeviceId, LineId
-from tallystick.domain.ledger import Account, Entry
-from tallystick.domain.rules import Denied, Granted, Reason, Want
+from tallystick.domain.rules import Denied, Granted, Want
 from tallystick.protocol import messages
-from tallystick.protocol.messages import CREDIT, FINAL_REVISION, REFUSAL, Credit, Grant, Refusal
-from tallystick.protocol.problems import detail_text
-from tallystick.protocol.reasons import claim_of, reason_sentences
+from tallystick.protocol.messages import FINAL_REVISION, Grant
 from tallystick.sentences import _
 
 
@@ -65,9 +63,9 @@ def process(
     Messages of one field server are decided in the order of their sequence, wherever they stand in the batch: couriers
     reorder, and nobody should be refused for it needlessly.
     """
-    decided = _Batch(batch, transaction, signer=signer, policy=policy, now=now)
+    decided = Batch(batch, transaction, signer=signer, policy=policy, now=now)
     for message in _in_sequence(batch):
-        decided.take(message)
+        _take(decided, message)
     decided.books.save()
     return [decided.answers[message.digest] for message in batch]
 
@@ -85,104 +83,40 @@ def _in_sequence(batch: Sequence[Message]) -> Iterator[Message]:
         yield queues[message.device_id].pop()
 
 
-class _Batch:
-    """One batch what was loaded for it, and the decisions."""
-
-    def __init__(
-        self, batch: Sequence[Message], transaction: Transaction, *, signer: Signer, policy: Policy, now: int
-    ) -> None:
-        self.signer = signer
-        self.policy = policy
-        self.now = now
-        self.books = Books(transaction, signer, now=now)
-        lines = {LineId(want.line) for message in batch for want in message.request.wants or ()}
-        for message in batch:
-            if message.repeated is not None:
-                lines |= {LineId(license_.line) for license_ in message.repeated.licenses}
-        past = self.books.load_asked(
-            devices={message.device_id for message in batch},
-            digests={message.digest for message in batch},
-            sequences={(message.device_id, message.request.sequence) for message in batch},
-            grants={
-                (message.device_id, message.request.applied.number)
-                for message in batch
-                if message.request.applied is not None
-            },
-            lines=lines,
-        )
-        self.answers, self.used, self.grant_digests = past.answers, past.sequences, past.grants
-        proofs = {
-            (message.device_id, message.request.jti)
-            for message in batch
-            if message.request.purpose == "activate" and message.digest not in self.answers
-        }
-        self.used_proofs = transaction.load_used_proofs(proofs) if proofs else {}
-        fresh = [message for message in batch if message.digest not in self.answers]
-        is_known = self.books.field_servers.get
-        host_ids = {
-            message.request.facts.host_id
-            for message in fresh
-            if (known := is_known(message.device_id)) is None or known.host_id != message.request.facts.host_id
-        }
-        self.host_id_owners = transaction.load_host_id_owners(host_ids) if host_ids else {}
-        is_asked = any(
-            (known := is_known(message.device_id)) is None or not known.number or known.status is Status.RETIRED
-            for message in fresh
-        )
-        self.restore = transaction.load_restore() if is_asked else None
-        self._idle: dict[str, int] = {}
-
-    def take_idle_place(self, account: str, most: int) -> bool:
-        """Whether one more that gets nothing may be enrolled, beside those of the account that hold nothing."""
-        if account not in self._idle:
-            self._idle[account] = self.books.transaction.count_idle(account)
-        self._idle[account] += 1
-        return self._idle[account] <= most
-
-    def take(self, message: Message) -> Answer:
-        """Steps 1 and 3 to 9 for one message."""
-        known = self.answers.get(message.digest)
-        if known is not None:
-            return known
-        decision = _Decision(self, message)
-        answer = decision.decide()
-        if decision.is_of_stranger():
-            answer = self.answers[message.digest] = replace(answer, is_kept=False)
-            return answer
-        request = message.request
-        self.books.changes.messages.append(
-            TakenMessage(
-                digest=message.digest,
-                device_id=message.device_id,
-                epoch=request.epoch,
-                sequence=request.sequence,
-                purpose=request.purpose,
-                taken_at=self.now,
-                answer=answer,
-            )
-        )
-        self.used.setdefault((message.device_id, request.sequence), message.digest)
-        self.answers[message.digest] = answer
+def _take(batch: Batch, message: Message) -> Answer:
+    """Steps 1 and 3 to 9 for one message."""
+    known = batch.answers.get(message.digest)
+    if known is not None:
+        return known
+    decision = _Decision(batch, message)
+    answer = decision.decide()
+    if decision.is_of_stranger():
+        answer = batch.answers[message.digest] = replace(answer, is_kept=False)
         return answer
+    request = message.request
+    batch.books.changes.messages.append(
+        TakenMessage(
+            digest=message.digest,
+            device_id=message.device_id,
+            epoch=request.epoch,
+            sequence=request.sequence,
+            purpose=request.purpose,
+            taken_at=batch.now,
+            answer=answer,
+        )
+    )
+    batch.used.setdefault((message.device_id, request.sequence), message.digest)
+    batch.answers[message.digest] = answer
+    return answer
 
 
-class _Decision:
-    """One message being decided: the field server as it changes, and what was credited on the way."""
+class _Decision(Answering):
+    """One message being decided, step by step."""
 
-    def __init__(self, batch: _Batch, message: Message) -> None:
-        self.batch = batch
-        self.books = batch.books
-        self.message = message
-        self.request = message.request
-        self.device_id = message.device_id
-        self.digest = message.digest
-        self.credited: list[Entry] = []
+    def __init__(self, batch: Batch, message: Message) -> None:
+        super().__init__(batch, message)
         self.moved_onto: DeviceId | None = None  # who has the host id that it says it has now
         self.is_forgotten = False  # whoever knows an activation ID, and gets nothing, leaves nothing behind either
-
-    @property
-    def field_server(self) -> FieldServer:
-        return self.books.field_servers[self.device_id]
 
     def is_of_stranger(self) -> bool:
         """Whether the sender is not known, and proved nothing: such a message is refused and leaves nothing behind."""
@@ -640,94 +574,3 @@ class _Decision:
             wants, kind=kind, lines=lines, held=held, reserved=reserved, now=self.batch.now
         )
         return rules.decide_company(decision, lines=lines, reserved=reserved)
-
-    # Answers
-
-    def _keep(self, **changed: object) -> None:
-        """Change the field server; what that makes available again is remembered for the credit."""
-        before = self.field_server
-        after = replace(before, **changed)
-        if after == before:
-            return
-        for entry in self.books.change(after, cause=self.digest):
-            if entry.target is Account.AVAILABLE:
-                self.credited.append(entry)
-
-    def _grant(self, quantities: Mapping[LineId, int], *, confirm: bool = False) -> Answer:
-        if self.batch.restore is not None and not self.field_server.number:
-            # The first grant since a restore that may have made us forget others: it makes them stale.
-            self._keep(epoch=jump(self.field_server, now=self.batch.now).epoch)
-        envelope_ = self.books.grant(
-            self.field_server, quantities, request=self.digest, cause=self.digest, confirm=confirm
-        )
-        return self._answer(MessageOutcome.GRANTED, envelope_)
-
-    def _deny(self, reasons: Sequence[Reason]) -> Answer:
-        codes = {reason.code for reason in reasons}
-        if len(codes) == 1:
-            return self._refuse(reasons[0].code, *reason_sentences(reasons[0]), reasons)
-        return self._refuse(
-            "denied",
-            _("end states that can all be granted"),
-            _("{count} reasons against it", count=len(reasons)),
-            reasons,
-        )
-
-    def _refuse_grant_unknown(self) -> Answer:
-        applied = self.request.applied
-        return self._refuse(
-            "grant-unknown",
-            _("an applied grant that is known here"),
-            _("grant {number}", number=applied.number if applied else 0),
-        )
-
-    def _refuse(self, code: str, expected: str, seen: str, reasons: Sequence[Reason] = ()) -> Answer:
-        known = self.books.field_servers.get(self.device_id)
-        detail = detail_text(code, expected=expected, seen=seen)
-        claims = Refusal(
-            iss=self.batch.signer.keyset.issuer,
-            sub=self.request.iss,
-            iat=self.batch.now,
-            request=self.digest,
-            seen=known.sequence if known else 0,
-            code=code,
-            detail=detail,
-            reasons=messages.fit_reasons([claim_of(reason) for reason in reasons]),
-        )
-        signed = self.batch.signer.sign(REFUSAL, messages.encode_claims(claims))
-        return self._answer(MessageOutcome.REFUSED, signed, code=code, detail=detail)
-
-    def _answer(
-        self, outcome: MessageOutcome, main: str | None, *, code: str | None = None, detail: str = ""
-    ) -> Answer:
-        reply = [] if main is None else [main]
-        if self.credited or main is None:
-            reply.append(self._credit())
-        return Answer(digest=self.digest, outcome=outcome, reply=tuple(reply), code=code, detail=detail)
-
-    def _credit(self) -> str:
-        totals: dict[LineId, int] = {}
-        for entry in self.credited:
-            totals[entry.line_id] = totals.get(entry.line_id, 0) + entry.quantity
-        claims = Credit(
-            iss=self.batch.signer.keyset.issuer,
-            sub=self.request.iss,
-            iat=self.batch.now,
-            request=self.digest,
-            seen=self.field_server.sequence,
-            credits=tuple(
-                messages.LineCredit(line=line_id, quantity=quantity) for line_id, quantity in sorted(totals.items())
-            ),
-            entries=tuple(
-                messages.EntryClaim(
-                    line=entry.line_id,
-                    number=entry.number,
-                    source=entry.source,
-                    target=entry.target,
-                    quantity=entry.quantity,
-                    chain=entry.chain,
-                )
-                for entry in self.credited
-            ),
-        )
-        return self.batch.signer.sign(CREDIT, messages.encode_claims(claims))

@@ -8,7 +8,7 @@ from tallystick.activation.core import entitlements
 from tallystick.activation.core.entitlements import LineChange
 from tallystick.activation.core.permissions import Caller, Permission
 from tallystick.activation.core.ports import EventKind
-from tallystick.activation.services import schemas
+from tallystick.activation.services import documents
 from tallystick.activation.services.base import (
     IdempotentRequest,
     Office,
@@ -35,7 +35,7 @@ from tallystick.sentences import _
 
 def load_catalog(office: Office, caller: Caller) -> CatalogDocument:
     """Kinds and products."""
-    return schemas.catalog_document(
+    return documents.catalog_document(
         office.read(caller, Permission.READ, lambda transaction: transaction.load_catalog())
     )
 
@@ -45,11 +45,11 @@ def save_catalog(office: Office, caller: Caller, catalog: Catalog, *, version: s
 
     def work(transaction: SqlTransaction, now: int) -> CatalogDocument:
         transaction.events.lock("catalog")  # who changes it next sees what was changed
-        check_version(schemas.catalog_document(transaction.load_catalog()).version, version, _("the catalog"))
+        check_version(documents.catalog_document(transaction.load_catalog()).version, version, _("the catalog"))
         transaction.save_catalog(catalog)
         detail = f"{len(catalog.products)} products"
         record(transaction, caller, "catalog-load", "catalog", account=None, now=now, detail=detail)
-        return schemas.catalog_document(transaction.load_catalog())
+        return documents.catalog_document(transaction.load_catalog())
 
     return office.change(caller, Permission.CATALOG, work)
 
@@ -77,7 +77,7 @@ def load_entitlement(office: Office, caller: Caller, reference: str) -> Entitlem
 
 
 def _document(tables: ScopedTables, header: EntitlementHeader) -> EntitlementDocument:
-    lines = [schemas.line_document(line) for line in tables.lines_of_entitlement(header.entitlement_id)]
+    lines = [documents.line_document(line) for line in tables.lines_of_entitlement(header.entitlement_id)]
     return EntitlementDocument(
         entitlement=header.reference, account=header.account, created_at=header.created_at, lines=lines
     )
@@ -110,7 +110,7 @@ def reveal_entitlement(office: Office, caller: Caller, reference: str) -> Reveal
     def work(transaction: SqlTransaction, now: int) -> RevealedEntitlement:
         header, entitlement = _opened(transaction, caller, reference)
         _record(office, transaction, caller, EventKind.SECRET_REVEALED, header, now=now, detail="all IDs")
-        return schemas.revealed_entitlement(entitlement, header.reference)
+        return documents.revealed_entitlement(entitlement, header.reference)
 
     return office.change(caller, Permission.REVEAL, work)
 
@@ -127,7 +127,7 @@ def rotate_entitlement(
             transaction.replace_line_secret(line.line_id, office.random_bytes(SECRET_BYTES))
         transaction.replace_entitlement_id(header.reference, new_entitlement_id(office.random_bytes(SECRET_BYTES)))
         _record(office, transaction, caller, EventKind.SECRET_REPLACED, header, now=now, detail="all IDs")
-        return schemas.revealed_entitlement(_opened(transaction, caller, header.reference)[1], header.reference)
+        return documents.revealed_entitlement(_opened(transaction, caller, header.reference)[1], header.reference)
 
     return office.create(caller, Permission.REVEAL, work, kind=RevealedEntitlement, once=once)
 
@@ -138,7 +138,7 @@ def reveal_line(office: Office, caller: Caller, line_id: str) -> RevealedLine:
     def work(transaction: SqlTransaction, now: int) -> RevealedLine:
         line = _line(transaction, caller, line_id)
         _record(office, transaction, caller, EventKind.SECRET_REVEALED, line, now=now, detail="activation ID")
-        return schemas.revealed_line(line)
+        return documents.revealed_line(line)
 
     return office.change(caller, Permission.REVEAL, work)
 
@@ -151,7 +151,7 @@ def rotate_line(office: Office, caller: Caller, line_id: str, *, once: Idempoten
         transaction.load_lines_for_update([line.line_id])
         transaction.replace_line_secret(line.line_id, office.random_bytes(SECRET_BYTES))
         _record(office, transaction, caller, EventKind.SECRET_REPLACED, line, now=now, detail="activation ID")
-        return schemas.revealed_line(_line(transaction, caller, line_id))
+        return documents.revealed_line(_line(transaction, caller, line_id))
 
     return office.create(caller, Permission.REVEAL, work, kind=RevealedLine, once=once)
 
@@ -211,7 +211,7 @@ def create_entitlement(
         detail = ", ".join(f"{quantity} {sku}" for sku, quantity in products)[:400]
         reference = entitlement_reference(made.entitlement_id)
         record(transaction, caller, "entitlement-create", reference, account=account, now=now, detail=detail)
-        return schemas.revealed_entitlement(made, reference)
+        return documents.revealed_entitlement(made, reference)
 
     return office.create(caller, Permission.SELL, work, kind=RevealedEntitlement, once=once)
 
@@ -238,14 +238,14 @@ def find_lines(
             after=after,
             limit=limit,
         )
-        return [schemas.line_document(line) for line in found]
+        return [documents.line_document(line) for line in found]
 
     return office.read(caller, Permission.READ, work)
 
 
 def load_line(office: Office, caller: Caller, line_id: str) -> LineDocument:
     """One line."""
-    return schemas.line_document(
+    return documents.line_document(
         office.read(caller, Permission.READ, lambda transaction: _line(transaction, caller, line_id))
     )
 
@@ -260,7 +260,7 @@ def find_holders(
         tables = transaction.within(caller.scope)
         holdings = tables.holdings(line_id=line_id, after=after, limit=limit)
         servers = tables.field_servers_by_id({holding.device_id for holding in holdings})
-        return schemas.holding_documents(holdings, {line.line_id: line}, servers)
+        return documents.holding_documents(holdings, {line.line_id: line}, servers)
 
     return office.read(caller, Permission.READ, work)
 
@@ -273,11 +273,11 @@ def change_line(
     def work(transaction: SqlTransaction, now: int) -> LineDocument:
         _line(transaction, caller, line_id)
         locked = transaction.load_lines_for_update([LineId(line_id)])[LineId(line_id)]
-        check_version(schemas.line_version(locked), version, _("the line"))
+        check_version(documents.line_version(locked), version, _("the line"))
         after = entitlements.change_line(transaction, office.signer, locked.line_id, change, by=caller.name, now=now)
         detail = _what_changed(locked, after)
         record(transaction, caller, "line-change", line_id, account=after.account, now=now, detail=detail)
-        return schemas.line_document(after)
+        return documents.line_document(after)
 
     return office.change(caller, Permission.SELL, work)
 

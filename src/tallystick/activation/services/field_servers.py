@@ -8,7 +8,7 @@ from typing import Final
 from tallystick.activation.core import interventions
 from tallystick.activation.core.permissions import Caller, Permission
 from tallystick.activation.core.ports import FieldServer, IncidentKind, Status
-from tallystick.activation.services import schemas
+from tallystick.activation.services import documents
 from tallystick.activation.services.base import IdempotentRequest, Office, not_found, record
 from tallystick.activation.services.schemas import (
     EntryDocument,
@@ -334,7 +334,7 @@ def find_entries(
             before=before,
             limit=limit,
         )
-        return [schemas.entry_document(entry) for entry in found]
+        return [documents.entry_document(entry) for entry in found]
 
     return office.read(caller, Permission.READ, work)
 
@@ -359,5 +359,5 @@ def _document(transaction: SqlTransaction, caller: Caller, server: FieldServer) 
     tables = transaction.within(caller.scope)
     holdings = tables.holdings(device_id=server.device_id)
     lines = tables.lines_by_id({holding.line_id for holding in holdings})
-    licenses = schemas.holding_documents(holdings, lines, {DeviceId(server.device_id): server})
-    return schemas.field_server_document(server, licenses)
+    licenses = documents.holding_documents(holdings, lines, {DeviceId(server.device_id): server})
+    return documents.field_server_document(server, licenses)

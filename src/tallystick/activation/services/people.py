@@ -9,7 +9,7 @@ from tallystick.activation.core import people
 from tallystick.activation.core.people import ApiToken, Person
 from tallystick.activation.core.permissions import VENDOR_ROLES, Caller, Permission, Role, check_gives, may_give
 from tallystick.activation.core.ports import EventKind
-from tallystick.activation.services import schemas
+from tallystick.activation.services import documents
 from tallystick.activation.services.base import (
     IdempotentRequest,
     Office,
@@ -83,12 +83,12 @@ def find_people(office: Office, caller: Caller, *, after: str, limit: int) -> li
         Permission.PEOPLE,
         lambda transaction: transaction.people.find_people(caller.scope, after=after, limit=limit),
     )
-    return [schemas.person_document(person) for person in found]
+    return [documents.person_document(person) for person in found]
 
 
 def load_person(office: Office, caller: Caller, person_id: str) -> PersonDocument:
     """One person."""
-    return schemas.person_document(
+    return documents.person_document(
         office.read(caller, Permission.PEOPLE, lambda transaction: _person(transaction, caller, person_id))
     )
 
@@ -134,7 +134,7 @@ def invite_person(
         record(
             transaction, caller, "person-invite", person_id, account=account, now=now, detail=f"{email} as {role.value}"
         )
-        return schemas.invited_person(person, secret)
+        return documents.invited_person(person, secret)
 
     return office.create(caller, Permission.PEOPLE, work, kind=InvitedPerson, once=once)
 
@@ -169,7 +169,7 @@ def invite_again(office: Office, caller: Caller, person_id: str, *, once: Idempo
             now=now,
             detail=f"{person.email}: the password counts no more",
         )
-        return schemas.invited_person(changed, secret)
+        return documents.invited_person(changed, secret)
 
     return office.create(caller, Permission.PEOPLE, work, kind=InvitedPerson, once=once)
 
@@ -184,7 +184,7 @@ def change_person(
 
     def work(transaction: SqlTransaction, now: int) -> PersonDocument:
         person = _person(transaction, caller, person_id)
-        check_version(schemas.person_version(person), version, _("the person"))
+        check_version(documents.person_version(person), version, _("the person"))
         check_gives(caller, person.role, person.account)
         role = person.role if change.role is None else change.role
         if role is Role.COURIER:
@@ -207,7 +207,7 @@ def change_person(
             _end_derived(office, transaction, caller, changed, now=now)
         detail = f"{role.value}, {'active' if is_active else 'not active'}"
         record(transaction, caller, "person-change", person_id, account=person.account, now=now, detail=detail)
-        return schemas.person_document(changed)
+        return documents.person_document(changed)
 
     return office.change(caller, Permission.PEOPLE, work)
 
@@ -266,12 +266,12 @@ def find_tokens(office: Office, caller: Caller, *, after: str, limit: int) -> li
         Permission.PEOPLE,
         lambda transaction: transaction.people.find_tokens(caller.scope, after=after, limit=limit),
     )
-    return [schemas.token_document(token) for token in found]
+    return [documents.token_document(token) for token in found]
 
 
 def load_token(office: Office, caller: Caller, token_id: str) -> TokenDocument:
     """One token, without its key."""
-    return schemas.token_document(
+    return documents.token_document(
         office.read(caller, Permission.PEOPLE, lambda transaction: _token(transaction, caller, token_id))
     )
 
@@ -333,7 +333,7 @@ def create_token(
         record_security(
             office, transaction, caller, kind, "token-create", token_id, account=account, now=now, detail=detail
         )
-        return schemas.new_token(token, secret)
+        return documents.new_token(token, secret)
 
     return office.create(caller, Permission.PEOPLE, work, kind=NewToken, once=once)
 
@@ -347,7 +347,7 @@ def revoke_token(office: Office, caller: Caller, token_id: str) -> TokenDocument
             check_gives(caller, token.role, token.account)
             _end_token(office, transaction, caller, token, now=now)
             token = replace(token, revoked_at=now)
-        return schemas.token_document(token)
+        return documents.token_document(token)
 
     return office.change(caller, Permission.PEOPLE, work)
 

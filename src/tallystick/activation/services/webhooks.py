@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from tallystick.activation.core.permissions import Caller, Permission
 from tallystick.activation.core.ports import EventKind
 from tallystick.activation.outbound import safe_post, webhooks
-from tallystick.activation.services import schemas
+from tallystick.activation.services import documents
 from tallystick.activation.services.base import IdempotentRequest, Office, check_version, not_found, record
 from tallystick.activation.services.schemas import DeliveryDocument, NewWebhook, WebhookDocument
 from tallystick.activation.storage import SqlTransaction, Webhook
@@ -37,12 +37,12 @@ def find_webhooks(office: Office, caller: Caller, *, after: str, limit: int) -> 
         Permission.WEBHOOKS,
         lambda transaction: transaction.events.find_webhooks(owner=caller.scope.account, after=after, limit=limit),
     )
-    return [schemas.webhook_document(webhook) for webhook in found]
+    return [documents.webhook_document(webhook) for webhook in found]
 
 
 def load_webhook(office: Office, caller: Caller, webhook_id: str) -> WebhookDocument:
     """One webhook."""
-    return schemas.webhook_document(
+    return documents.webhook_document(
         office.read(caller, Permission.WEBHOOKS, lambda transaction: _webhook(transaction, caller, webhook_id))
     )
 
@@ -77,7 +77,7 @@ def create_webhook(
             owner=owner,
         )
         _record(transaction, caller, "webhook-create", made, now=now, detail=f"to {_host(url)}")
-        return schemas.new_webhook(made, webhooks.secret_text(made))
+        return documents.new_webhook(made, webhooks.secret_text(made))
 
     return office.create(caller, Permission.WEBHOOKS, work, kind=NewWebhook, once=once)
 
@@ -89,7 +89,7 @@ def change_webhook(
 
     def work(transaction: SqlTransaction, now: int) -> WebhookDocument:
         webhook = _to_change(transaction, caller, webhook_id)
-        check_version(schemas.webhook_version(webhook), version, _("the webhook"))
+        check_version(documents.webhook_version(webhook), version, _("the webhook"))
         columns: dict[str, object] = {}
         said = []
         if change.url is not None and change.url != webhook.url:
@@ -110,7 +110,7 @@ def change_webhook(
         if columns:
             transaction.events.set_webhook(webhook_id, **columns)
             _record(transaction, caller, "webhook-change", webhook, now=now, detail=", ".join(said))
-        return schemas.webhook_document(_webhook(transaction, caller, webhook_id))
+        return documents.webhook_document(_webhook(transaction, caller, webhook_id))
 
     return office.change(caller, Permission.WEBHOOKS, work)
 
@@ -122,7 +122,7 @@ def remove_webhook(office: Office, caller: Caller, webhook_id: str) -> WebhookDo
         webhook = _to_change(transaction, caller, webhook_id)
         transaction.events.remove_webhook(webhook_id)
         _record(transaction, caller, "webhook-remove", webhook, now=now, detail=f"to {_host(webhook.url)}")
-        return schemas.webhook_document(webhook)
+        return documents.webhook_document(webhook)
 
     return office.change(caller, Permission.WEBHOOKS, work)
 
@@ -140,7 +140,7 @@ def rotate_secret(office: Office, caller: Caller, webhook_id: str, *, once: Idem
         )
         _record(transaction, caller, "webhook-secret", webhook, now=now)
         changed = _webhook(transaction, caller, webhook_id)
-        return schemas.new_webhook(changed, webhooks.secret_text(changed))
+        return documents.new_webhook(changed, webhooks.secret_text(changed))
 
     return office.create(caller, Permission.WEBHOOKS, work, kind=NewWebhook, once=once)
 
@@ -155,7 +155,7 @@ def find_deliveries(
         found = transaction.events.deliveries(
             webhook_id=webhook_id, state=None if state is None else state.value, before=before, limit=limit
         )
-        return [schemas.delivery_document(*pair) for pair in found]
+        return [documents.delivery_document(*pair) for pair in found]
 
     return office.read(caller, Permission.WEBHOOKS, work)
 
@@ -183,7 +183,7 @@ def retry_delivery(office: Office, caller: Caller, webhook_id: str, position: in
         _record(transaction, caller, "webhook-retry", webhook, now=now, detail=f"position {position}")
         found = transaction.events.delivery(webhook_id, position)
         assert found is not None  # noqa: S101 - it was there, in this transaction
-        return schemas.delivery_document(*found)
+        return documents.delivery_document(*found)
 
     return office.change(caller, Permission.WEBHOOKS, work)
 
@@ -207,7 +207,7 @@ def replay(office: Office, caller: Caller, webhook_id: str, *, after: int) -> We
         webhook = _to_change(transaction, caller, webhook_id)
         transaction.events.set_webhook(webhook_id, position=webhooks.check_place(transaction, after))
         _record(transaction, caller, "webhook-replay", webhook, now=now, detail=f"behind position {after}")
-        return schemas.webhook_document(_webhook(transaction, caller, webhook_id))
+        return documents.webhook_document(_webhook(transaction, caller, webhook_id))
 
     return office.change(caller, Permission.WEBHOOKS, work)
 

@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "connections/": set(),
     "domain/": {"msgspec"},  # for its values, of which every message makes dozens: see decision 0019
     "protocol/": WIRE,
+    "log/": {"nacl"},
     "pages/": {"jinja2", "markupsafe"},
     "pages/codes.py": {"markupsafe", "segno"},
     "pages/photo_process.py": {"PIL", "zxingcpp"},
@@ -78,6 +79,7 @@ WITHOUT_ASYNCIO = (
     "errors.py",
     "domain/",
     "protocol/",
+    "log/",
     "activation/core/verification.py",
     "activation/core/books.py",
     "activation/core/reading.py",

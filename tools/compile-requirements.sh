@@ -3,14 +3,16 @@
 # 3.11 on and every platform. No index address is written, so the files work with any mirror. dev.txt comes first and
 # binds the others, so that a version is the same wherever it appears; but lowest.txt, which has of everything that
 # pyproject.toml names the lowest version that it allows.
+# foreign.txt is for a Python of its own: what checks us and is no part of us.
 # Arguments are handed on to `uv pip compile` (--upgrade, --upgrade-package NAME).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+python=3.11
 compile() { # compile OUTPUT INPUT-AND-OPTIONS...
     local output=$1
     shift
-    "${UV:-.venv/bin/uv}" pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
+    "${UV:-.venv/bin/uv}" pip compile --quiet --no-config --universal --python-version "$python" --generate-hashes \
         --no-emit-index-url --no-emit-find-links --custom-compile-command "make requirements" \
         --output-file "requirements/$output.txt" "$@"
     echo "requirements/$output.txt: $(grep -c '^[a-z].*==' "requirements/$output.txt") packages"
@@ -22,3 +24,4 @@ compile base pyproject.toml --extra all --constraint requirements/dev.txt
 compile fieldserver pyproject.toml --extra fieldserver --constraint requirements/dev.txt
 compile build requirements/build.in --constraint requirements/dev.txt
 compile lowest pyproject.toml --extra test --resolution lowest-direct --constraint requirements/build.txt
+python=3.12 compile foreign requirements/foreign.in "$@"

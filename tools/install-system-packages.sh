@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what `make powercuts` and the tests marked `postgres`, `softhsm`, `chromium` and `wapiti` need from Debian's packages, if it is not there already.
+# Installs what `make powercuts` and the tests marked `postgres`, `softhsm`, `chromium`, `wapiti` and `foreign` need from Debian's packages, if it is not there already.
 # With the argument `ha`: what `make ha` needs, instead.
 set -euo pipefail
 
@@ -11,12 +11,14 @@ if [ "${1:-}" = ha ]; then
     done
     what="PostgreSQL, etcd, Patroni and HAProxy"
 else
-    what="PostgreSQL, SoftHSM2, Chromium, wapiti and strace"
+    what="PostgreSQL, SoftHSM2, Chromium, wapiti, strace and Go"
     compgen -G "/usr/lib/softhsm/libsofthsm2.so" >/dev/null || compgen -G "/usr/lib/*/softhsm/libsofthsm2.so" >/dev/null || missing+=(softhsm2)
     compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)
     command -v chromium >/dev/null || command -v chromium-browser >/dev/null || missing+=(chromium)
     command -v wapiti >/dev/null || missing+=(wapiti)
     command -v strace >/dev/null || missing+=(strace)
+    command -v go >/dev/null || missing+=(golang-go)
+    [ -d /usr/share/gocode/src/golang.org/x/mod/sumdb ] || missing+=(golang-golang-x-mod-dev)
 fi
 if [ ${#missing[@]} -eq 0 ]; then
     echo "system packages: $what are there"

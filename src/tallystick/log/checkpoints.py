@@ -59,11 +59,12 @@ def open_checkpoint(
             seen=_("another one"),
         )
     cosignatures = _cosignatures(note, log)
-    if len(cosignatures) < quorum:
+    count = len({signature.key.public for signature in cosignatures})  # one key under two names is one witness
+    if count < quorum:
         raise WireError(
             "checkpoint-not-witnessed",
             expected=_("cosignatures of {quorum} of {count} witnesses", quorum=quorum, count=len(witnesses)),
-            seen=str(len(cosignatures)),
+            seen=str(count),
         )
     return SignedCheckpoint(checkpoint, raw, cosignatures)
 

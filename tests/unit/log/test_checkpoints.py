@@ -52,6 +52,15 @@ def test_witnesses_are_counted_and_never_stand_for_the_log():
     assert code(open_checkpoint, alone, LOG.key, witnesses=KEYS, quorum=1) == "note-signature-wrong"
 
 
+def test_one_key_under_two_names_is_one_witness():
+    twice = [NoteSigner(name, seeded("w0"), Algorithm.COSIGNATURE) for name in ("w0.example", "other.example")]
+    lines = [witness.cosign(CHECKPOINT.text, at=1800000000) for witness in twice]
+    raw = format_note(CHECKPOINT.text, [LOG.sign(CHECKPOINT.text), *lines])
+    keys = [witness.key for witness in twice]
+    assert len(open_checkpoint(raw, LOG.key, witnesses=keys, quorum=1).cosignatures) == 2
+    assert code(open_checkpoint, raw, LOG.key, witnesses=keys, quorum=2) == "checkpoint-not-witnessed"
+
+
 ROOT = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
 

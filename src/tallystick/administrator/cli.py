@@ -27,7 +27,15 @@ from tallystick.administrator.commands.console import (
 from tallystick.administrator.commands.operations import IN_PART, REFUSED, UNREACHABLE, USAGE
 from tallystick.administrator.core import pinning, planning, schemas
 from tallystick.administrator.core.file_courier import Import, write_durably, write_export
-from tallystick.administrator.core.goals import Goal, GoalResult, Refresh, Return, ReturnOneCarry, Sync
+from tallystick.administrator.core.goals import (
+    Goal,
+    GoalResult,
+    Refresh,
+    Return,
+    ReturnOneCarry,
+    Sync,
+    TakeOutOfService,
+)
 from tallystick.administrator.core.next_steps import Phase, step_sentence
 from tallystick.administrator.ports import PortError
 from tallystick.domain.ids import DeviceId
@@ -363,6 +371,12 @@ def return_(
     one_carry: Annotated[
         bool, typer.Option("--one-carry", help="Give up first, then carry the proof once; nothing can be refused then.")
     ] = False,
+    final: Annotated[
+        bool,
+        typer.Option(
+            "--final", help="This device is scrapped: give up all in one carry, and never take a license again."
+        ),
+    ] = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     forced: Forced = None,
@@ -370,9 +384,11 @@ def return_(
     """Give licenses back: all, or with --line down to these end states, so that they can be activated elsewhere."""
     if line and one_carry:
         raise Error("usage", expected=_("--line or --one-carry"), seen=_("both; a one-carry return takes everything"))
+    if line and final:
+        raise Error("usage", expected=_("--line or --final"), seen=_("both; what is scrapped gives up everything"))
     with open_administrator(forced=forced) as administrator:
         chosen = planning.choose_field_servers(administrator.inventory, server, is_everyone=everyone)
-        goal: Goal = ReturnOneCarry() if one_carry else Return()
+        goal: Goal = TakeOutOfService() if final else ReturnOneCarry() if one_carry else Return()
         if line:
             lines = administrator.inventory.lines()
             pairs = [planning.parse_pair(text) for text in line]

@@ -53,6 +53,19 @@ def test_online_is_said_where_field_servers_reach_the_activation_server_themselv
     assert online.activation.lines()[online.lines["smartdriver"]]["available"] == 3
 
 
+def test_a_scrapped_field_server_is_credited_at_once_and_takes_nothing_any_more(online):
+    admin = online.admin
+    admin("activate", "roof", "--line", "smartdriver=2")
+    admin("return", "roof", "--final", "--line", "smartdriver=1", expect=2)
+    admin("return", "roof", "--final")
+    assert online.activation.lines()[online.lines["smartdriver"]]["available"] == 3
+    assert admin("show", "roof", "--json")["final"]
+    admin("activate", "roof", "--line", "smartdriver=1", expect=1)
+    assert "out-of-service" in admin.stderr
+    admin("return", "roof", "--final")
+    online.activation.verify()
+
+
 def test_a_product_for_other_kinds_is_refused_and_the_kinds_are_named(online):
     online.field_server("cellar")
     online.admin("assign", "external-log-storage=1", "cellar", expect=1)

@@ -240,6 +240,13 @@ def test_one_field_server_its_site_its_password_and_its_leaving(browser):
     browser.see("/servers/nobody")
     assert "not-found" in browser.text
 
+    # scrapping it: the dry run says that it is for good
+    browser.see(f"/servers/{device}")
+    assert "Take out of service for good…" in browser.text
+    browser.send("/drafts", data={"do": "out-of-service", "device": device})
+    assert "For good: this cannot be undone" in browser.text
+    assert "Take out of service for good: begin" in browser.text
+
 
 def test_a_page_that_was_forgotten_says_so(browser):
     assert "begin again from the list" in browser.see("/drafts/9999").text

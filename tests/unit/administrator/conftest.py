@@ -13,7 +13,7 @@ import pytest
 from support.activation import ISSUER, START, Bench, seeded
 from tallystick.activation.core import reading
 from tallystick.administrator.core.courier import Courier
-from tallystick.administrator.core.goals import Activate, Refresh, Return, ReturnOneCarry, Sync
+from tallystick.administrator.core.goals import Activate, Refresh, Return, ReturnOneCarry, Sync, TakeOutOfService
 from tallystick.administrator.core.next_steps import step_sentence
 from tallystick.administrator.core.workflows import Workflows
 from tallystick.administrator.memory.database import open_in_memory
@@ -262,6 +262,9 @@ class Site:
 
     def relinquish(self, *servers, **options):
         return self.do(ReturnOneCarry(), *servers, **options)
+
+    def scrap(self, *servers, **options):
+        return self.do(TakeOutOfService(), *servers, **options)
 
     def refresh(self, *servers, **options):
         return self.do(Refresh(), *servers, **options)

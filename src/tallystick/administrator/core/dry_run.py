@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
 
-from tallystick.administrator.core.goals import Activate, Goal, Refresh, Return, ReturnOneCarry, Sync
+from tallystick.administrator.core.goals import Activate, Goal, Refresh, Return, ReturnOneCarry, Sync, TakeOutOfService
 from tallystick.administrator.memory.inventory import FieldServerRecord, KnownLine
 from tallystick.administrator.ports import next_step_of
 from tallystick.domain.catalog import Product
@@ -96,6 +96,8 @@ def _foresee_one(
             return _return(record, ends, lines=lines, is_all=wants is None)
         case ReturnOneCarry():
             return _one_carry(record, lines=lines)
+        case TakeOutOfService():
+            return _out_of_service(record, lines=lines)
         case Refresh():
             return [
                 _whole(
@@ -173,6 +175,14 @@ def _one_carry(record: FieldServerRecord, *, lines: Mapping[LineId, KnownLine]) 
         why = _("Its vendor does not allow that for {names}.", names=names)
         return [_whole(record, PredictedEffect.REFUSED, code=code, why=why, next_step=next_step_of(code))]
     return _return(record, dict.fromkeys(record.held, 0), lines=lines, is_all=True)
+
+
+def _out_of_service(record: FieldServerRecord, *, lines: Mapping[LineId, KnownLine]) -> list[Prediction]:
+    if record.report is not None and record.report.final:
+        return [_whole(record, PredictedEffect.UNCHANGED, why=_("It is out of service already."))]
+    if record.report is not None and not record.report.licenses:
+        return [_whole(record, PredictedEffect.ASKED, why=_("It holds nothing, and would never take a license again."))]
+    return _one_carry(record, lines=lines)
 
 
 def _denied(

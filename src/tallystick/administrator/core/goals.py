@@ -42,6 +42,11 @@ class ReturnOneCarry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TakeOutOfService:
+    """Nothing is held and no license is ever taken again: the device is scrapped (protocol, "Out of service for good")."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Refresh:
     """The field server has been told what it should hold now."""
 
@@ -51,7 +56,7 @@ class Sync:
     """Nothing waits."""
 
 
-Goal = Activate | Return | ReturnOneCarry | Refresh | Sync
+Goal = Activate | Return | ReturnOneCarry | TakeOutOfService | Refresh | Sync
 
 
 class GoalResult(StrEnum):
@@ -96,6 +101,8 @@ def wish_of(goal: Goal) -> Wish:
             return ReturnWish(wants=tuple(ReturnWant(line=line, quantity=quantity) for line, quantity in wants))
         case ReturnOneCarry():
             return RelinquishWish()
+        case TakeOutOfService():
+            return RelinquishWish(final=True)
         case Refresh():
             return RefreshWish()
         case Sync():

@@ -25,6 +25,7 @@ from tallystick.administrator.core.goals import (
     Return,
     ReturnOneCarry,
     Sync,
+    TakeOutOfService,
 )
 from tallystick.administrator.memory.database import Database
 from tallystick.domain.ids import DeviceId
@@ -32,7 +33,14 @@ from tallystick.errors import InvariantError
 from tallystick.structs import decode_kept, encode_kept
 
 KEPT_MAX: Final = 50
-_GOALS: Final = {"activate": Activate, "return": Return, "one-carry": ReturnOneCarry, "refresh": Refresh, "sync": Sync}
+_GOALS: Final = {
+    "activate": Activate,
+    "return": Return,
+    "one-carry": ReturnOneCarry,
+    "out-of-service": TakeOutOfService,
+    "refresh": Refresh,
+    "sync": Sync,
+}
 _NAMES: Final = {kind: name for name, kind in _GOALS.items()}
 
 

@@ -97,6 +97,7 @@ def show_details(record: FieldServerRecord, plan: Sequence[Assignment], mailbag:
         "outbox": seen.get("outbox", []),
         "outcomes": seen.get("outcomes", []),
         "rolled_back_at": seen.get("rolled_back_at"),
+        "final": seen.get("final", False),
         "plan": [{"line": one.line_id, "quantity": one.quantity} for one in plan],
         "outbound": [
             {"digest": one.digest, "purpose": one.purpose, "sequence": one.sequence, "code": one.code}

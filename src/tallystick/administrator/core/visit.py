@@ -29,6 +29,7 @@ from tallystick.administrator.core.goals import (
     Return,
     ReturnOneCarry,
     Sync,
+    TakeOutOfService,
     wish_of,
 )
 from tallystick.administrator.core.next_steps import CHANGING, NextStep, Phase, decide_next_step, step_sentence
@@ -218,7 +219,7 @@ class Visit:
                 lines = inventory.lines()
                 found = {lines[want.line_id].issuer for want in wants if want.line_id in lines}
                 return found or {keyset.issuer for keyset in inventory.keysets()}
-            case Return() | ReturnOneCarry() | Refresh():
+            case Return() | ReturnOneCarry() | TakeOutOfService() | Refresh():
                 return {keyset.issuer for keyset in inventory.keysets()}
             case Sync():
                 return set()
@@ -346,6 +347,8 @@ class Visit:
         match goal:
             case Activate(wants=wants):
                 return all(held.get(want.line_id, 0) == want.quantity for want in wants)
+            case TakeOutOfService():
+                return report.final and not _is_on_hold(report)
             case Return(wants=None) | ReturnOneCarry():
                 return not held and not _is_on_hold(report)  # who is on hold gave it up, and it is not credited
             case Return(wants=wants):
@@ -375,7 +378,7 @@ class Visit:
         written = port.request(wish_of(goal))
         self.office.mailbag.gather([_as_outbound(written)], now=self.office.clock.now())
         match goal:
-            case Return(wants=None) | ReturnOneCarry():
+            case Return(wants=None) | ReturnOneCarry() | TakeOutOfService():
                 self.office.inventory.unplan(self.device_id)
             case Return(wants=wants):
                 self.office.inventory.unplan(self.device_id, [line_id for line_id, _other in wants or ()])

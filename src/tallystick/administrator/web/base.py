@@ -29,6 +29,7 @@ KINDS: Final = {
     "activate": _("Activate what is planned"),
     "return": _("Return licenses"),
     "one-carry": _("Return in one carry"),
+    "out-of-service": _("Take out of service for good"),
     "refresh": _("Refresh"),
     "sync": _("Carry what waits"),
 }

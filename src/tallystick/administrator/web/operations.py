@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from tallystick.administrator.core import planning
 from tallystick.administrator.core.dry_run import PredictedEffect, Prediction, foresee
-from tallystick.administrator.core.goals import Goal, Refresh, Report, Return, ReturnOneCarry, Sync
+from tallystick.administrator.core.goals import Goal, Refresh, Report, Return, ReturnOneCarry, Sync, TakeOutOfService
 from tallystick.administrator.core.operations import Operation
 from tallystick.administrator.memory.inventory import FieldServerRecord
 from tallystick.administrator.ports import Stage
@@ -152,6 +152,8 @@ def goals_of(page: PageRequest, made: Draft, chosen: Sequence[FieldServerRecord]
             return _partial_returns(made.ends or {}, chosen)
         case "one-carry":
             return {record.device_id: ReturnOneCarry() for record in chosen}
+        case "out-of-service":
+            return {record.device_id: TakeOutOfService() for record in chosen}
         case "refresh":
             return {record.device_id: Refresh() for record in chosen}
         case "sync":

@@ -1,7 +1,7 @@
 """What a dry run says is what then happens; and what would be refused is refused for the reason that was foreseen."""
 
 from tallystick.administrator.core.dry_run import PredictedEffect, foresee
-from tallystick.administrator.core.goals import Activate, Refresh, Return, ReturnOneCarry
+from tallystick.administrator.core.goals import Activate, Refresh, Return, ReturnOneCarry, Sync, TakeOutOfService
 from tallystick.administrator.core.pinning import parse_candidates
 from tallystick.administrator.memory.inventory import Assignment
 from tallystick.administrator.report.site import make_report, report_csv
@@ -56,6 +56,15 @@ def test_a_return_of_all_and_one_that_raises_are_foreseen(site):
     assert (row.effect, row.code) == (PredictedEffect.REFUSED, "return-raises")
     (row,) = seen(site, {roof.id: ReturnOneCarry()})
     assert row.effect in {PredictedEffect.RETURNED, PredictedEffect.REFUSED}
+    (row,) = seen(site, {roof.id: TakeOutOfService()})
+    assert (row.effect, row.before, row.after) == (PredictedEffect.RETURNED, 2, 0)
+    site.workflows().run({roof.id: TakeOutOfService()})
+    (row,) = seen(site, {roof.id: TakeOutOfService()})
+    assert row.effect is PredictedEffect.UNCHANGED
+    cellar = site.add("cellar")
+    site.workflows().run({cellar.id: Sync()})
+    (row,) = seen(site, {cellar.id: TakeOutOfService()})
+    assert row.effect is PredictedEffect.ASKED
     (row,) = seen(site, {roof.id: Refresh()})
     assert row.effect is PredictedEffect.ASKED
 

@@ -101,6 +101,32 @@ def test_one_carry_gives_up_first_and_is_credited(site, line, roof):
     assert site.relinquish(roof).result is GoalResult.ALREADY
 
 
+def test_what_is_scrapped_is_credited_in_one_carry_and_takes_nothing_any_more(site, line, roof):
+    site.activate(roof, (line, 2))
+    assert site.scrap(roof).result is GoalResult.DONE
+    assert site.bench.where(line) == (5, 0, 0, 0)
+    again = site.activate(roof, (line, 1))
+    assert (again.result, again.code) == (GoalResult.REFUSED, "out-of-service")
+    assert site.scrap(roof).result is GoalResult.ALREADY
+
+
+def test_one_that_holds_nothing_can_be_scrapped(site, line, roof):
+    site.activate(roof, (line, 2))
+    site.give_back(roof)
+    assert site.scrap(roof).result is GoalResult.DONE
+    assert roof.state.final
+
+
+def test_scrapped_without_a_route_is_one_carry(site, line, roof):
+    site.activate(roof, (line, 2))
+    site.cut.add("activation")
+    assert site.scrap(roof).result is GoalResult.CARRY
+    assert roof.held == {}
+    carry_by_file(site)
+    assert site.bench.where(line) == (5, 0, 0, 0)
+    assert site.sync(roof).is_finished
+
+
 def test_one_carry_that_a_license_does_not_allow_is_refused_with_the_next_step(site):
     edge, logs = site.add("edge", "Edge Server"), site.bench.buy(1, "logs")
     site.know(logs)

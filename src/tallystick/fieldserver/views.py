@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from tallystick.domain.ids import parse_activation_id, parse_line_id
 from tallystick.domain.verdict import License, Verdict, decide_verdict
@@ -77,6 +78,7 @@ def show_licenses(device: Device, state: State, *, required: Mapping[str, int], 
         features=tuple(copied(device_api.FeatureNote, verdict, violation=verdict.is_violation) for verdict in verdicts),
         outbox=tuple(show_waiting(waiting) for waiting in state.outbox),
         outcomes=tuple(_show_outcome(outcome) for outcome in state.outcomes),
+        final=True if state.final else UNSET,
     )
 
 

@@ -154,7 +154,7 @@ class LicenseReport(Answer, frozen=True, kw_only=True):
     """All that a field server says about its licenses.
 
     ``time_seen``: the highest time seen; expiry is judged at it, at least. ``rolled_back_at``: when it was found that
-    this field server had been rolled back. ``final``: it was taken out of service for good and takes no license any more.
+    this field server had been rolled back. ``final``: it was taken out of service for good and takes no license any more; left out otherwise.
     """
 
     device_id: Annotated[DeviceId, _HASH]
@@ -168,7 +168,7 @@ class LicenseReport(Answer, frozen=True, kw_only=True):
     outcomes: tuple[OutcomeNote, ...] = ()
     time_seen: int = 0
     rolled_back_at: int | None = None
-    final: bool = False
+    final: Literal[True] | UnsetType = UNSET
 
     @property
     def held(self) -> dict[LineId, int]:

@@ -178,7 +178,7 @@ def _one_carry(record: FieldServerRecord, *, lines: Mapping[LineId, KnownLine]) 
 
 
 def _out_of_service(record: FieldServerRecord, *, lines: Mapping[LineId, KnownLine]) -> list[Prediction]:
-    if record.report is not None and record.report.final:
+    if record.report is not None and record.report.final is True:
         return [_whole(record, PredictedEffect.UNCHANGED, why=_("It is out of service already."))]
     if record.report is not None and not record.report.licenses:
         return [_whole(record, PredictedEffect.ASKED, why=_("It holds nothing, and would never take a license again."))]

@@ -348,7 +348,7 @@ class Visit:
             case Activate(wants=wants):
                 return all(held.get(want.line_id, 0) == want.quantity for want in wants)
             case TakeOutOfService():
-                return report.final and not _is_on_hold(report)
+                return report.final is True and not _is_on_hold(report)
             case Return(wants=None) | ReturnOneCarry():
                 return not held and not _is_on_hold(report)  # who is on hold gave it up, and it is not credited
             case Return(wants=wants):

@@ -338,6 +338,192 @@ def test_a_rollback_that_was_caught_up_with_before_anybody_answered_owes_no_name
     granted.committed({"messages": [{"device": F.id, "compact": second, "reply": [reply]}]})
 
 
+def rolled_back_and_fenced(granted) -> None:
+    """Its disk was put back, it was fenced in a higher epoch, and it has spoken there."""
+    granted.rolled_back("fs", state(GRANTED))
+    fence = grant(9, 2, None, epoch=1024)
+    granted.committed({"field_servers": [server_row(epoch=1024)], "grants": [{"device": F.id, "envelope": fence}]})
+    granted.field_server("fs", state(fence, epoch=1024, sequence=2, rolled_back_at=7))
+    proof = message(2, epoch=1024, applied={"number": 9, "digest": "d"}, rolled_back_at=7)
+    say(granted, proof, epoch=1024)
+
+
+def say(auditor, compact: str, *, epoch: int) -> None:
+    """It leaves the field server, is decided, and nothing is credited."""
+    claims, digest = read_envelope(compact)[1:]
+    auditor.spoken("fs", compact, durable_outbox=[compact], durable_sequence=claims["sequence"])
+    reply = A.sign("tally-credit+jwt", {"sub": F.id, "request": digest, "credits": []})
+    auditor.committed(
+        {
+            "field_servers": [server_row(epoch=epoch, sequence=claims["sequence"])],
+            "messages": [{"device": F.id, "compact": compact, "reply": [reply]}],
+        }
+    )
+
+
+def test_one_that_was_rolled_back_is_judged_again_when_its_fence_is_proven(granted):
+    rolled_back_and_fenced(granted)
+    assert not granted.suspects
+    with complains("P1"):
+        granted.field_server("fs", state(grant(10, 3, None, epoch=1024), epoch=1024, sequence=2, rolled_back_at=7))
+        granted.check()
+
+
+def test_one_that_was_rolled_back_is_not_judged_before_its_fence_is_proven(granted):
+    granted.rolled_back("fs", state(GRANTED))
+    granted.field_server("fs", state(grant(2, 3, None)))
+    granted.check()
+    assert granted.suspects == {F.id}
+
+
+def test_an_accusation_of_one_whose_fence_is_proven(granted):
+    rolled_back_and_fenced(granted)
+    for kind in ("rollback", "fork", "epoch-behind"):
+        with complains("P7"):
+            granted.committed({"incidents": [{"device": F.id, "kind": kind}]})
+    with complains("P7"):
+        granted.field_server("fs", state(grant(9, 2, None, epoch=1024), epoch=1024, sequence=2, rolled_back_at=8))
+
+
+def test_what_another_history_said_may_still_be_an_accusation(granted):
+    early = message(5)
+    granted.spoken("fs", early, durable_outbox=[early], durable_sequence=5)
+    rolled_back_and_fenced(granted)
+    assert not granted.suspects  # it is of an older epoch, and can undo nothing
+    refusal = A.sign("tally-refusal+jwt", {"sub": F.id, "request": read_envelope(early)[2], "code": "fork"})
+    granted.codes |= {"fork"}
+    granted.committed(
+        {
+            "messages": [{"device": F.id, "compact": early, "reply": [refusal]}],
+            "incidents": [{"device": F.id, "kind": "epoch-behind"}],
+        }
+    )
+    assert granted.suspects == {F.id}
+
+
+def test_one_is_not_judged_while_a_message_of_another_history_could_still_be_decided(granted):
+    early = message(5, epoch=1024)
+    granted.spoken("fs", early, durable_outbox=[early], durable_sequence=5)
+    rolled_back_and_fenced(granted)
+    assert granted.suspects == {F.id}
+
+
+def test_a_clone_is_judged_again_when_the_other_copy_is_stopped_and_not_before(granted):
+    granted.field_server("twin", state(GRANTED))
+    granted.cloned("twin")
+    say(granted, message(2, applied={"number": 1, "digest": "d"}), epoch=1)
+    assert granted.suspects == {F.id}
+    granted.scrapped("twin")
+    say(granted, message(3, applied={"number": 1, "digest": "d"}), epoch=1)
+    assert not granted.suspects
+    with complains("P7"):
+        granted.committed({"incidents": [{"device": F.id, "kind": "fork"}]})
+
+
+TERMS = {
+    "account": "acme", "sku": "driver", "features": {"driver": 1}, "kinds": ("AS-P",), "returnable": True,
+    "one_carry": True, "engineering": False, "expires": None, "suspended": False,
+}  # fmt: skip
+
+
+def license_(quantity: int, **changes) -> dict:
+    known = {
+        "line": LINE, "quantity": quantity, "product": "driver", "features": {"driver": 1}, "expires": None,
+        "one_carry": True, "engineering": False,
+    }  # fmt: skip
+    return {**known, **changes}
+
+
+def granting(*licenses: dict, **facts) -> dict:
+    """The rows of an activation of two of the line, with these licenses in the grant."""
+    asked = activation(2, facts={"kind": "AS-P", **facts})
+    reply = grant(1, 2, asked, licenses=list(licenses), iat=100)
+    moved = entry(2, "available", "held", 2, read_envelope(asked)[2], BOUGHT["chain"])
+    return rows(messages=[{"device": F.id, "compact": asked, "reply": [reply]}], entries=[moved], lines=[])
+
+
+def judging_terms(auditor, **changes) -> Auditor:
+    auditor.sold(LINE, SECRET, {**TERMS, **changes})
+    return auditor
+
+
+def test_terms_that_are_kept_are_accepted(auditor):
+    judging_terms(auditor).committed(granting(license_(2)))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"expires": 900}, {"one_carry": False}, {"product": "other"}, {"features": {}}, {"engineering": True}]
+)
+def test_a_grant_that_says_other_terms_than_were_sold(auditor, changes):
+    with complains("terms"):
+        judging_terms(auditor).committed(granting(license_(2, **changes)))
+
+
+@pytest.mark.parametrize("changes", [{"expires": 100}, {"suspended": True}, {"kinds": ("AS-B",)}])
+def test_growth_that_the_terms_do_not_allow(auditor, changes):
+    said = {"expires": changes["expires"]} if "expires" in changes else {}
+    with complains("terms"):
+        judging_terms(auditor, **changes).committed(granting(license_(2, **said)))
+
+
+def test_growth_of_a_frozen_line(auditor):
+    judging_terms(auditor).committed({"lines": [line_row(1, available=3) | TERMS | {"frozen": True}]})
+    with complains("terms"):
+        auditor.committed(granting(license_(2)))
+
+
+def test_growth_that_a_person_started_against_the_terms(auditor):
+    judging_terms(auditor, suspended=True).committed({"field_servers": [server_row(kind="AS-P")]})
+    started = grant(1, 2, None, licenses=[license_(2)], iat=100)
+    with complains("terms"):
+        auditor.committed({"grants": [{"device": F.id, "envelope": started}]})
+
+
+def test_a_return_of_what_cannot_be_returned(auditor):
+    judging_terms(auditor, returnable=False).committed(granting(license_(2, one_carry=False)))
+    asked = give_back(2)
+    with complains("terms"):
+        auditor.committed(rows(messages=[{"device": F.id, "compact": asked, "reply": [grant(2, 0, asked)]}]))
+
+
+@pytest.mark.parametrize("changes", [{"returnable": False}, {"one_carry": False}])
+def test_one_carry_of_what_must_be_confirmed(granted, changes):
+    judging_terms(granted, **changes)
+    with complains("terms"):
+        granted.field_server("fs", state(None, epoch=2, sequence=2))
+
+
+def test_lines_of_two_accounts_on_one_field_server(auditor):
+    other = "00000000"
+    judging_terms(auditor).sold(other, b"o" * 16, {**TERMS, "account": "other"})
+    proof = base64url(hmac.digest(b"o" * 16, f"{F.id}\x00{'j' * 16}".encode(), "sha256"))
+    wants = [{"line": LINE, "quantity": 2, "proof": PROOF}, {"line": other, "quantity": 1, "proof": proof}]
+    asked = message(purpose="activate", wants=wants, facts={"kind": "AS-P"})
+    reply = grant(1, 2, asked, licenses=[license_(2), license_(1, line=other)], iat=100)
+    with complains("terms"):
+        auditor.committed(
+            rows(
+                messages=[{"device": F.id, "compact": asked, "reply": [reply]}],
+                entries=[],
+                holdings=[holding(held=2), holding(held=1) | {"line": other}],
+            )
+        )
+
+
+@pytest.mark.parametrize("changes", [{"account": "other"}, {"returnable": False}, {"expires": 5}, {"suspended": True}])
+def test_terms_that_change_and_nobody_asked_for_it(auditor, changes):
+    with complains("terms"):
+        judging_terms(auditor).committed({"lines": [line_row(1, available=3) | TERMS | changes]})
+
+
+def test_terms_that_a_person_changed_and_that_stay_as_they_were(auditor):
+    judging_terms(auditor).terms.ordered(LINE, suspended=True)
+    with complains("terms"):
+        auditor.terms.obeyed(LINE, suspended=True)
+    auditor.committed({"lines": [line_row(1, available=3) | TERMS | {"suspended": True}]})
+    auditor.terms.obeyed(LINE, suspended=True)
+
+
 def test_clones_that_nobody_named(granted):
     granted.cloned("fs")
     with complains("P7"):
@@ -413,11 +599,13 @@ def test_the_auditor_imports_nothing_of_the_parties():
     import tallystick.simulator
 
     found = set()
-    for file in ("invariants.py", "evidence.py"):
-        text = (Path(tallystick.simulator.__file__).parent / file).read_text("utf-8")
+    files = ("evidence", "invariants", "judged", "suspicion", "terms")
+    for file in files:
+        text = (Path(tallystick.simulator.__file__).parent / f"{file}.py").read_text("utf-8")
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.ImportFrom):
                 found.add(node.module)
             elif isinstance(node, ast.Import):
                 found |= {name.name for name in node.names}
-    assert {name for name in found if name.startswith("tallystick")} == {"tallystick.simulator.evidence"}
+    named = {name for name in found if name.startswith("tallystick")}
+    assert named == {f"tallystick.simulator.{file}" for file in files} - {"tallystick.simulator.invariants"}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tallystick.simulator import running
-from tallystick.simulator.workload import make_plan
+from tallystick.simulator.workload import Act, make_plan
 
 FAILED = [
     tuple(map(int, line.split()[:2]))
@@ -24,6 +24,11 @@ def test_a_seed_that_once_failed_holds(seed, steps):
 @pytest.mark.parametrize("seed", range(500_000, 500_020))
 def test_nothing_is_lost_and_nothing_is_used_twice(seed):
     assert running.run_seed(seed, steps=120).failure is None
+
+
+def test_whoever_was_rolled_back_or_cloned_is_judged_again_in_most_runs():
+    runs = [running.run_seed(seed, steps=80, often=Act.ROLL_BACK) for seed in range(10)]
+    assert sum(run.judged_again > 0 for run in runs) >= 5
 
 
 def test_one_field_server_and_many():
@@ -45,7 +50,6 @@ def test_processes_find_what_one_process_finds():
 
 def test_every_fault_and_every_act_comes_within_a_hundred_seeds():
     from tallystick.simulator.faults import Fault
-    from tallystick.simulator.workload import Act
 
     plans = [make_plan(seed, steps=150) for seed in range(100)]
     assert {step.act for plan in plans for step in plan.steps} == set(Act)

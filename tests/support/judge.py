@@ -77,7 +77,7 @@ def judge(
         auditor.trust(key.jwk.x)
     for row in books["lines"]:
         auditor.sold(row["line_id"], row["secret"])
-    auditor.suspects = set(suspects)
+    auditor.suspects.update(suspects)
     auditor.was_restored = was_restored
     compacts = {read_envelope(compact)[2]: compact for compact in heard if _is_envelope(compact)}
     unknown = [row for row in books["messages"] if row["digest"] not in compacts]

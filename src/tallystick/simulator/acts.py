@@ -366,7 +366,8 @@ def _started(world: World, step: Step, dice: Dice, wants: list[Want] | None) -> 
 
 def _terms(world: World, step: Step, dice: Dice) -> str:
     line_id = dice.pick(world.activation.lines).line_id
-    expires_at = dice.pick((None, world.activation.clock.at + 30 * DAY))
+    days = 30 if step.what % 2 else 1
+    expires_at = dice.pick((None, world.activation.clock.at + days * DAY))
     suspended = dice.chance(400)
     change = LineChange(has_expiry=True, expires_at=expires_at, suspended=suspended)
     change_line(world, line_id, change, step)
@@ -376,12 +377,18 @@ def _terms(world: World, step: Step, dice: Dice) -> str:
 def change_line(world: World, line_id: LineId, change: LineChange, step: Step | None) -> None:
     """A person changes the quantity or the terms of a line."""
     activation = world.activation
-    world.transact(
+    terms: dict[str, object] = {"expires": change.expires_at} if change.has_expiry else {}
+    if change.suspended is not None:
+        terms["suspended"] = change.suspended
+    world.auditor.terms.ordered(line_id, **terms)
+    changed = world.transact(
         lambda tx: entitlements.change_line(
             tx, activation.signer, line_id, change, by="support", now=activation.clock.at
         ),
         step,
     )
+    if changed is not None:
+        world.auditor.terms.obeyed(line_id, **terms)
 
 
 def _backup(world: World, _step: Step, _dice: Dice) -> str:

@@ -15,92 +15,18 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tallystick.simulator.evidence import Violation, check_signature, read_envelope, thumbprint
+from tallystick.simulator.judged import ACCOUNTS, Copy, Device, Line, Owed
+from tallystick.simulator.suspicion import Suspicion
+from tallystick.simulator.terms import TermsJudge
 
 Row = Mapping[str, Any]
-Position = tuple[int, int]  # an epoch, and the number of a grant in it; 0 is "none yet"
 
 # After these refusals, nothing that the message says was taken note of.
 _NOT_HEARD: Final = frozenset({"superseded", "fork", "on-hold", "not-enrolled", "restored"})
 _ACCUSATIONS: Final = frozenset({"rollback", "fork", "epoch-behind"})
-_ACCOUNTS: Final = ("available", "held", "returning", "quarantined", "retired")
-
-
-@dataclass(slots=True)
-class _Line:
-    bought: int = 0
-    bought_ever: int = 0  # the most; a restore may forget a sale, but not the buyer
-    totals: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_ACCOUNTS, 0))
-    entries: int = 0
-    chain: str = ""
-    frozen: bool = False
-
-
-@dataclass(slots=True)
-class _Device:
-    """What the activation server committed about one field server, and what follows from it."""
-
-    status: str = "unknown"
-    epoch: int = 1
-    sequence: int = 0
-    decided: int = 0  # the highest sequence of a message that was decided
-    recovering: bool = False
-    proven: Position = (0, 0)
-    newest: Position = (0, 0)
-    grants: dict[Position, dict[str, int]] = field(default_factory=dict)
-    void_below: int = 0  # a waiting period ended: what older epochs granted is no longer kept for it
-    reserved: dict[str, int] = field(default_factory=dict)
-    intended: dict[str, int] = field(default_factory=dict)
-    holdings: dict[str, tuple[int, int, int]] = field(default_factory=dict)
-    taken: dict[int, str] = field(default_factory=dict)  # which message used a sequence first, by its digest
-
-    def newest_of(self, epoch: int) -> dict[str, int]:
-        """What it should hold once it has spoken in ``epoch``: older epochs are void."""
-        if self.newest < (max(epoch, self.void_below), 0):
-            return {}
-        return self.grants.get(self.newest, {})
-
-    def recompute(self) -> None:
-        """The reservation rule, over every grant from the last proven one on."""
-        floor = max(self.proven, (self.void_below, 0))
-        possible = {place: grant for place, grant in self.grants.items() if place >= floor}
-        self.intended = possible.get(self.newest, {})
-        self.reserved = {}
-        for quantities in possible.values():
-            for line, quantity in quantities.items():
-                self.reserved[line] = max(self.reserved.get(line, 0), quantity)
-
-
-@dataclass(slots=True)
-class _Copy:
-    """One physical field server. Two of them may have one device id: clones."""
-
-    device: str
-    alive: bool = True
-    epoch: int = 1
-    number: int = 0
-    sequence: int = 0
-    rolled_back_at: int | None = None
-    floor: tuple[int, int, int] = (0, 0, 0)  # epoch, grant and sequence when all of it was durable, the last time
-    held: dict[str, int] = field(default_factory=dict)
-    outbox: dict[str, int] = field(default_factory=dict)  # digest and sequence, when it was durable, the last time
-    offered: int = 0  # the highest sequence to which a reply was delivered
-
-
-@dataclass(slots=True)
-class _Owed:
-    """A rollback that must be named: after one exchange, at the next message that is taken."""
-
-    incidents: int
-    told_before: int | None
-    first: str | None = None
-    answered: bool = False
-    second: str | None = None
-    has_caught_up: bool = False  # its sequence is one that nobody had heard: without reuse, nothing shows
-    is_reuse: bool = False  # it held more than was kept for it: then the activation server must know
 
 
 class Auditor:
@@ -111,22 +37,24 @@ class Auditor:
         self.codes = frozenset(codes)
         self.secrets: dict[str, bytes] = {}
         self.keys: set[str] = set()
-        self.lines: dict[str, _Line] = {}
+        self.lines: dict[str, Line] = {}
         self.ledger_lines: set[str] = set()  # that the ledger has; what was sold after a backup, a restore forgets
-        self.devices: dict[str, _Device] = {}
-        self.copies: dict[str, _Copy] = {}
+        self.devices: dict[str, Device] = {}
+        self.copies: dict[str, Copy] = {}
         self.messages: dict[str, tuple[str, ...]] = {}  # digest -> reply
         self.misdirected: set[str] = set()  # messages for another activation server
         self.signed: dict[str, str] = {}  # digest of a message -> device id that signed it
         self.sequences: dict[str, int] = {}  # of every message that was let out, by digest
         self.incidents: dict[str, list[str]] = {}
-        self.suspects: set[str] = set()
+        self.suspicion = Suspicion()
+        self.terms = TermsJudge()
+        self.grown: set[str] = set()  # field servers that were granted more, within the present commit
         self.declared: set[str] = set()
         self.unheard: set[str] = set()
         self.was_restored = False
         self.is_replay = False  # rows that were judged before, and come in another order now
         self.host_ids_may_clash = False
-        self.owed: dict[str, _Owed] = {}
+        self.owed: dict[str, Owed] = {}
         self.checks = 0
 
     # What the activation server committed
@@ -135,13 +63,22 @@ class Auditor:
         """A key (base64url) with which the activation server signs grants."""
         self.keys.add(key)
 
-    def sold(self, line: str, secret: bytes) -> None:
-        """A line, and the secret of its activation ID."""
+    def sold(self, line: str, secret: bytes, terms: Row | None = None) -> None:
+        """A line, and the secret of its activation ID; its terms, if they shall be judged."""
         self.secrets[line] = secret
+        if terms is not None:
+            self.terms.sold(line, terms)
+
+    @property
+    def suspects(self) -> set[str]:
+        """Whoever was rolled back or cloned, and is not judged now."""
+        return self.suspicion.suspects
 
     def committed(self, rows: Mapping[str, Sequence[Row]]) -> None:
         """Rows that one transaction wrote, as plain dictionaries."""
         touched: set[str] = set()
+        self.grown = set()
+        self.suspicion.begin_commit()
         self.ledger_lines.update(row["line"] for row in rows.get("entries", ()))
         on_hold = {device for device, known in self.devices.items() if known.status == "hold"}
         for row in rows.get("field_servers", ()):
@@ -149,6 +86,7 @@ class Auditor:
             touched.add(row["device"])
         for row in rows.get("grants", ()):
             if row["envelope"]:
+                self._check_started(row["envelope"])
                 self._grant(row["envelope"])
                 touched.add(row["device"])
         for row in rows.get("messages", ()):
@@ -198,10 +136,11 @@ class Auditor:
         for line, known in self.lines.items():
             known.bought_ever = max(known.bought_ever, ever.get(line, 0))
         self.unheard = set(present) | set(self.devices)
+        self.suspicion.forget()
         self.was_restored = True
 
-    def _device(self, device: str) -> _Device:
-        return self.devices.setdefault(device, _Device())
+    def _device(self, device: str) -> Device:
+        return self.devices.setdefault(device, Device())
 
     def _field_server(self, row: Row) -> None:
         known = self._device(row["device"])
@@ -211,6 +150,7 @@ class Auditor:
             known.void_below = row["epoch"]
         known.status, known.epoch, known.sequence = row["status"], row["epoch"], row["sequence"]
         known.recovering = row["recovering"] is not None
+        known.kind = row.get("kind")
         if row["status"] not in {"lost", "retired"} and not known.recovering:
             self.unheard.discard(row["device"])
 
@@ -255,10 +195,59 @@ class Auditor:
                 self.refused(refused)
         is_wish = answered is not None and answered["epoch"] == claims["epoch"] and "grant" not in claims
         if answered is not None and is_wish and not self.is_replay:
-            self._check_wish(claims, before, {item["line"]: item["quantity"] for item in answered["licenses"]})
+            after = {item["line"]: item["quantity"] for item in answered["licenses"]}
+            self._check_wish(claims, before, after)
+            kind = claims.get("facts", {}).get("kind")
+            self._check_growth(claims["iss"], before, after, kind=kind, at=answered.get("iat", 0))
+            if claims["purpose"] == "return":
+                self.terms.shrank([line for line in before if after.get(line, 0) < before[line]])
+        if answered is not None and not self.is_replay:
+            self.terms.granted(answered["licenses"])
         is_reused = self._device(claims["iss"]).taken.setdefault(claims["sequence"], digest) != digest
         self._prove(claims, refused=refused, answered=answered, is_reused=is_reused)
+        if not self.is_replay:
+            self._judge_again(claims, digest, refused=refused, answered=answered, is_reused=is_reused)
         return refused
+
+    def _judge_again(
+        self, claims: Row, digest: str, *, refused: str | None, answered: Row | None, is_reused: bool
+    ) -> None:
+        """Whoever had two histories is judged again, once its present one is where the activation server thinks."""
+        device = claims["iss"]
+        if device not in self.suspicion.ever:
+            return
+        known = self._device(device)
+        place = (claims["epoch"], claims["applied"]["number"] if claims["applied"] is not None else 0)
+        is_decided = refused not in _NOT_HEARD | {"grant-unknown", "host-id-taken"} and not claims.get("final")
+        is_fence = answered is not None and answered["epoch"] != claims["epoch"]
+        self.suspicion.decided(
+            device,
+            digest,
+            refused=refused,
+            is_reused=is_reused,
+            is_proof=is_decided and not is_fence and place == known.proven and claims["epoch"] == known.epoch,
+            living=[name for name, copy in self.copies.items() if copy.alive and copy.device == device],
+            taken=self.messages,
+            heard=(known.epoch, known.sequence),
+        )
+
+    def _check_started(self, compact: str) -> None:
+        """What a person at the activation server started follows the terms as well, but for what may be taken back."""
+        claims = self._read_signed(compact)
+        if self.is_replay or claims["request"] is not None:
+            return
+        known = self._device(claims["sub"])
+        after = {item["line"]: item["quantity"] for item in claims["licenses"]}
+        self._check_growth(claims["sub"], known.intended, after, kind=known.kind, at=claims.get("iat", 0))
+        self.terms.granted(claims["licenses"])
+
+    def _check_growth(
+        self, device: str, before: Mapping[str, int], after: Mapping[str, int], *, kind: str | None, at: int
+    ) -> None:
+        grown = [line for line in after if after[line] > before.get(line, 0)]
+        self.terms.grew(grown, kind=kind, at=at)
+        if grown:
+            self.grown.add(device)
 
     def _check_wish(self, claims: Row, before: Mapping[str, int], after: Mapping[str, int]) -> None:
         """A wish is granted whole or not at all, lines that it does not name stay, and growth is proven (P3)."""
@@ -304,7 +293,7 @@ class Auditor:
         known.proven = max(known.proven, place)
 
     def _entry(self, row: Row) -> None:
-        line = self.lines.setdefault(row["line"], _Line())
+        line = self.lines.setdefault(row["line"], Line())
         if row["number"] != line.entries + 1:
             raise Violation("P5", f"entry {row['number']} of line {row['line']} follows entry {line.entries}")
         fields = (row["line"], row["number"], row["source"], row["target"], row["quantity"], row["device"] or "")
@@ -343,27 +332,30 @@ class Auditor:
             "host-id-taken": self.host_ids_may_clash,
             "grant-adopted": self.was_restored,
             "clock-jumped": not device,  # of the activation server, which is no field server
-        }.get(kind, device in self.suspects)
+        }.get(kind, device in self.suspicion.accusable)
         if not allowed:
             raise Violation("P7", f"{_short(device)} is accused of {kind}, and is innocent")
 
     def _check_line(self, row: Row) -> None:
         """P5: what is stored is what the ledger gives by our own arithmetic, and it adds up."""
-        line = self.lines.setdefault(row["line"], _Line())
-        line.frozen = row["frozen"]
-        stored = {account: row[account] for account in _ACCOUNTS}
+        line = self.lines.setdefault(row["line"], Line())
+        self.terms.row(row, is_put_back=self.is_replay)
+        stored = {account: row[account] for account in ACCOUNTS}
         if stored != line.totals or row["bought"] != line.bought or row["entries"] != line.entries:
             raise Violation("P5", f"line {row['line']}: stored {stored}, the ledger gives {line.totals}")
         if sum(line.totals.values()) != line.bought:
             raise Violation("P5", f"line {row['line']}: {line.totals} does not add up to {line.bought} bought")
-        negative = [account for account in _ACCOUNTS[1:] if line.totals[account] < 0]
+        negative = [account for account in ACCOUNTS[1:] if line.totals[account] < 0]
         if negative or (line.totals["available"] < 0 and not self.was_restored):
             raise Violation("P5", f"line {row['line']}: below zero in {line.totals}")
 
     def _check_reservation(self, device: str) -> None:
         """The books of one field server against the reservation rule by brute force."""
         known = self.devices[device]
+        was_kept = known.reserved
         known.recompute()
+        if device in self.grown:
+            self.terms.together(device, known.reserved, was_kept)
         booked = {line: kept for line, kept in known.holdings.items() if any(kept)}
         expected = {}
         for line, most in known.reserved.items():
@@ -394,10 +386,13 @@ class Auditor:
                 raise Violation("P1", f"{copy} is in epoch {row['epoch']} and holds a grant of epoch {claims['epoch']}")
         before = self.copies.get(copy)
         if before is None:
-            before = self.copies[copy] = _Copy(device=row["device"])
+            before = self.copies[copy] = Copy(device=row["device"])
         elif (row["epoch"], number) < before.floor[:2] or row["sequence"] < before.floor[2]:
             raise Violation("vault", f"{copy} went back from epoch, grant and sequence {before.floor}")
+        elif row["grant"] is None and row["epoch"] == before.epoch + 1:
+            self.terms.given_up(copy, before.held)
         before.epoch, before.number, before.sequence, before.held = row["epoch"], number, row["sequence"], held
+        is_new_belief = row["rolled_back_at"] not in {None, before.rolled_back_at}
         before.rolled_back_at = row["rolled_back_at"]
         lost = [seq for digest, seq in before.outbox.items() if digest not in row["outbox"] and seq > before.offered]
         if lost:
@@ -405,7 +400,7 @@ class Auditor:
         if row["is_durable"]:
             before.outbox = dict(row["outbox"])
             before.floor = (row["epoch"], number, row["sequence"])
-        if before.rolled_back_at is not None and before.device not in self.suspects:
+        if is_new_belief and before.device not in self.suspects:
             raise Violation("P7", f"{copy} believes that it was rolled back, and was not")
 
     def vault(self, copy: str, *, found: bytes, allowed: Sequence[bytes]) -> None:
@@ -420,6 +415,7 @@ class Auditor:
         check_signature(compact, header["jwk"]["x"])
         self.signed[digest] = claims["iss"]
         self.sequences[digest] = claims["sequence"]
+        self.suspicion.spoken(copy, claims["iss"], digest, epoch=claims["epoch"], sequence=claims["sequence"])
         if compact not in durable_outbox or claims["sequence"] > durable_sequence:
             raise Violation("vault", f"{copy} let message {claims['sequence']} out before it was durable")
         owed = self.owed.get(copy)
@@ -457,19 +453,19 @@ class Auditor:
     def rolled_back(self, copy: str, row: Row) -> None:
         """The disk of a field server was put back; ``row`` is what it would load now."""
         was = self.copies.pop(copy, None)
+        self.suspicion.begin_history(copy, row["device"])
         self.field_server(copy, row)
         now = self.copies[copy]
         if was is not None:
             now.alive = was.alive
-        self.suspects.add(now.device)
         self.owed.pop(copy, None)
         known = self.devices.get(now.device)
         if known is not None and known.sequence > now.sequence and known.status == "active":
-            self.owed[copy] = _Owed(incidents=self._accusations(now.device), told_before=now.rolled_back_at)
+            self.owed[copy] = Owed(incidents=self._accusations(now.device), told_before=now.rolled_back_at)
 
     def cloned(self, copy: str) -> None:
         """There are two of it now."""
-        self.suspects.add(self.copies[copy].device)
+        self.suspicion.begin_history(copy, self.copies[copy].device)
 
     def scrapped(self, copy: str) -> None:
         """A field server is gone for ever."""
@@ -490,7 +486,7 @@ class Auditor:
                 self._check_named(copy, owed)
                 del self.owed[copy]
 
-    def _check_named(self, copy: str, owed: _Owed) -> None:
+    def _check_named(self, copy: str, owed: Owed) -> None:
         now = self.copies[copy]
         if self._accusations(now.device) > owed.incidents or self.was_restored or now.device in self.declared:
             return
@@ -544,12 +540,12 @@ class Auditor:
                     f"{free} are available",
                 )
 
-    def _note_reuse(self, name: str, copy: _Copy, known: _Device | None) -> None:
+    def _note_reuse(self, name: str, copy: Copy, known: Device | None) -> None:
         owed = self.owed.get(name)
         if owed is not None and known is not None:
             owed.is_reuse |= any(quantity > known.reserved.get(line, 0) for line, quantity in copy.held.items())
 
-    def _is_released(self, copy: _Copy, known: _Device | None) -> bool:
+    def _is_released(self, copy: Copy, known: Device | None) -> bool:
         """Declared lost while alive, waiting period over, and not heard from since: the one admitted exception."""
         return known is not None and copy.device in self.declared and copy.epoch < known.void_below
 

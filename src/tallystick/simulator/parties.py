@@ -324,6 +324,22 @@ def state_row(copy: FieldServerCopy, state: State) -> dict[str, Any]:
     }
 
 
+def terms_of(line: Line) -> dict[str, Any]:
+    """What a line was sold for, as plain data."""
+    product = line.product
+    return {
+        "account": line.account,
+        "sku": str(product.sku),
+        "features": dict(product.features),
+        "kinds": tuple(sorted(product.kinds)),
+        "returnable": product.returnable,
+        "one_carry": product.one_carry,
+        "engineering": line.engineering,
+        "expires": line.expires_at,
+        "suspended": line.suspended,
+    }
+
+
 def state_bytes(state: State | None) -> bytes:
     """A state as its bytes, to compare two."""
     return b"" if state is None else codec.encode_state(state)
@@ -364,10 +380,13 @@ def _add_rows(rows: dict[str, list[dict[str, Any]]], change: Changes, compacts: 
                 "epoch": server.epoch,
                 "sequence": server.sequence,
                 "recovering": server.recovering,
+                "kind": server.kind,
             }
         )
     for line in change.lines.values():
-        rows["lines"].append(asdict(line.balances) | {"line": str(line.line_id), "frozen": line.frozen})
+        rows["lines"].append(
+            asdict(line.balances) | {"line": str(line.line_id), "frozen": line.frozen} | terms_of(line)
+        )
     for entry in change.entries:
         row = {name: getattr(entry, name) for name in ("number", "quantity", "cause", "booked_at", "chain")}
         row |= {"source": str(entry.source), "target": str(entry.target), "line": str(entry.line_id)}

@@ -14,7 +14,7 @@ from tallystick.activation.core.entitlements import LineChange
 from tallystick.activation.core.ports import Status
 from tallystick.domain.ids import DeviceId
 from tallystick.simulator.dice import Dice
-from tallystick.simulator.parties import DAY
+from tallystick.simulator.parties import DAY, terms_of
 from tallystick.simulator.workload import Act, Step
 from tallystick.simulator.world import World, known_devices, name_of
 
@@ -102,7 +102,7 @@ def _sell(world: World, _step: Step, dice: Dice) -> str:
     line = world.activation.sell(
         dice.between(1, 4), dice.pick(("smartdriver", "logs", "edge")), account=dice.pick(("acme", "acme", "other"))
     )
-    world.auditor.sold(str(line.line_id), line.secret)
+    world.auditor.sold(str(line.line_id), line.secret, terms_of(line))
     world.tell_committed()
     return f"{line.account} buys {line.balances.bought} of line {line.line_id}"
 

@@ -45,6 +45,7 @@ class Sum:
     seeds: int = 0
     steps: int = 0
     checks: int = 0
+    judged_again: int = 0
     struck: Counter[str] = field(default_factory=Counter)
     done: Counter[str] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
@@ -55,6 +56,7 @@ class Sum:
         self.seeds += 1
         self.steps += result.steps
         self.checks += result.checks
+        self.judged_again += result.judged_again
         self.struck += result.struck
         self.done += result.done
         if result.failure is not None:
@@ -71,6 +73,7 @@ class Sum:
             "seeds": self.seeds,
             "steps": self.steps,
             "checks": self.checks,
+            "judged_again": self.judged_again,
             "seconds": round(self.seconds, 1),
             "faults": {str(kind): count for kind, count in self.struck.most_common()},
             "acts": {str(kind): count for kind, count in self.done.most_common()},
@@ -88,6 +91,7 @@ class Sum:
         )
         yield "  acts: " + _counts(self.done)
         yield "  faults inside them: " + (_counts(self.struck) or "none")
+        yield f"  judged again after a rollback or a clone: {self.judged_again}"
 
 
 def gather(results: Iterable[SeedResult], progress: Progress, *, total: int | None) -> Sum:

@@ -33,7 +33,9 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedResult:
-    """One run. ``struck``: faults that struck, by kind; ``done``: steps by kind."""
+    """One run. ``struck``: faults that struck, by kind; ``done``: steps by kind; ``judged_again``: how often a field server
+    that was rolled back or cloned was judged again.
+    """
 
     seed: int
     steps: int
@@ -41,6 +43,7 @@ class SeedResult:
     struck: Counter[str]
     done: Counter[str]
     failure: Failure | None
+    judged_again: int = 0
     log: tuple[str, ...] = ()
 
 
@@ -70,6 +73,7 @@ def run_plan(plan: Plan) -> SeedResult:
         struck=world.struck,
         done=world.done,
         failure=failure,
+        judged_again=world.auditor.suspicion.judged_again,
         log=tuple(world.log),
     )
 

@@ -33,6 +33,7 @@ from tallystick.simulator.parties import (
     state_bytes,
     state_row,
     table_rows,
+    terms_of,
 )
 from tallystick.simulator.workload import Plan, Step
 
@@ -299,7 +300,7 @@ def make_world(plan: Plan) -> World:
     )
     world.tell_committed()
     for line in activation.lines:
-        world.auditor.sold(str(line.line_id), line.secret)
+        world.auditor.sold(str(line.line_id), line.secret, terms_of(line))
     for copy in copies:
         world.tell_state(copy)
     return world

@@ -16,9 +16,9 @@ import typer.core
 import typer.main
 
 from tallystick import __version__
-from tallystick.errors import InvariantError
+from tallystick.errors import Error, InvariantError
 from tallystick.sentences import READER, Reader, _, language_of_shell
-from tallystick.terminal import tell
+from tallystick.terminal import AS_JSON, tell, tell_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +62,7 @@ PARTIES = {
 }
 
 _ASKED_FOR = "tallystick.cli.asked_for"
+_USAGE_ERROR: Any = typer.BadParameter.__base__  # every wrong usage; typer shows no other name of it
 
 
 class LazyGroup(typer.core.TyperGroup):
@@ -84,9 +85,20 @@ class LazyGroup(typer.core.TyperGroup):
         return name, command, rest
 
     def invoke(self, ctx: Any) -> Any:
-        """Run it; a package that is missing, now or when a command imports it late, names the extra."""
+        """Run it; a package that is missing, now or when a command imports it late, names the extra.
+
+        Wrong usage is told by typer, and for a program as a problem, too.
+        """
+        is_for_program = AS_JSON in words_of(ctx)
         try:
             return super().invoke(ctx)
+        except _USAGE_ERROR as error:
+            if is_for_program:
+                from tallystick.protocol.problems import problem_document
+
+                said = Error("usage", expected=_("a command as its --help shows"), seen=error.format_message())
+                tell_json(problem_document(said))
+            raise
         except ModuleNotFoundError as missing:
             name = ctx.meta.get(_ASKED_FOR)
             if name is None or missing.name is None or missing.name.split(".")[0] == "tallystick":
@@ -101,6 +113,11 @@ class LazyGroup(typer.core.TyperGroup):
                 error=True,
             )
             raise typer.Exit(2) from missing
+
+
+def words_of(ctx: Any) -> list[str]:
+    """The words behind a group's name, before they are told apart."""
+    return [*ctx._protected_args, *ctx.args]  # noqa: SLF001 - where they are between parsing and running
 
 
 def load(party: Party) -> Any:

@@ -9,8 +9,11 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from typing import Final
 
 from tallystick.sentences import spoken
+
+AS_JSON: Final = "--json"  # what a program asks for, of every command that has something to say
 
 
 def plain(text: object) -> str:

@@ -42,7 +42,7 @@ from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
 from tallystick.protocol.tallyfile import format_file
 from tallystick.sentences import _, _n
-from tallystick.terminal import arguments
+from tallystick.terminal import AS_JSON, arguments
 
 _OPEN = (Phase.TROUBLE, Phase.DELIVER, Phase.PROVE, Phase.ASK)
 
@@ -52,10 +52,11 @@ class _Commands(typer.core.TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
+        is_for_program = AS_JSON in [*ctx._protected_args, *ctx.args]  # noqa: SLF001 - before they are told apart
         try:
             return super().invoke(ctx)
         except Error as error:
-            console.show_error(error)
+            console.show_refusal(error, as_json=is_for_program)
             raise typer.Exit({"usage": USAGE, "unreachable": UNREACHABLE}.get(error.code, REFUSED)) from error
 
 

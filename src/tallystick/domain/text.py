@@ -17,8 +17,18 @@ _TWINS: Final = {
     **dict(zip("αβεζηικμνορτυχ", "abezhikmnoptyx", strict=True)),
 }
 _TWIN_TABLE: Final = str.maketrans(_TWINS)
+# What programs and makers of boards write where there is no id.
+_NOTHING_WORDS: Final = """null none nil unknown undefined n/a na empty default invalid test localhost uninitialized
+    serial|number system|serial|number system|product|name default|string not|specified not|applicable not|available
+    not|present no|asset|tag asset|tag chassis|serial|number to|be|filled|by|o.e.m. to|be|filled|by|oem o.e.m. oem
+    host host-id hostid machine-id uuid 0123456789 123456789 1234567890 12345678"""
 _JOINERS: Final = "\u200c\u200d"  # part of the spelling of Persian and of the languages of India
 _FOLDED_CACHE: Final = 4096
+
+
+@lru_cache(1)
+def _nothings() -> frozenset[str]:
+    return frozenset(folded(word.replace("|", " ")) for word in _NOTHING_WORDS.split())
 
 
 def normal(text: str) -> str:
@@ -48,6 +58,13 @@ def symbols_of(text: str) -> str:
 def pasted(text: str) -> str:
     """What was copied from somewhere, without what came along: blanks at its ends, marks that nobody sees."""
     return "".join(symbol for symbol in text if not _is_empty(symbol) and symbol not in _JOINERS).strip()
+
+
+def identifies(text: str) -> bool:
+    """Whether an id of a machine tells it from others: no blank, no word for nothing, no row of one symbol."""
+    plain = folded(text)
+    symbols = {symbol for symbol in plain if symbol.isalnum()}
+    return len(symbols) > 1 and plain not in _nothings()
 
 
 def is_dash(symbol: str) -> bool:

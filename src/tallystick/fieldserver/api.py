@@ -33,7 +33,7 @@ from tallystick.protocol import device_api, tallyfile
 from tallystick.protocol.device_api import FEATURE_SYMBOLS_MAX, INBOX_BYTES_MAX, INBOX_LINES_MAX
 from tallystick.protocol.envelope import encode_json
 from tallystick.protocol.messages import QUANTITY_MAX
-from tallystick.protocol.problems import problem_document
+from tallystick.protocol.problems import check_query, problem_document
 from tallystick.sentences import _
 
 JSON_BYTES_MAX: Final = 64 * 1024
@@ -195,7 +195,9 @@ def make_app(api: Api) -> ASGIApp:
     routes = [
         Route(
             operation.path,
-            api.guarded(handlers[operation]) if operation.needs_password else handlers[operation],
+            _asked_as_documented(
+                operation, api.guarded(handlers[operation]) if operation.needs_password else handlers[operation]
+            ),
             methods=[operation.method],
         )
         for operation in device_api.OPERATIONS
@@ -204,6 +206,16 @@ def make_app(api: Api) -> ASGIApp:
     app = Starlette(routes=routes, exception_handlers=refusals)
     app.router.redirect_slashes = False
     return _Deadline(app)
+
+
+def _asked_as_documented(operation: device_api.Operation, handler: Handler) -> Handler:
+    """Refuse parameters that ``handler`` would not look at."""
+
+    async def handle(request: Request) -> Response:
+        check_query(request.query_params, (one["name"] for one in operation.parameters if one["in"] == "query"))
+        return await handler(request)
+
+    return handle
 
 
 def _password_of(request: Request) -> str:

@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from tallystick.directories import make_directory
+from tallystick.domain.text import identifies, normal
 from tallystick.errors import Error
 from tallystick.fieldserver import platform, vault
 from tallystick.fieldserver.agent import Agent, DeliveryResult
@@ -54,6 +57,9 @@ def commission(
 
     Raises ``Error``: ``already-initialised``, ``disk-full``, ``disk-failed``, ``vault-locked``.
     """
+    settings = msgspec.structs.replace(
+        settings, name=normal(settings.name), kind=normal(settings.kind), host_id=_checked_host_id(settings.host_id)
+    )
     try:
         make_directory(directory)
     except OSError as error:
@@ -72,6 +78,13 @@ def commission(
         password_file=directory / platform.PASSWORD_FILE,
         delivery=None if keys is None else agent.deliver(list(parse_chunks([keys]))),
     )
+
+
+def _checked_host_id(host_id: str | None) -> str | None:
+    """As it is kept. Raises ``Error`` (``host-id-empty``) for one that many machines have."""
+    if host_id is not None and not identifies(host_id):
+        raise Error("host-id-empty", expected=_("what tells this machine from others"), seen=repr(host_id[:60]))
+    return None if host_id is None else normal(host_id)
 
 
 def _check_unused(directory: Path) -> None:

@@ -26,6 +26,7 @@ from typing import Final
 
 from tallystick import __version__
 from tallystick.directories import create_file, sync_directory
+from tallystick.domain.text import identifies
 from tallystick.errors import Error
 from tallystick.fieldserver.state import Device
 from tallystick.fieldserver.vault import SLOTS, refuse_disk
@@ -254,7 +255,7 @@ def find_host_id() -> str:
             machine_id = path.read_text("ascii").strip()
         except (OSError, ValueError):
             continue
-        if machine_id and machine_id != "uninitialized":
+        if identifies(machine_id):
             return hashlib.sha256(f"tallystick host\0{machine_id}".encode()).hexdigest()[:32]
     return hashlib.sha256(f"tallystick host\0{uuid.getnode():012x}".encode()).hexdigest()[:32]
 

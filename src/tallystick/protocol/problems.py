@@ -6,6 +6,7 @@ on standard error all come from it, so that one fault reads the same wherever it
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tallystick.errors import Error, InvariantError
@@ -41,6 +42,12 @@ PROBLEMS: tuple[Problem, ...] = (
          "Carry the file again as it was saved; a program that joins lines breaks it."),
     _row("not-text", 422, "Not a tally file", "UTF-8 text, one envelope a line",
          "Choose the .tally file itself, not an archive, a picture or a web page."),
+    _row("file-packed", 422, "A packed file", "the .tally file itself",
+         "Unpack it, then choose the .tally file that is in it."),
+    _row("file-mail", 422, "A mail", "the file that is attached to the mail",
+         "Save what is attached to the mail, and choose that file."),
+    _row("file-wrapped", 422, "Lines that were broken", "each envelope whole on its line",
+         "Send the file attached to a mail, not as its text; from where it came it can be had again."),
     _row("envelope-malformed", 422, "Not an envelope", "one compact JWS: three base64url parts joined by dots",
          "Carry the file again: this line was cut or altered on the way. The other lines are not affected."),
     _row("header-refused", 422, "A header that is not accepted", "an EdDSA (Ed25519) header with typ and kid or jwk only",
@@ -61,6 +68,8 @@ PROBLEMS: tuple[Problem, ...] = (
          "Send it in smaller parts; a tally file may be split between any two lines."),
     _row("json-malformed", 422, "Not the JSON that was expected", "JSON without duplicate or unknown names",
          "Correct the request as described in the API reference."),
+    _row("query-wrong", 422, "A parameter that is not as documented", "parameters of the request as documented",
+         "Correct or leave out the named parameter: the API's openapi.json lists them. Nothing was done."),
     # QR codes
     _row("frame-torn", 422, "Not a whole code", "the whole text of a QR code that Tallystick shows",
          "Read this code once more; what was read before stays."),
@@ -179,6 +188,8 @@ PROBLEMS: tuple[Problem, ...] = (
          "Check that the disk is mounted writable and healthy, then try again; nothing was changed."),
     _row("already-initialised", 409, "Already initialised", "an empty or new data directory",
          "Use the data directory as it is, or choose another one."),
+    _row("host-id-empty", 422, "A host id that identifies nothing", "an id that no other machine has",
+         "Leave --host-id out: then one is made from this machine's own. Or give a serial number."),
     _row("not-initialised", 409, "Not initialised", "a data directory that init has made",
          "Run the init command for this directory first."),
     # People and HTTP
@@ -318,6 +329,8 @@ PROBLEMS: tuple[Problem, ...] = (
          N_("Copy the device id from the field server, or from the page Field servers.")),
     _row("date-wrong", 422, "Not a date", "a date like 2027-12-31, a moment like 2027-12-31T12:00:00Z, or never",
          "Write the date as shown; a date alone is a whole day, UTC: what ends with it ends at 23:59:59."),
+    _row("date-past", 409, "An end that has passed", "an end in the future, or never",
+         "Correct the date. To stop growth now, suspend the line; to end it, lower its quantity."),
     _row("text-wrong", 422, "Not a usable text", "1 to 128 printable symbols",
          "Choose a shorter text, without control symbols."),
     _row("ledger-wrong", 500, "The ledger does not add up", "balances that follow from the ledger",
@@ -352,6 +365,18 @@ def detail_sentence(code: str, *, expected: str, seen: str) -> Sentence:
     """The same for a person at an edge."""
     step = problem_for(code).next_step
     return _("Expected {expected}; saw {seen}. {next_step}", expected=expected, seen=seen, next_step=step)
+
+
+def check_query(asked: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse parameters that nobody would look at: whoever misspells one is not to believe that it counted.
+
+    Raises ``Error`` (``query-wrong``).
+    """
+    names = sorted(known)
+    for name in asked:
+        if name not in names:
+            expected = _("only {names}", names=", ".join(names)) if names else _("no parameters")
+            raise Error("query-wrong", expected=expected, seen=repr(name[:60]))
 
 
 def problem_document(error: Error) -> dict[str, object]:

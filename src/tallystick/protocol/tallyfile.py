@@ -2,11 +2,14 @@
 
 Read as a stream, with a limit per line and none on the number of lines. Blank lines and lines that begin with ``#``
 are for human readers and are never trusted. A line that is no envelope becomes a ``BadLine`` in its place, so that
-the good lines beside it go through.
+the good lines beside it go through. What a mail program or a shell does to a file is undone where that is safe (UTF-16
+with its mark, lines quoted with ``>``); an archive, a mail and broken lines are called what they are.
 """
 
 from __future__ import annotations
 
+import codecs
+import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -19,6 +22,13 @@ from tallystick.structs import know
 
 MEDIA_TYPE: Final = "application/x-tally"
 SUFFIX: Final = ".tally"
+_BEGINNING_BYTES: Final = 4
+_PACKED: Final = {b"PK\x03\x04": "a zip archive", b"\x1f\x8b": "a gzip file", b"7z\xbc\xaf": "a 7z archive"}
+_MAIL: Final = re.compile(
+    rb"(?i)(?:from|to|subject|date|mime-version|message-id|received|return-path|content-(?:type|transfer-encoding|disposition)):"
+)
+_WRAPPED_BYTES_MAX: Final = 80  # mail programs break at 72 to 78
+_PIECE: Final = re.compile(rb"[A-Za-z0-9_.=-]{20,}")
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
@@ -54,9 +64,34 @@ class LineParser:
         self._line_number = 0
         self._kept = bytearray()
         self._bytes_dropped = 0
+        self._beginning: bytes | None = b""  # until it is long enough to tell what this is
+        self._decoder: codecs.IncrementalDecoder | None = None
+        self._is_packed = False
 
     def feed(self, chunk: bytes) -> Iterator[GoodLine | BadLine]:
         """Whole lines that ``chunk`` completes."""
+        if self._beginning is not None:
+            chunk = self._beginning + chunk
+            if len(chunk) < _BEGINNING_BYTES:
+                self._beginning = chunk
+                return
+            yield from self._begin(chunk)
+        if self._is_packed:
+            return
+        yield from self._feed(chunk if self._decoder is None else _as_utf8(self._decoder, chunk))
+
+    def _begin(self, chunk: bytes) -> Iterator[BadLine]:
+        """What kind of file this is, by its first bytes."""
+        self._beginning = None
+        packed = next((name for mark, name in _PACKED.items() if chunk.startswith(mark)), None)
+        if packed is not None:
+            self._is_packed = True
+            error = WireError("file-packed", expected=_("a tally file"), seen=packed)
+            yield BadLine(line_number=1, error=error)
+        elif chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            self._decoder = codecs.getincrementaldecoder("utf-16")("replace")
+
+    def _feed(self, chunk: bytes) -> Iterator[GoodLine | BadLine]:
         *whole, rest = chunk.split(b"\n")
         for piece in whole:
             line = self._finish(piece)
@@ -66,6 +101,11 @@ class LineParser:
 
     def close(self) -> Iterator[GoodLine | BadLine]:
         """The last line, where it has no line end."""
+        if self._beginning:
+            chunk = self._beginning
+            yield from self._begin(chunk)
+            if not self._is_packed:
+                yield from self._feed(chunk if self._decoder is None else _as_utf8(self._decoder, chunk))
         if self._kept:
             line = self._finish(b"")
             if line is not None:
@@ -89,6 +129,8 @@ class LineParser:
         line = line.removeprefix(_BYTE_ORDER_MARK)  # of any line: programs that join files leave them in the middle
         if length <= LINE_BYTES_MAX:
             line = line.strip(b" \t\r")
+            if line.startswith(b">"):
+                line = line.lstrip(b"> \t")
         if not line or line.startswith(b"#"):
             return None
         try:
@@ -100,8 +142,26 @@ class LineParser:
                 )
             return GoodLine(line_number=self._line_number, envelope=open_envelope(line))
         except WireError as error:
+            error = _called_by_name(line, error)
             error.__context__ = None  # where it was raised, and while what, would stay in memory with everything there
             return BadLine(line_number=self._line_number, error=error.with_traceback(None))
+
+
+def _as_utf8(decoder: codecs.IncrementalDecoder, chunk: bytes) -> bytes:
+    return decoder.decode(chunk).encode("utf-8", "replace")
+
+
+def _called_by_name(line: bytes, error: WireError) -> WireError:
+    """A line that is no envelope, as what it is, where that can be told."""
+    if error.code != "envelope-malformed":
+        return error
+    if _MAIL.match(line):
+        return WireError("file-mail", expected=_("an envelope"), seen=_("a line of a mail's head"))
+    if len(line) <= _WRAPPED_BYTES_MAX and _PIECE.fullmatch(line):
+        return WireError(
+            "file-wrapped", expected=_("a whole envelope"), seen=_("a piece of {count} bytes", count=len(line))
+        )
+    return error
 
 
 def format_file(envelopes: Iterable[str], *, comment: str = "") -> Iterator[bytes]:

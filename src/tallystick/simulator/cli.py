@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from tallystick.errors import Error
-from tallystick.protocol.problems import problem_for
+from tallystick.protocol.problems import problem_document, problem_for
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -42,6 +42,8 @@ def demo(
     try:
         play(directory, tell, keep=keep)
     except Error as error:
+        if as_json:
+            print(json.dumps(problem_document(error)))
         print(f"{error.code}: {error}. {problem_for(error.code).next_step}", file=sys.stderr)
         print(f"The logs are in {directory}.", file=sys.stderr)
         raise typer.Exit(1) from None

@@ -126,8 +126,8 @@ def test_lists_are_read_page_by_page(site, admin):
                 break
             cursor = {"before" if path.endswith("entitlements") else "after": answer["next"]}
         assert len(seen) == len(set(seen)) == 5
-    problem(admin.get("/v1/accounts", params={"limit": 0}), "json-malformed")
-    problem(admin.get("/v1/ledger", params={"before": "nonsense"}), "json-malformed")
+    problem(admin.get("/v1/accounts", params={"limit": 0}), "query-wrong")
+    problem(admin.get("/v1/ledger", params={"before": "nonsense"}), "query-wrong")
     seen, cursor = [], {}
     while (answer := admin.get("/v1/ledger", params={"limit": 2, **cursor}).json())["items"]:
         seen += [(item["line"], item["number"]) for item in answer["items"]]
@@ -167,7 +167,7 @@ def test_a_long_history_is_read_page_by_page_and_nothing_is_left_out(site, admin
     digests = [event["digest"] for event in found if event["kind"] == "message"]
     assert len(digests) == len(set(digests)) == 133
     for wrong in ("x", "1.2", "1.4.1.", "9" * 40, "1.1.1.<script>"):
-        problem(admin.get(path, params={"before": wrong}), "json-malformed")
+        problem(admin.get(path, params={"before": wrong}), "query-wrong")
 
 
 def test_who_holds_a_line_is_read_page_by_page(site, admin):

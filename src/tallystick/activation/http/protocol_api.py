@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import IO, Any, Final, NamedTuple
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from msgspec import Struct, to_builtins
 from starlette.concurrency import run_in_threadpool
@@ -40,7 +41,7 @@ from tallystick.domain.entitlement import Entitlement, Line
 from tallystick.domain.ids import parse_entitlement_id
 from tallystick.errors import Error
 from tallystick.protocol import messages, tallyfile
-from tallystick.protocol.problems import WireError, problem_document
+from tallystick.protocol.problems import WireError, check_query, problem_document
 from tallystick.protocol.reasons import reason_document
 from tallystick.protocol.tallyfile import BadLine, GoodLine, LineParser
 from tallystick.sentences import _
@@ -96,6 +97,7 @@ def create_api(context: ProtocolContext) -> FastAPI:
         description="Licenses of field servers: activated, returned and activated again. Errors are RFC 9457 problems.",
         docs_url=None,
         redoc_url=None,
+        dependencies=[Depends(_check_query)],
     )
     _add_problem_handlers(api)
     api.add_middleware(_Impatient)
@@ -284,6 +286,19 @@ def _too_slow() -> Error:
     )
 
 
+async def _check_query(request: Request) -> None:
+    """Every route of the APIs, whoever added it, takes the parameters that its document names and no other."""
+    if request.url.path.startswith("/v1/"):
+        route = request.scope["route"]
+        check_query(request.query_params, _queries_of(route.dependant))
+
+
+def _queries_of(dependant: Dependant) -> Iterator[str]:
+    yield from (field.alias for field in dependant.query_params)
+    for part in dependant.dependencies:
+        yield from _queries_of(part)
+
+
 def _add_problem_handlers(api: FastAPI) -> None:
     @api.exception_handler(Error)
     async def refuse(_other: Request, error: Error) -> Response:
@@ -302,7 +317,12 @@ def _add_problem_handlers(api: FastAPI) -> None:
 
     @api.exception_handler(RequestValidationError)
     async def refuse_request(_other: Request, error: RequestValidationError) -> Response:
-        return problem(Error("json-malformed", expected=_("a request as documented"), seen=str(error)[:200]))
+        first = error.errors()[0]
+        kind, *place = first["loc"]
+        code = "query-wrong" if kind in {"query", "path", "header"} else "json-malformed"
+        where = ".".join(map(str, place))
+        expected = _("{where}: {message}", where=where, message=first["msg"]) if where else str(first["msg"])
+        return problem(Error(code, expected=expected, seen=repr(first.get("input"))[:80]))
 
     @api.exception_handler(ClientDisconnect)
     async def gone(_other: Request, __: ClientDisconnect) -> Response:

@@ -12,6 +12,7 @@ from tallystick.activation.services import documents
 from tallystick.activation.services.base import (
     IdempotentRequest,
     Office,
+    OfficeError,
     check_version,
     not_found,
     record,
@@ -28,6 +29,7 @@ from tallystick.activation.services.schemas import (
 from tallystick.activation.storage import SqlTransaction
 from tallystick.activation.storage.scoped import EntitlementHeader, ScopedTables
 from tallystick.domain.catalog import Catalog
+from tallystick.domain.dates import moment_text
 from tallystick.domain.entitlement import Entitlement, Line
 from tallystick.domain.ids import SECRET_BYTES, LineId, entitlement_reference, new_entitlement_id
 from tallystick.sentences import _
@@ -194,6 +196,7 @@ def create_entitlement(
         caller.check(Permission.ACCOUNTS)
 
     def work(transaction: SqlTransaction, now: int) -> RevealedEntitlement:
+        _check_end(expires_at, now)
         if is_new_account and transaction.people.save_account(account, now=now):
             record(transaction, caller, "account-create", account, account=account, now=now)
         if transaction.within(caller.scope).account(account) is None:
@@ -214,6 +217,14 @@ def create_entitlement(
         return documents.revealed_entitlement(made, reference)
 
     return office.create(caller, Permission.SELL, work, kind=RevealedEntitlement, once=once)
+
+
+def _check_end(expires_at: int | None, now: int) -> None:
+    """Raises ``OfficeError``: nobody sells what is over already, but by mistake."""
+    if expires_at is not None and expires_at <= now:
+        raise OfficeError(
+            "date-past", expected=_("an end after {now}", now=moment_text(now)), seen=moment_text(expires_at)
+        )
 
 
 def find_lines(
@@ -274,6 +285,8 @@ def change_line(
         _line(transaction, caller, line_id)
         locked = transaction.load_lines_for_update([LineId(line_id)])[LineId(line_id)]
         check_version(documents.line_version(locked), version, _("the line"))
+        if change.has_expiry and change.expires_at != locked.expires_at:
+            _check_end(change.expires_at, now)
         after = entitlements.change_line(transaction, office.signer, locked.line_id, change, by=caller.name, now=now)
         detail = _what_changed(locked, after)
         record(transaction, caller, "line-change", line_id, account=after.account, now=now, detail=detail)

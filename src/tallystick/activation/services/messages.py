@@ -163,7 +163,8 @@ def _rows(name: str, results: Sequence[MessageResult]) -> Iterator[DeliveredDocu
 
 def _no_tally_file(name: str, rows: Sequence[DeliveredDocument]) -> DeliveredDocument:
     """One row for a file in which nothing was an envelope, instead of one for each of its lines."""
-    code = "not-text" if rows else "no-messages"
+    named = next((row.code for row in rows if row.code is not None and row.code.startswith("file-")), None)
+    code = named or ("not-text" if rows else "no-messages")
     seen = f"{len(rows)} lines, none of them an envelope" if rows else "none"
     answer = _error(code, "a tally file with at least one message", seen)
     result = MessageResult(line_number=0, digest=None, message=None, answer=answer)

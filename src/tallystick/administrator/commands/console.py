@@ -28,6 +28,7 @@ from tallystick.administrator.ports import Progress as Told
 from tallystick.administrator.ports import RouteKind, Stage, next_step_of
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
+from tallystick.protocol.problems import problem_document
 from tallystick.protocol.reasons import reason_text
 from tallystick.sentences import _, spoken
 from tallystick.terminal import plain_lines, tell_json
@@ -183,6 +184,14 @@ def show_error(error: Error) -> None:
     next_step = getattr(error, "next_step", "") or next_step_of(error.code)
     if next_step:
         out.print(escape(_shown(_("Next: {step}", step=next_step))))
+
+
+def show_refusal(error: Error, *, as_json: bool) -> None:
+    """A whole command was refused: for a program also as a problem on standard output."""
+    if as_json:
+        next_step = getattr(error, "next_step", "")
+        show_json(problem_document(error) | ({"next_step": str(next_step)} if next_step else {}))
+    show_error(error)
 
 
 def show_reports(reports: Sequence[Report]) -> None:

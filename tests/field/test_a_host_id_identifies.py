@@ -5,7 +5,6 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from support.activation import Device
 from tallystick import cli
 from tallystick.domain.text import identifies
 from tallystick.fieldserver import platform
@@ -48,11 +47,11 @@ def test_what_this_machine_says_of_itself_identifies():
 @pytest.mark.parametrize("kind", ["as-p", "AS\u2011P", "As-P", " AS-P", "AS-P\u200b", "\uff21\uff33-\uff30"])
 def test_a_kind_is_compared_as_people_read_it(site, kind):
     (line,) = site.sell("Harbour", ("smartdriver", 2)).lines
-    (row,) = site.post(Device(name="roof", kind=kind).activate((line, 1)))
+    (row,) = site.post(site.device("roof", kind=kind).activate((line, 1)))
     assert row["outcome"] == "granted", row
 
 
 def test_another_kind_is_still_refused(site):
     (line,) = site.sell("Harbour", ("mqtt", 2)).lines
-    (row,) = site.post(Device(name="roof", kind="AS-P").activate((line, 1)))
+    (row,) = site.post(site.device("roof", kind="AS-P").activate((line, 1)))
     assert row["code"] == "kind-mismatch"

@@ -61,10 +61,10 @@ def pasted(text: str) -> str:
 
 
 def identifies(text: str) -> bool:
-    """Whether an id of a machine tells it from others: no blank, no word for nothing, no row of one symbol."""
+    """Whether an id of a machine tells it from others: no blank, no word for nothing, no row of zeros."""
     plain = folded(text)
     symbols = {symbol for symbol in plain if symbol.isalnum()}
-    return len(symbols) > 1 and plain not in _nothings()
+    return bool(symbols) and symbols not in ({"0"}, {"f"}, {"x"}) and plain not in _nothings()
 
 
 def is_dash(symbol: str) -> bool:

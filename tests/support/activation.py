@@ -234,7 +234,12 @@ class Device:
 
     def say(self, purpose: str, **claims: Any) -> str:
         self.sequence = claims.pop("sequence", self.sequence + 1)
-        jti = f"jti-{self.name}-{self.salt}-{self.sequence}-{purpose}".replace(" ", "")[:60].ljust(16, "0")
+        jti = (
+            f"jti-{self.name}-{self.salt}-{self.sequence}-{purpose}".replace(" ", "")
+            .encode("ascii", "ignore")
+            .decode()[:60]
+            .ljust(16, "0")
+        )
         wants = claims.pop("wants", None)
         request = messages.Request(
             iss=self.id,
@@ -258,7 +263,12 @@ class Device:
 
     def activate(self, *wants: tuple[Line, int], **claims: Any) -> str:
         sequence = claims.get("sequence", self.sequence + 1)
-        jti = f"jti-{self.name}-{self.salt}-{sequence}-activate".replace(" ", "")[:60].ljust(16, "0")
+        jti = (
+            f"jti-{self.name}-{self.salt}-{sequence}-activate".replace(" ", "")
+            .encode("ascii", "ignore")
+            .decode()[:60]
+            .ljust(16, "0")
+        )
         return self.say(
             "activate",
             wants=[

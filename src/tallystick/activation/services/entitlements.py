@@ -18,6 +18,7 @@ from tallystick.activation.services.base import (
     record,
     record_security,
 )
+from tallystick.activation.services.people import check_look_alike
 from tallystick.activation.services.schemas import (
     CatalogDocument,
     EntitlementDocument,
@@ -197,6 +198,8 @@ def create_entitlement(
 
     def work(transaction: SqlTransaction, now: int) -> RevealedEntitlement:
         _check_end(expires_at, now)
+        if is_new_account:
+            check_look_alike(transaction, account)
         if is_new_account and transaction.people.save_account(account, now=now):
             record(transaction, caller, "account-create", account, account=account, now=now)
         if transaction.within(caller.scope).account(account) is None:

@@ -7,7 +7,15 @@ from dataclasses import dataclass, replace
 
 from tallystick.activation.core import people
 from tallystick.activation.core.people import ApiToken, Person
-from tallystick.activation.core.permissions import VENDOR_ROLES, Caller, Permission, Role, check_gives, may_give
+from tallystick.activation.core.permissions import (
+    EVERYTHING,
+    VENDOR_ROLES,
+    Caller,
+    Permission,
+    Role,
+    check_gives,
+    may_give,
+)
 from tallystick.activation.core.ports import EventKind
 from tallystick.activation.services import documents
 from tallystick.activation.services.base import (
@@ -61,10 +69,23 @@ def load_account(office: Office, caller: Caller, account: str) -> AccountDocumen
     return AccountDocument(account=found[0], created_at=found[1])
 
 
+def check_look_alike(transaction: SqlTransaction, account: str) -> None:
+    """Before an account is made. Raises ``OfficeError``: nobody is to sell to one and mean the other.
+
+    Where both are there from before this was looked at, each goes on under its own name.
+    """
+    other = transaction.people.find_look_alike(account)
+    if other is not None and transaction.within(EVERYTHING).account(account) is None:
+        raise OfficeError(
+            "exists-already", expected=_("a name that no account has, also in other letters"), seen=repr(other)
+        )
+
+
 def create_account(office: Office, caller: Caller, account: str, *, once: IdempotentRequest | None) -> AccountDocument:
     """A new account."""
 
     def work(transaction: SqlTransaction, now: int) -> AccountDocument:
+        check_look_alike(transaction, account)
         if not transaction.people.save_account(account, now=now):
             raise OfficeError("exists-already", expected=_("a name that no account has"), seen=account)
         record(transaction, caller, "account-create", account, account=account, now=now)

@@ -14,12 +14,13 @@ from tallystick.activation.core.permissions import Role
 from tallystick.activation.core.ports import EventKind, IncidentKind, Status
 from tallystick.activation.storage.events import DeliveryState
 from tallystick.domain.ledger import Account
+from tallystick.domain.text import normal
 from tallystick.protocol.messages import QUANTITY_MAX
 
 # What can be seen, of the scripts that people write names in: no controls, no invisible marks, no private symbols.
 _SEEN: Final = (
-    "!-~\u00a1-\u00ac\u00ae-\u0377\u0388-\u038a\u038e-\u03a1\u03a3-\u052f\u05d0-\u05ea\u0620-\u064a\u0904-\u0939"
-    "\u0e01-\u0e30\u1e00-\u1eff\u2010-\u2015\u2018-\u201f\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fa5\uac00-\ud7a3"
+    "!-~\u00a1-\u00ac\u00ae-\u0377\u0386\u0388-\u038a\u038e-\u03a1\u03a3-\u052f\u05d0-\u05ea\u0620-\u064a\u0904-\u0939"
+    "\u0e01-\u0e30\u1e00-\u1eff\u2010-\u2015\u2018-\u201f\u3005-\u3007\u3041-\u3096\u30a1-\u30fe\u3400-\u4db5\u4e00-\u9fa5\uac00-\ud7a3"
 )
 TEXT_PATTERN: Final = f"^[{_SEEN}][ {_SEEN}]{{0,127}}$"
 ACCOUNT_PATTERN: Final = TEXT_PATTERN.replace("!-~", "!-.0-~")  # no slash: it stands in addresses
@@ -30,8 +31,9 @@ REFERENCE_PATTERN: Final = "^ER-[0-9A-HJKMNP-TV-Z]{16}$"
 SKU_PATTERN: Final = "^[A-Za-z0-9._-]{1,40}$"
 MOMENT_MAX: Final = 253_402_300_799  # the last second of the year 9999
 
-Text = Annotated[str, Field(pattern=TEXT_PATTERN, max_length=128, examples=["Harbour works"])]
-AccountName = Annotated[str, Field(pattern=ACCOUNT_PATTERN, max_length=128, examples=["Harbour"])]
+NORMAL: Final = BeforeValidator(lambda value: normal(value) if isinstance(value, str) else value)
+Text = Annotated[str, Field(pattern=TEXT_PATTERN, max_length=128, examples=["Harbour works"]), NORMAL]
+AccountName = Annotated[str, Field(pattern=ACCOUNT_PATTERN, max_length=128, examples=["Harbour"]), NORMAL]
 LineText = Annotated[str, Field(pattern=LINE_PATTERN, examples=["7K3M9Q2A"])]
 DeviceText = Annotated[str, Field(pattern=DEVICE_PATTERN)]
 Sku = Annotated[str, Field(pattern=SKU_PATTERN, examples=["smartdriver"])]

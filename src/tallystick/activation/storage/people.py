@@ -28,6 +28,7 @@ from tallystick.activation.storage.tables import (
     TRAIL,
     TRIES,
 )
+from tallystick.domain.text import folded
 
 REPEAT_SECONDS: Final = 86_400
 _TRAIL: Final = "trail"  # the name of its head
@@ -47,9 +48,15 @@ class PeopleTables:
 
     def save_account(self, account: str, *, now: int) -> bool:
         """A new account. False where there was one already."""
-        statement = self._dialect.insert(ACCOUNTS).values(account=account, created_at=now)
+        statement = self._dialect.insert(ACCOUNTS).values(account=account, created_at=now, folded=folded(account))
         made = statement.on_conflict_do_nothing().returning(ACCOUNTS.c.account)
         return self._connection.execute(made).first() is not None
+
+    def find_look_alike(self, account: str) -> str | None:
+        """An account of another name that a reader takes for the same. Others that ask for its like wait."""
+        self._dialect.lock_names(self._connection, [f"account:{folded(account)}"])
+        same = (ACCOUNTS.c.folded == folded(account)) & (ACCOUNTS.c.account != account)
+        return self._connection.execute(select(ACCOUNTS.c.account).where(same).limit(1)).scalar()
 
     # People
 

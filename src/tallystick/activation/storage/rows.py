@@ -25,6 +25,7 @@ from tallystick.domain.catalog import Product
 from tallystick.domain.entitlement import Line
 from tallystick.domain.grant import Outstanding
 from tallystick.domain.ledger import Account, Balances, Entry
+from tallystick.domain.text import folded
 
 Row = Any  # a named tuple of the columns; SQLAlchemy knows their types only at run time
 Values = dict[str, Any]
@@ -173,6 +174,7 @@ def field_server_values(server: FieldServer) -> Values:
         "waits_until": server.waits_until,
         "first_seen_at": server.first_seen_at,
         "last_seen_at": server.last_seen_at,
+        "folded": f"{folded(server.name)}\n{folded(server.host_id)}",
     }
 
 

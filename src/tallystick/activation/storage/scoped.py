@@ -39,6 +39,7 @@ from tallystick.activation.storage.tables import (
 from tallystick.domain.entitlement import Line
 from tallystick.domain.ids import DeviceId, EntitlementId, LineId
 from tallystick.domain.ledger import Entry
+from tallystick.domain.text import folded
 
 ValueT = TypeVar("ValueT")
 _HISTORY_KEYS: Final = (("at",), ("at", "id"), ("issued_at", "number"), ("taken_at", "sequence", "digest"))  # by source
@@ -183,11 +184,10 @@ class ScopedTables:
         column = FIELD_SERVERS.c
         statement = self._within(select(FIELD_SERVERS), column.account).where(column.device_id > after)
         if text:
-            part = _contains(text.lower())
+            part = _contains(folded(text))
             statement = statement.where(
                 or_(
-                    func.lower(column.name).like(part, escape="\\"),
-                    func.lower(column.host_id).like(part, escape="\\"),
+                    column.folded.like(part, escape="\\"),
                     func.substr(column.device_id, 1, len(text)) == text,
                 )
             )

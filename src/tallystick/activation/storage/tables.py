@@ -142,6 +142,7 @@ FIELD_SERVERS: Final = Table(
     Column("waits_until", BigInteger),  # in seconds of service
     Column("first_seen_at", BigInteger, nullable=False),
     Column("last_seen_at", BigInteger, nullable=False),
+    Column("folded", _ID),  # name and host id, a line each, for searching: domain.text
     Index("ix_field_servers_host_id", "host_id"),
     Index("ix_field_servers_name", "name"),
     Index("ix_field_servers_account", "account"),
@@ -342,6 +343,8 @@ ACCOUNTS: Final = Table(
     METADATA,
     Column("account", _ID, primary_key=True),
     Column("created_at", BigInteger, nullable=False),
+    Column("folded", _ID),  # domain.text
+    Index("ix_accounts_folded", "folded"),
 )
 
 PEOPLE: Final = Table(

@@ -10,7 +10,7 @@ from tallystick.activation.services import OfficeError
 from tallystick.activation.services.schemas import ACCOUNT_PATTERN, DEVICE_PATTERN, TEXT_PATTERN
 from tallystick.domain.dates import parse_moment
 from tallystick.domain.ids import parse_line_id
-from tallystick.domain.text import pasted
+from tallystick.domain.text import normal, pasted
 from tallystick.sentences import _
 
 _TEXT: Final = re.compile(TEXT_PATTERN)
@@ -20,6 +20,7 @@ _DEVICE: Final = re.compile(DEVICE_PATTERN)
 
 def check_named(text: str, what: str) -> str:
     """A name or a reason. Raises ``OfficeError`` (``text-wrong``)."""
+    text = normal(text)
     if not _TEXT.fullmatch(text):
         raise OfficeError(
             "text-wrong", expected=_("{what}, 1 to 128 symbols that can be seen", what=what), seen=repr(text[:60])
@@ -29,6 +30,7 @@ def check_named(text: str, what: str) -> str:
 
 def check_account(text: str) -> str:
     """The name of an account. Raises ``OfficeError`` (``text-wrong``)."""
+    text = normal(text)
     if not _ACCOUNT.fullmatch(text):
         raise OfficeError(
             "text-wrong", expected=_("the name of an account, 1 to 128 symbols without a slash"), seen=repr(text[:60])

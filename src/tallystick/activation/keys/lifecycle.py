@@ -42,6 +42,9 @@ from tallystick.protocol.keys import HANDOVERS_MAX, KEYS_MAX, Jwk, Keyset, Signi
 from tallystick.sentences import _
 
 NEXT_FILE: Final = "signing.next.pem"
+# A key that ended so long ago leaves with the next rotation. A reply that is still on its way then is asked for again by
+# its field server, under the keyset of then; nothing else looks at old signatures.
+KEPT_SECONDS: Final = 2 * 366 * 86_400
 
 
 class KeysError(Error):
@@ -78,16 +81,18 @@ def rotate(
     """A new signing key, and a keyset that names it. Where the settings name a token, the key is made in it.
 
     Keys that had no end yet get one ``overlap_seconds`` from now: processes that have not looked since may sign with
-    them until then, and what they signed before their end stays valid for ever. Raises ``Error``.
+    them until then, and what they signed before their end stays valid as long as they are listed: ``KEPT_SECONDS`` at
+    least. Raises ``Error``.
     """
     with locked(data):
         have = signing.load_keyset(data)
         _check_root(root, have)
-        if len(have.keys) >= KEYS_MAX:
+        needed = tuple(key for key in have.keys if key.valid_until is None or key.valid_until + KEPT_SECONDS > now)
+        if len(needed) >= KEYS_MAX:
             raise KeysError(
                 "keys-too-many",
                 expected=_("fewer than {keys_max} keys in the keyset", keys_max=KEYS_MAX),
-                seen=f"{len(have.keys)}",
+                seen=f"{len(needed)}",
             )
         path = _directory(data) / SIGNING_FILE
         made: SigningKeyPort
@@ -98,7 +103,7 @@ def rotate(
             save_file(path.with_name(NEXT_FILE), [key_pem(seed, settings.passphrase)], mode=0o600)
         ended = tuple(
             key if key.valid_until is not None else msgspec.structs.replace(key, valid_until=now + overlap_seconds)
-            for key in have.keys
+            for key in needed
         )
         listed = (*ended, SigningKey(jwk=Jwk(**made.public.jwk), valid_from=0))
         keyset = _save_keyset(data, root, have, listed, now=now)

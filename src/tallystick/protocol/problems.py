@@ -333,6 +333,8 @@ PROBLEMS: tuple[Problem, ...] = (
          "Correct the date. To stop growth now, suspend the line; to end it, lower its quantity."),
     _row("text-wrong", 422, "Not a usable text", "1 to 128 printable symbols",
          "Choose a shorter text, without control symbols."),
+    _row("name-misleading", 409, "A name that looks like another", "a name whose words are of one alphabet each",
+         "Type the name anew on one keyboard: letters of another alphabet in it look like Latin ones."),
     _row("ledger-wrong", 500, "The ledger does not add up", "balances that follow from the ledger",
          "Stop, keep the data as it is, and restore from the last backup that verifies."),
     _row("demo-failed", 500, "A scene of the demo did not end as told", "the scene to end as told",

@@ -354,7 +354,7 @@ def test_the_trail_is_written_with_what_it_tells_or_not_at_all(admin, bought):
 
 
 def test_names_that_deceive_are_refused(admin):
-    for name in ("a\u202eb", "a\x00b", " ", "x" * 200, "<script>" * 30, "a/b"):
+    for name in ("a\u202eb", "a\x00b", " ", "x" * 200, "<script>" * 30):
         problem(admin.post("/v1/accounts", json={"account": name}), "json-malformed")
 
 

@@ -321,7 +321,9 @@ def _add_problem_handlers(api: FastAPI) -> None:
         kind, *place = first["loc"]
         code = "query-wrong" if kind in {"query", "path", "header"} else "json-malformed"
         where = ".".join(map(str, place))
-        expected = _("{where}: {message}", where=where, message=first["msg"]) if where else str(first["msg"])
+        is_form = first["type"] == "string_pattern_mismatch"  # nobody reads a regular expression
+        message = _("a text of the documented form, of symbols that can be seen") if is_form else str(first["msg"])
+        expected = _("{where}: {message}", where=where, message=message) if where else message
         return problem(Error(code, expected=expected, seen=repr(first.get("input"))[:80]))
 
     @api.exception_handler(ClientDisconnect)

@@ -37,6 +37,7 @@ from tallystick.activation.services.schemas import (
 )
 from tallystick.activation.storage import SqlTransaction
 from tallystick.domain.ids import DeviceId, EntitlementId, entitlement_reference
+from tallystick.domain.text import is_trick
 from tallystick.sentences import _
 
 DAY_SECONDS = 86_400
@@ -74,6 +75,8 @@ def check_look_alike(transaction: SqlTransaction, account: str) -> None:
 
     Where both are there from before this was looked at, each goes on under its own name.
     """
+    if is_trick(account):
+        raise OfficeError("name-misleading", expected=_("words of one alphabet each"), seen=ascii(account[:40]))
     other = transaction.people.find_look_alike(account)
     if other is not None and transaction.within(EVERYTHING).account(account) is None:
         raise OfficeError(

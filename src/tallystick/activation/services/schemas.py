@@ -23,7 +23,7 @@ _SEEN: Final = (
     "\u0e01-\u0e30\u1e00-\u1eff\u2010-\u2015\u2018-\u201f\u3005-\u3007\u3041-\u3096\u30a1-\u30fe\u3400-\u4db5\u4e00-\u9fa5\uac00-\ud7a3"
 )
 TEXT_PATTERN: Final = f"^[{_SEEN}][ {_SEEN}]{{0,127}}$"
-ACCOUNT_PATTERN: Final = TEXT_PATTERN.replace("!-~", "!-.0-~")  # no slash: it stands in addresses
+ACCOUNT_PATTERN: Final = TEXT_PATTERN
 LINE_PATTERN: Final = "^[0-9A-HJKMNP-TV-Z]{8}$"
 DEVICE_PATTERN: Final = "^[A-Za-z0-9_-]{43}$"
 ENTITLEMENT_PATTERN: Final = "^EN-[0-9A-HJKMNP-TV-Z]{26}[0-9A-Z*~$=]$"

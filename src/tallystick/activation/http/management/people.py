@@ -97,7 +97,7 @@ def create_account(
     return people.create_account(office, caller, body.account, once=once_for(key, "account", body))
 
 
-@router.get("/accounts/{account}", tags=["accounts"], summary="One account")
+@router.get("/accounts/{account:path}", tags=["accounts"], summary="One account")
 def load_account(
     office: OfficeDependency,
     caller: CallerDependency,

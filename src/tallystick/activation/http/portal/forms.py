@@ -33,7 +33,7 @@ def check_account(text: str) -> str:
     text = normal(text)
     if not _ACCOUNT.fullmatch(text):
         raise OfficeError(
-            "text-wrong", expected=_("the name of an account, 1 to 128 symbols without a slash"), seen=repr(text[:60])
+            "text-wrong", expected=_("the name of an account, 1 to 128 symbols that can be seen"), seen=repr(text[:60])
         )
     return text
 

@@ -47,7 +47,7 @@ def test_what_is_safe_to_undo_is_read(name, size):
 
 def zipped():
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("requests.tally", FILE)
     return packed.getvalue()
 
@@ -77,3 +77,9 @@ def test_lines_that_a_mail_program_broke_are_called_so(width):
 
 def test_an_odd_byte_at_the_end_of_utf_16_costs_nothing():
     assert envelopes(read(FILE.decode().encode("utf-16") + b"\x0a", 7)) == ENVELOPES
+
+
+def test_a_good_line_behind_an_archive_goes_through():
+    lines = read(b"PK\x03\x04" + b"\xff" * 300 + b"\n" + FILE, 50)
+    assert [line.error.code for line in lines if isinstance(line, BadLine)] == ["file-packed"]
+    assert envelopes([line for line in lines if isinstance(line, GoodLine)]) == ENVELOPES

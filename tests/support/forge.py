@@ -60,7 +60,7 @@ def bytes_that_are_no_lines() -> dict[str, Bad]:
     return {
         "binary": Bad(line=bytes(range(11, 256)).replace(b"\r", b""), code="envelope-malformed"),
         "a picture": Bad(line=b"\x89PNG\x1a" + b"\0" * 300, code="envelope-malformed"),
-        "an archive": Bad(line=b"PK\x03\x04" + b"\xff" * 300, code="envelope-malformed"),
+        "an archive": Bad(line=b"PK\x03\x04" + b"\xff" * 300, code="file-packed"),
         "a web page": Bad(line=b"<html><body>Sign in to continue</body></html>", code="envelope-malformed"),
         "utf-16": Bad(line="eyJh.eyJh.eyJh".encode("utf-16")[:40], code="envelope-malformed"),
         "a long line": Bad(line=b"A" * (64 * 1024 + 1), code="line-too-long"),

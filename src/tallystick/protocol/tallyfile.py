@@ -75,20 +75,14 @@ class LineParser:
             if len(chunk) < _BEGINNING_BYTES:
                 self._beginning = chunk
                 return
-            yield from self._begin(chunk)
-        if self._is_packed:
-            return
+            self._begin(chunk)
         yield from self._feed(chunk if self._decoder is None else _as_utf8(self._decoder, chunk))
 
-    def _begin(self, chunk: bytes) -> Iterator[BadLine]:
+    def _begin(self, chunk: bytes) -> None:
         """What kind of file this is, by its first bytes."""
         self._beginning = None
-        packed = next((name for mark, name in _PACKED.items() if chunk.startswith(mark)), None)
-        if packed is not None:
-            self._is_packed = True
-            error = WireError("file-packed", expected=_("a tally file"), seen=packed)
-            yield BadLine(line_number=1, error=error)
-        elif chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        self._is_packed = chunk.startswith(tuple(_PACKED))
+        if chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             self._decoder = codecs.getincrementaldecoder("utf-16")("replace")
 
     def _feed(self, chunk: bytes) -> Iterator[GoodLine | BadLine]:
@@ -103,9 +97,8 @@ class LineParser:
         """The last line, where it has no line end."""
         if self._beginning:
             chunk = self._beginning
-            yield from self._begin(chunk)
-            if not self._is_packed:
-                yield from self._feed(chunk if self._decoder is None else _as_utf8(self._decoder, chunk))
+            self._begin(chunk)
+            yield from self._feed(chunk if self._decoder is None else _as_utf8(self._decoder, chunk))
         if self._kept:
             line = self._finish(b"")
             if line is not None:
@@ -143,6 +136,8 @@ class LineParser:
             return GoodLine(line_number=self._line_number, envelope=open_envelope(line))
         except WireError as error:
             error = _called_by_name(line, error)
+            if self._is_packed and self._line_number > 1 and error.code in {"envelope-malformed", "line-too-long"}:
+                return None  # said once: an archive has as many lines as it happens to have
             error.__context__ = None  # where it was raised, and while what, would stay in memory with everything there
             return BadLine(line_number=self._line_number, error=error.with_traceback(None))
 
@@ -153,6 +148,9 @@ def _as_utf8(decoder: codecs.IncrementalDecoder, chunk: bytes) -> bytes:
 
 def _called_by_name(line: bytes, error: WireError) -> WireError:
     """A line that is no envelope, as what it is, where that can be told."""
+    packed = next((name for mark, name in _PACKED.items() if line.startswith(mark)), None)
+    if packed is not None:
+        return WireError("file-packed", expected=_("a tally file"), seen=packed)
     if error.code != "envelope-malformed":
         return error
     if _MAIL.match(line):

@@ -351,7 +351,7 @@ def test_an_archive_or_a_picture_in_the_import_box_is_named(site):
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("reply.tally", site.grants["roof"])
     told = site.technician("import", site.file("reply.zip", packed.getvalue()), "--json", expect=1)
-    assert {row["code"] for row in told["bad"]} <= {"envelope-malformed", "line-too-long"}
+    assert [row["code"] for row in told["bad"]] == ["file-packed"]  # once, however many lines it happens to have
     assert all(row["next_step"] for row in told["bad"])
 
 

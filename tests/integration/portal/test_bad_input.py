@@ -198,7 +198,7 @@ def zipped():
     ("name", "data", "code"),
     [
         ("page.html", b"<!doctype html><html><body><script>alert(1)</script></body></html>", "not-text"),
-        ("files.zip", zipped(), "not-text"),
+        ("files.zip", zipped(), "file-packed"),
         ("noise.bin", bytes(range(256)) * 500, "not-text"),
         ("many.txt", b"no\n" * 20_000, "not-text"),
         ("empty.tally", b"", "no-messages"),

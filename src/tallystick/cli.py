@@ -18,7 +18,7 @@ import typer.main
 from tallystick import __version__
 from tallystick.errors import Error, InvariantError
 from tallystick.sentences import READER, Reader, _, language_of_shell
-from tallystick.terminal import AS_JSON, tell, tell_json
+from tallystick.terminal import AS_JSON, FOR_PROGRAM, tell, tell_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +72,11 @@ class LazyGroup(typer.core.TyperGroup):
     contexts and commands are not public, hence ``Any``.
     """
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Note whether a program asks, before the words are told apart."""
+        ctx.meta[FOR_PROGRAM] = AS_JSON in args
+        return super().parse_args(ctx, args)
+
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Find the command by its name and, if it is a party's, load it."""
         name, command, rest = super().resolve_command(ctx, args)
@@ -89,11 +94,10 @@ class LazyGroup(typer.core.TyperGroup):
 
         Wrong usage is told by typer, and for a program as a problem, too.
         """
-        is_for_program = AS_JSON in words_of(ctx)
         try:
             return super().invoke(ctx)
         except _USAGE_ERROR as error:
-            if is_for_program:
+            if ctx.meta[FOR_PROGRAM]:
                 from tallystick.protocol.problems import problem_document
 
                 said = Error("usage", expected=_("a command as its --help shows"), seen=error.format_message())
@@ -113,11 +117,6 @@ class LazyGroup(typer.core.TyperGroup):
                 error=True,
             )
             raise typer.Exit(2) from missing
-
-
-def words_of(ctx: Any) -> list[str]:
-    """The words behind a group's name, before they are told apart."""
-    return [*ctx._protected_args, *ctx.args]  # noqa: SLF001 - where they are between parsing and running
 
 
 def load(party: Party) -> Any:

@@ -13,6 +13,7 @@ from typing import Final
 
 from tallystick.sentences import spoken
 
+FOR_PROGRAM: Final = "tallystick.for_program"  # the name under which a command line keeps whether a program asks
 AS_JSON: Final = "--json"  # what a program asks for, of every command that has something to say
 
 

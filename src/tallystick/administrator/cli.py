@@ -42,7 +42,7 @@ from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
 from tallystick.protocol.tallyfile import format_file
 from tallystick.sentences import _, _n
-from tallystick.terminal import AS_JSON, arguments
+from tallystick.terminal import AS_JSON, FOR_PROGRAM, arguments
 
 _OPEN = (Phase.TROUBLE, Phase.DELIVER, Phase.PROVE, Phase.ASK)
 
@@ -50,13 +50,17 @@ _OPEN = (Phase.TROUBLE, Phase.DELIVER, Phase.PROVE, Phase.ASK)
 class _Commands(typer.core.TyperGroup):
     """Turns what was refused into its exit code, once for all commands."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Note whether a program asks, before the words are told apart."""
+        ctx.meta[FOR_PROGRAM] = AS_JSON in args
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
-        is_for_program = AS_JSON in [*ctx._protected_args, *ctx.args]  # noqa: SLF001 - before they are told apart
         try:
             return super().invoke(ctx)
         except Error as error:
-            console.show_refusal(error, as_json=is_for_program)
+            console.show_refusal(error, as_json=ctx.meta[FOR_PROGRAM])
             raise typer.Exit({"usage": USAGE, "unreachable": UNREACHABLE}.get(error.code, REFUSED)) from error
 
 

@@ -23,6 +23,7 @@ from tallystick.activation.core.permissions import EVERYTHING, Caller, Role, Sco
 from tallystick.activation.core.ports import Policy
 from tallystick.activation.outbound.webhooks import Dispatcher
 from tallystick.activation.server import instance, service
+from tallystick.activation.server.office import make_office
 from tallystick.activation.services import Office, people, sign_in
 from tallystick.activation.services.batcher import Batcher
 from tallystick.activation.settings import WebhookSettings
@@ -73,7 +74,7 @@ class Site:
         )
         self.batcher.start()
         self._random = itertools.count()
-        made = service.make_office(self.activation, self.batcher)
+        made = make_office(self.activation, self.batcher)
         self.office = Office(
             store=made.store,
             signer=made.signer,

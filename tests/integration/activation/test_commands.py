@@ -418,3 +418,19 @@ def test_the_api_in_this_process_answers_messages_too(data):
         sending.join(60)
     assert [status for status, _, _ in answers] == [200, 200]
     assert all(list(tallyfile.parse_chunks([reply])) for _, _, reply in answers)
+
+
+def test_the_api_in_this_process_knows_every_path_and_refuses_others_as_the_network_does(data):
+    with data.opened() as activation:
+        client = InProcessClient(activation, operator("somebody"))
+        paths = (
+            "/v1/lines",
+            "/v1/accounts",
+            "/v1/field-servers",
+            "/v1/webhooks",
+            "/v1/lines",
+            "/v1/nothing",
+            "/nothing",
+        )
+        assert [client.send("GET", path, {}, None)[0] for path in paths] == [200, 200, 200, 200, 200, 404, 404]
+        assert client.send("DELETE", "/v1/lines", {}, None)[0] == 405

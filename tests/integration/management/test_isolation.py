@@ -10,7 +10,7 @@ import pytest
 
 from support.site import Site
 from tallystick.activation.core.permissions import VENDOR_ROLES, Role
-from tallystick.activation.http.management.routes import ROUTERS
+from tallystick.activation.http.management.routes import MODULES, router_of
 from tallystick.activation.services import people
 from tallystick.domain.ids import entitlement_reference
 
@@ -83,7 +83,7 @@ def world(tmp_path_factory):
 
 
 def operations():
-    for router in ROUTERS:
+    for router in map(router_of, MODULES):
         for route in router.routes:
             for method in sorted(route.methods):  # type: ignore[attr-defined]  # each is a route of FastAPI
                 yield method, route.path_format  # type: ignore[attr-defined]  # see above

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import IO, Any, Final, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.dependencies.models import Dependant
@@ -32,7 +32,6 @@ from tallystick.activation.core import entitlements, exchanges
 from tallystick.activation.core.exchanges import ChunkReader, MessageResult, ReadLine
 from tallystick.activation.core.ports import Answer, Signer
 from tallystick.activation.files import FileError
-from tallystick.activation.http.metrics import Metrics
 from tallystick.activation.http.strangers import SLOW_SECONDS, Strangers
 from tallystick.activation.services.batcher import Batcher
 from tallystick.activation.storage import SqlStore
@@ -46,6 +45,9 @@ from tallystick.protocol.reasons import reason_document
 from tallystick.protocol.tallyfile import BadLine, GoodLine, LineParser
 from tallystick.sentences import _
 from tallystick.structs import know
+
+if TYPE_CHECKING:  # a command on a data directory counts nothing
+    from tallystick.activation.http.metrics import Metrics
 
 MESSAGES_PATH: Final = "/v1/messages"
 BODY_IDLE_SECONDS: Final = 60.0

@@ -13,11 +13,11 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from tallystick.activation.core.permissions import Caller
-from tallystick.activation.http.management import add_management, caller_of
+from tallystick.activation.http.management import add_module, add_office, caller_of, module_of
 from tallystick.activation.http.protocol_api import ProtocolContext, create_api
 from tallystick.activation.http.strangers import Strangers
 from tallystick.activation.server.instance import Activation
-from tallystick.activation.server.service import make_office
+from tallystick.activation.server.office import make_office
 from tallystick.activation.services.batcher import Batcher
 
 _SERVER: Final = ("command-line", 0)
@@ -44,7 +44,8 @@ class InProcessClient:
             strangers=Strangers(clock=time.monotonic),
         )
         self._site = create_api(context)
-        add_management(self._site, make_office(activation, batcher))
+        add_office(self._site, make_office(activation, batcher))
+        self._modules: set[str] = set()
 
         async def this_caller() -> Caller:
             return caller
@@ -64,6 +65,10 @@ class InProcessClient:
         self, method: str, target: str, headers: Mapping[str, str], content: bytes
     ) -> tuple[int, Mapping[str, str], bytes]:
         path, _, query = target.partition("?")
+        module = module_of(path)
+        if module is not None and module not in self._modules:  # to load all would be a third of a command's time
+            self._modules.add(module)
+            add_module(self._site, module)
         sent = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         scope: dict[str, Any] = {
             "type": "http",

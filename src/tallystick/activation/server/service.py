@@ -29,6 +29,7 @@ from tallystick.activation.outbound.webhooks import ROUND_SECONDS
 from tallystick.activation.server import workers
 from tallystick.activation.server.background import BackgroundTask, BackgroundTasks
 from tallystick.activation.server.instance import Activation
+from tallystick.activation.server.office import make_office
 from tallystick.activation.server.timekeeper import Timekeeper
 from tallystick.activation.services import Office
 from tallystick.activation.services.batcher import Batcher
@@ -52,19 +53,6 @@ FILES_WANTED: Final = 8192
 
 class ServiceError(Error):
     """The process cannot serve."""
-
-
-def make_office(activation: Activation, batcher: Batcher) -> Office:
-    """What people do here, on the data of ``activation``."""
-    return Office(
-        store=activation.store,
-        signer=activation.signer,
-        policy=activation.settings.policy,
-        batcher=batcher,
-        clock=activation.now,
-        random_bytes=activation.random_bytes,
-        webhooks_inside=activation.settings.webhooks.allow_private,
-    )
 
 
 def make_site(activation: Activation, batcher: Batcher, *, office: Office) -> FastAPI:

@@ -9,14 +9,9 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich import box
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
-from rich.table import Table
 
 from tallystick.administrator.app import ROUTE_VARIABLE
 from tallystick.administrator.core.dry_run import PredictedEffect, Prediction
@@ -32,6 +27,10 @@ from tallystick.protocol.problems import problem_document
 from tallystick.protocol.reasons import reason_text
 from tallystick.sentences import _, spoken
 from tallystick.terminal import plain_lines, tell_json
+
+if TYPE_CHECKING:  # loaded where something is shown to people: --json needs none of it
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Forced = Annotated[
@@ -72,6 +71,8 @@ _STYLES: Final = {
 
 def console(*, to_error: bool = False) -> Console:
     """A console that crops nothing where nobody looks."""
+    from rich.console import Console
+
     stream = sys.stderr if to_error else sys.stdout
     width = None if stream.isatty() else PLAIN_WIDTH
     return Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
@@ -135,6 +136,9 @@ def show_note(text: str) -> None:
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, kept_whole: int = 0) -> None:
     """A table on a terminal, aligned plain lines elsewhere. The first ``kept_whole`` columns are not folded."""
+    from rich import box
+    from rich.table import Table
+
     is_terminal = sys.stdout.isatty()
     if is_terminal and not rows:
         show_text(_("{columns}: none", columns=columns[0]))
@@ -145,6 +149,13 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, kept_wh
     for row in rows:
         table.add_row(*(escape(_shown(cell)) for cell in row))
     console().print(table)
+
+
+def escape(text: str) -> str:
+    """Text as it is, in what rich prints."""
+    from rich.markup import escape as escaped
+
+    return escaped(text)
 
 
 def _shown(text: str) -> str:
@@ -272,6 +283,8 @@ def show_progress(names: Mapping[DeviceId, str], *, is_quiet: bool) -> Iterator[
     if is_quiet or not sys.stderr.isatty():
         yield Silent()
         return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[stage]}"))
     with Progress(*columns, console=console(to_error=True), transient=True) as bars:
         yield _Bars(bars, names)

@@ -1,5 +1,6 @@
 """Passwords, codes and pauses, without a database."""
 
+import argon2
 import pyotp
 import pytest
 
@@ -15,6 +16,14 @@ from tallystick.activation.core.people import (
 
 NOW = 1_800_000_000
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+
+
+def test_who_does_not_exist_is_verified_with_the_same_work():
+    made = people.hash_password("a long password", b"0" * people.SALT_BYTES)
+    assert argon2.extract_parameters(people._NOBODY) == argon2.extract_parameters(made)
+    with pytest.raises(argon2.exceptions.VerifyMismatchError):  # done to the end: not a hash that cannot be read
+        people._HASHER.verify(people._NOBODY, "nobody")
+    assert not people.is_password("nobody", None)
 
 
 def test_a_password_is_hashed_with_argon2id_and_its_own_salt():

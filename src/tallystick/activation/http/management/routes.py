@@ -2,23 +2,51 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any, Final
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from tallystick.activation.http.management import entitlements, field_servers, people, webhooks
 from tallystick.activation.http.management.dependencies import Problem, ReasonDocument
 from tallystick.activation.services import Office
 
-ROUTERS: Final = (people.router, entitlements.router, field_servers.router, webhooks.router)
+# The modules with a router, each with the nouns that begin its paths: ``/v1/NOUN``.
+MODULES: Final = {
+    "people": ("accounts", "people", "tokens", "trail"),
+    "entitlements": ("catalog", "entitlements", "lines"),
+    "field_servers": ("field-servers", "incidents", "ledger", "messages", "returns"),
+    "webhooks": ("webhooks",),
+}
+_MODULE_OF: Final = {noun: module for module, nouns in MODULES.items() for noun in nouns}
 
 
 def add_management(api: FastAPI, office: Office) -> None:
-    """Add the routes to the application."""
+    """Add all routes to the application."""
+    add_office(api, office)
+    for module in MODULES:
+        add_module(api, module)
+
+
+def module_of(path: str) -> str | None:
+    """The module that has the routes of a path, None where there is none."""
+    return _MODULE_OF.get(path.removeprefix("/v1/").partition("/")[0])
+
+
+def router_of(module: str) -> APIRouter:
+    """The router of a module, which is loaded by its name: a command needs one of them."""
+    router: APIRouter = import_module(f"{__package__}.{module}").router
+    return router
+
+
+def add_module(api: FastAPI, module: str) -> None:
+    """Add the routes of one module to the application."""
+    api.include_router(router_of(module))
+
+
+def add_office(api: FastAPI, office: Office) -> None:
+    """What every route needs, and the document that describes those that were added."""
     api.state.office = office
-    for router in ROUTERS:
-        api.include_router(router)
 
     def openapi() -> dict[str, Any]:
         if api.openapi_schema is None:

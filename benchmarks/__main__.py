@@ -20,7 +20,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import device, rows
+from benchmarks import device, others, rows
 from benchmarks.plots import write_page
 
 OUTPUT: Final = Path("docs/performance")
@@ -34,6 +34,9 @@ ROWS: Final[dict[str, Callable[[rows.Bench], list[rows.Row]]]] = {
     "B7": device.b7_checks,
     "B8": device.b8_agent,
     "B9": rows.b9_memory,
+    "E1": others.e1_dead_webhooks,
+    "E2": others.e2_strangers,
+    "E3": others.e3_silence,
 }
 
 

@@ -84,8 +84,9 @@ def test_who_is_known_is_heard_beside_a_flood_from_the_same_address_and_the_floo
     codes = [row["code"] for row in post(*flood)]
     assert codes == ["not-enrolled"] * 5 + ["strangers-paused"] * 35
     assert post(device.say("refresh"), flood[-1])[0]["outcome"] == "granted"
+    assert post(flood[0], device.say("refresh"))[1]["outcome"] == "granted"  # by how its envelopes begin
     metrics = TestClient(site.web, client=("127.0.0.1", 1)).get("/metrics", headers={"Host": "127.0.0.1"}).text
-    assert re.search(r"^tallystick_messages_of_strangers_paused_total 36\.0$", metrics, re.MULTILINE)
+    assert re.search(r"^tallystick_messages_of_strangers_paused_total 37\.0$", metrics, re.MULTILINE)
 
 
 def test_many_first_contacts_that_prove_something_use_up_nothing(site):
@@ -137,3 +138,24 @@ def test_a_real_process_slows_a_flood_down_and_answers_a_known_field_server_at_o
         assert served.post(device.say("refresh")).envelopes
     finally:
         served.stop()
+
+
+def test_an_address_that_has_nothing_left_has_its_lines_not_even_taken_apart_but_for_those_of_known_field_servers():
+    here = Strangers(clock=Clock())
+    opener = here.opener("192.0.2.1")
+    flood = b"".join(f"{Device(f's{number}').say('refresh')}\n".encode() for number in range(ADDRESS_AT_ONCE // 10))
+    for _ in range(12):
+        here.screen(list(parse_chunks([flood], opener)), "192.0.2.1")
+    honest = Device("honest")
+    assert paused(parse_chunks([honest.say("refresh").encode()], opener)) == 1
+    assert paused(parse_chunks([honest.say("refresh").encode()], here.opener("192.0.2.2"))) == 0
+    found = list(parse_chunks([b"no envelope\n" * 50, flood], opener))
+    assert {id(line.error) for line in found} == {id(found[0].error)}  # one for all: nothing was looked at
+
+
+def test_a_key_that_says_too_much_uses_up_what_its_address_has():
+    here = Strangers(clock=Clock())
+    said = lines(Device("one").say("refresh"))
+    for _ in range(ADDRESS_AT_ONCE):
+        here.screen(said, "192.0.2.1")
+    assert paused(parse_chunks([Device("two").say("refresh").encode()], here.opener("192.0.2.1"))) == 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from msgspec import Struct
@@ -46,12 +46,15 @@ class GoodLine(Struct, frozen=True, kw_only=True):
     envelope: Unverified
 
 
-def parse_chunks(chunks: Iterable[bytes]) -> Iterator[GoodLine | BadLine]:
+OpenLine = Callable[[bytes], Unverified]  # raises ``WireError``
+
+
+def parse_chunks(chunks: Iterable[bytes], open_line: OpenLine = open_envelope) -> Iterator[GoodLine | BadLine]:
     """Read a tally file from byte chunks of any size, in memory that does not depend on its length.
 
-    Of a line beyond the limit only the beginning is ever kept.
+    Of a line beyond the limit only the beginning is ever kept. ``open_line`` takes a line apart, or refuses to.
     """
-    parser = LineParser()
+    parser = LineParser(open_line)
     for chunk in chunks:
         yield from parser.feed(chunk)
     yield from parser.close()
@@ -60,7 +63,8 @@ def parse_chunks(chunks: Iterable[bytes]) -> Iterator[GoodLine | BadLine]:
 class LineParser:
     """The same for callers that receive chunks from elsewhere (an asynchronous body)."""
 
-    def __init__(self) -> None:
+    def __init__(self, open_line: OpenLine = open_envelope) -> None:
+        self._open_line = open_line
         self._line_number = 0
         self._kept = bytearray()
         self._bytes_dropped = 0
@@ -133,7 +137,7 @@ class LineParser:
                     expected=_("at most {line_bytes_max} bytes", line_bytes_max=LINE_BYTES_MAX),
                     seen=_("{length} bytes", length=length),
                 )
-            return GoodLine(line_number=self._line_number, envelope=open_envelope(line))
+            return GoodLine(line_number=self._line_number, envelope=self._open_line(line))
         except WireError as error:
             error = _called_by_name(line, error)
             if self._is_packed and self._line_number > 1 and error.code in {"envelope-malformed", "line-too-long"}:

@@ -288,8 +288,10 @@ def test_a_process_that_dies_while_it_sends_sends_again(office, monkeypatch):
     dispatch_ = dispatcher(office)
     dispatch_.place_all()
     office.store.transact(dispatch_._fan_out)
-    _, claimed = dispatch_._claim(webhook.webhook_id, office.now)  # and dies
-    assert len(claimed) == 2
+    claimed = office.store.transact(
+        lambda tx: tx.events.claim([webhook.webhook_id], now=office.now, until=office.now + 60, limit=16)
+    )  # and dies
+    assert len(claimed[webhook.webhook_id]) == 2
     dispatch_.run_once()
     assert receiver.got == []
     office.now += 3600

@@ -108,7 +108,8 @@ def chunks(lines: Iterable[GoodLine | BadLine]) -> Iterator[list[GoodLine | BadL
 
 def read_lines(lines: Sequence[GoodLine | BadLine], keyset: Keyset) -> list[ReadLine]:
     """Verify every line of a chunk. This is where the time goes; it needs no transaction."""
-    return [_read_line(line, keyset) for line in lines]
+    told: dict[int, Answer] = {}  # of errors that are one object, the answer is worded once
+    return [_read_line(line, keyset, told) for line in lines]
 
 
 def messages_of(lines: Sequence[ReadLine]) -> list[Message]:
@@ -156,9 +157,10 @@ def json_row(result: MessageResult) -> bytes:
     return json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
-def _read_line(line: GoodLine | BadLine, keyset: Keyset) -> ReadLine:
+def _read_line(line: GoodLine | BadLine, keyset: Keyset, told: dict[int, Answer]) -> ReadLine:
     if isinstance(line, BadLine):
-        return ReadLine(line_number=line.line_number, digest=None, message=None, error=error_answer(line.error))
+        error = told.get(id(line.error)) or told.setdefault(id(line.error), error_answer(line.error))
+        return ReadLine(line_number=line.line_number, digest=None, message=None, error=error)
     try:
         message = read_message(line.envelope, keyset)
     except WireError as error:
@@ -169,7 +171,7 @@ def _read_line(line: GoodLine | BadLine, keyset: Keyset) -> ReadLine:
 
 def _one_line(result: MessageResult) -> str:
     text = " ".join(result.answer.detail.split())
-    return "".join(symbol if symbol.isprintable() else "?" for symbol in text)
+    return text if text.isprintable() else "".join(symbol if symbol.isprintable() else "?" for symbol in text)
 
 
 know(ReadLine, MessageResult)

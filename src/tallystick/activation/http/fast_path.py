@@ -224,17 +224,17 @@ class Shortcut(Bounded, HttpToolsProtocol):
     def _take(self, exchange: _Exchange) -> None:
         if exchange.go_on is not None:
             exchange.go_on.cancel()
-        chunk = list(tallyfile.parse_chunks([bytes(exchange.cycle.body)]))
+        exchange.address = self.places.client_of(self._address, exchange.cycle.scope["headers"])
+        chunk = self._lines_of(bytes(exchange.cycle.body), exchange.address)
         if not 0 < len(chunk) <= LINES_MAX:
             self._hand_over(exchange)  # it says what is wrong, or takes its time
             return
         exchange.request_id = request_id_of(self._operations, exchange.cycle.scope["headers"])
-        exchange.address = self.places.client_of(self._address, exchange.cycle.scope["headers"])
         self._submit(exchange, chunk)
 
     def _take_known(self, body: bytes) -> bool:
         """Take a body behind a known head; the reader of HTTP learns nothing of it. False: it is not for the short way."""
-        chunk = list(tallyfile.parse_chunks([body]))
+        chunk = self._lines_of(body, self._address)
         if self.flow.write_paused or not 0 < len(chunk) <= LINES_MAX:
             return False
         cycle = self.cycle  # of the request before, which differs in nothing that is looked at
@@ -242,6 +242,9 @@ class Shortcut(Bounded, HttpToolsProtocol):
         self._exchange = _Exchange(cycle, None, time.perf_counter(), next(self._operations.request_ids), self._address)
         self._submit(self._exchange, chunk)
         return True
+
+    def _lines_of(self, body: bytes, address: str) -> list[GoodLine | BadLine]:
+        return list(tallyfile.parse_chunks([body], self._context.strangers.opener(address)))
 
     def _learn(self, head: bytes, body: bytes) -> None:
         """Know a head again, if what the reader of HTTP has just taken is it with this body, and no more."""

@@ -61,6 +61,8 @@ _INLINE_LINES_MAX: Final = 4  # so few are verified faster than handed to a thre
 _PIECE_BYTES: Final = 64 * 1024
 _RETRY_SECONDS: Final = {"database-unavailable": "1", "too-busy": "5", "disk-full": "60"}
 
+_CLOSED: Final = "the handler is closed"  # in the words of uvloop
+
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -206,7 +208,7 @@ class _Exchange:
         return _spooled_response(self._spool, media_type)
 
     async def _chunks(self) -> AsyncIterator[list[GoodLine | BadLine]]:
-        parser, reader = LineParser(), ChunkReader()
+        parser, reader = LineParser(self._context.strangers.opener(self._address)), ChunkReader()
         empty_bytes = empty_lines = 0
         async for piece in _pieces(self._request):
             empty_bytes += len(piece)
@@ -230,7 +232,7 @@ class _Exchange:
         if is_beyond:
             await asyncio.sleep(SLOW_SECONDS)
         keyset = self._context.signer.keyset
-        if len(chunk) <= _INLINE_LINES_MAX:
+        if sum(isinstance(line, GoodLine) for line in chunk) <= _INLINE_LINES_MAX:
             return exchanges.read_lines(chunk, keyset)
         return await run_in_threadpool(exchanges.read_lines, chunk, keyset)
 
@@ -276,6 +278,10 @@ class _Impatient:
                     await send(event)
             except TimeoutError:
                 raise ClientDisconnect from None
+            except RuntimeError as error:
+                if _CLOSED not in str(error):
+                    raise
+                # Whoever asked hung up while we wrote; uvicorn is told a moment later, and drops the rest by itself.
 
         await self._app(scope, receive, send_in_time)
 

@@ -2,8 +2,10 @@
 
 A message is counted before it is looked at, and no longer counts when it turns out that its sender is known or proved
 something. Beyond the rate a line is refused before its signature is verified, and the answer takes its time, so that an
-address costs at most a few such answers a second. A key that was known a moment ago is never counted: who guesses from
-the same address slows down no field server that is heard. What is kept is bounded; who was heard longest ago goes first.
+address costs at most a few such answers a second. While an address has nothing left, its lines are not even taken apart:
+only what begins with the very bytes that a known field server begins with is looked at. A key that was known a moment
+ago is never counted: who guesses from the same address slows down no field server that is heard. What is kept is
+bounded; who was heard longest ago goes first.
 """
 
 from __future__ import annotations
@@ -15,8 +17,9 @@ from typing import Final
 
 from tallystick.activation.core.exchanges import MessageResult
 from tallystick.domain.ids import DeviceId
+from tallystick.protocol.envelope import Unverified, open_envelope
 from tallystick.protocol.problems import WireError
-from tallystick.protocol.tallyfile import BadLine, GoodLine
+from tallystick.protocol.tallyfile import BadLine, GoodLine, OpenLine
 from tallystick.sentences import _
 
 ADDRESS_AT_ONCE: Final = 2000
@@ -42,6 +45,11 @@ class _Rates:
         self._keep(name, left - 1 if is_allowed else left, now)
         return is_allowed
 
+    def has_left(self, name: str, now: float) -> bool:
+        """Whether one more would be allowed. Nothing is taken."""
+        left, since = self._left.get(name, (self._at_once, now))
+        return left + (now - since) * self._per_second >= 1
+
     def give(self, name: str) -> None:
         """One back."""
         if name in self._left:
@@ -55,22 +63,47 @@ class _Rates:
             self._left.popitem(last=False)
 
 
+def _make_paused() -> WireError:
+    return WireError(
+        "strangers-paused",
+        expected=_(
+            "at most {by_address:g} a second from an address, and {by_key:g} of a key, by whoever proved nothing",
+            by_address=ADDRESS_PER_SECOND,
+            by_key=KEY_PER_SECOND,
+        ),
+        seen=_("more"),
+    )
+
+
 @dataclass(slots=True, kw_only=True)
 class Strangers:
     """What this process knows of senders. ``tell``: is called for each line that was beyond the rate."""
 
     clock: Callable[[], float]
     tell: Callable[[], None] = lambda: None
-    _known: OrderedDict[DeviceId, None] = field(default_factory=OrderedDict)
+    _known: OrderedDict[DeviceId, bytes] = field(default_factory=OrderedDict)  # with how its envelopes begin
+    _heads: set[bytes] = field(default_factory=set)
     _addresses: _Rates = field(default_factory=lambda: _Rates(ADDRESS_AT_ONCE, ADDRESS_PER_SECOND))
     _keys: _Rates = field(default_factory=lambda: _Rates(KEY_AT_ONCE, KEY_PER_SECOND))
+    _paused: WireError = field(default_factory=_make_paused)  # one for all: to word it costs more than to refuse
 
     def screen(self, lines: Sequence[GoodLine | BadLine], address: str) -> tuple[list[GoodLine | BadLine], bool]:
-        """The same lines, those beyond the rate refused; and whether there are such."""
+        """The same lines, those beyond the rate refused; and whether there are such, or were before."""
         now = self.clock()
         heard: dict[DeviceId, bool] = {}  # once for all lines of a key: an outbox has many
         screened = [self._screen(line, address, now, heard) for line in lines]
-        return screened, any(after is not before for after, before in zip(screened, lines, strict=True))
+        return screened, any(isinstance(line, BadLine) and line.error is self._paused for line in screened)
+
+    def opener(self, address: str) -> OpenLine:
+        """What takes the lines of an address apart: all of them, or while it has nothing left, those of known ones."""
+
+        def open_line(line: bytes) -> Unverified:
+            if line.partition(b".")[0] not in self._heads and not self._addresses.has_left(address, self.clock()):
+                self.tell()
+                raise self._paused
+            return open_envelope(line)
+
+        return open_line
 
     def learn(self, results: Iterable[MessageResult], address: str) -> None:
         """What became of lines: who is known or proved something is no stranger."""
@@ -83,10 +116,11 @@ class Strangers:
                 self._addresses.give(address)
             if device_id not in self._known:
                 self._keys.give(device_id)
-                self._known[device_id] = None
+                self._known[device_id] = head = result.message.verified.compact.partition(".")[0].encode()
+                self._heads.add(head)
                 new.add(device_id)
                 if len(self._known) > KEPT_MAX:
-                    self._known.popitem(last=False)
+                    self._heads.discard(self._known.popitem(last=False)[1])
             else:
                 self._known.move_to_end(device_id)
 
@@ -100,16 +134,7 @@ class Strangers:
             return line
         if device_id not in heard:
             heard[device_id] = self._keys.take(device_id, now)
-        if heard[device_id] and self._addresses.take(address, now):
+        if self._addresses.take(address, now) and heard[device_id]:
             return line
         self.tell()
-        error = WireError(
-            "strangers-paused",
-            expected=_(
-                "at most {by_address:g} a second from an address, and {by_key:g} of a key, by whoever proved nothing",
-                by_address=ADDRESS_PER_SECOND,
-                by_key=KEY_PER_SECOND,
-            ),
-            seen=_("more"),
-        )
-        return BadLine(line_number=line.line_number, error=error)
+        return BadLine(line_number=line.line_number, error=self._paused)

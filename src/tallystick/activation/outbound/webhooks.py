@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import Final
 
@@ -41,9 +42,10 @@ ACCOUNT_WEBHOOKS_MAX: Final = 10  # of one account's people
 SECRET_OVERLAP_SECONDS: Final = 86_400  # after a rotation, for so long the secret before signs as well
 ROUND_SECONDS: Final = 1.0  # of a serving process; then it sees what else happened
 QUEUE_MAX: Final = 1000  # deliveries that wait for one endpoint; the rest waits in the stream
+BEGUN_MAX: Final = 16  # endpoints that are claimed in one transaction
 _IN_A_ROW_MAX: Final = 16  # to one endpoint, one after the other, by one thread
 _LOOK_SECONDS: Final = 0.2
-_FAN_OUT_MAX: Final = 500
+_FAN_OUT_MAX: Final = 100  # to one endpoint, before others have their turn
 _GONE: Final = 410
 _BACKOFF_SECONDS: Final = (5, 30, 120, 600, 1800, 3600, 10_800)
 _DAY_SECONDS: Final = 86_400
@@ -51,6 +53,7 @@ _DAY_SECONDS: Final = 86_400
 _LOG: Final = logging.getLogger(__name__)
 
 RandomBytes = Callable[[int], bytes]
+_Claimed = tuple[Webhook, list[tuple[WebhookDelivery, PlacedEvent]]]
 
 
 class WebhookError(Error):
@@ -90,9 +93,14 @@ class Dispatcher:
         sent, passed = 0, 0.0
         while True:
             self.place_all()
-            while self.store.read(self._has_fan_out):
+            if self.store.read(self._has_fan_out):
                 self.store.transact(self._fan_out)
-            sent += self._begin()
+            begun, is_more = self._begin()
+            sent += begun
+            if is_more or self.store.read(
+                self._has_fan_out
+            ):  # first what happened meanwhile, and who has fewest under way
+                continue
             if not self._shares.under_way or (seconds is not None and passed >= seconds):
                 return sent
             self._keep(self._finished())
@@ -124,49 +132,56 @@ class Dispatcher:
         return [(webhook, min(room, _FAN_OUT_MAX)) for webhook, room in rooms if room > 0]
 
     def _fan_out(self, transaction: SqlTransaction) -> None:
+        """Some events to every endpoint that lacks them. Endpoints that lack the same ones cost as much as one of them."""
         tables, now = transaction.events, self.clock()
         tables.lock("deliveries")
         last = tables.last_position()
+        alike: dict[tuple[int, str | None, tuple[str, ...], int], list[str]] = {}
         for webhook, room in self._lagging(transaction):
-            found = tables.find(after=webhook.position, limit=room, account=webhook.account, kinds=webhook.kinds)
-            position = found[-1].position if len(found) == room else last
-            found = [event for event in found if event.position <= last]
-            tables.queue(webhook, found, now=now)
-            tables.set_webhook(webhook.webhook_id, position=min(position, last))
+            wanted = (webhook.position, webhook.account, tuple(webhook.kinds), room)
+            alike.setdefault(wanted, []).append(webhook.webhook_id)
+        for (after, account, kinds, room), webhook_ids in alike.items():
+            found = [event.position for event in tables.find(after=after, limit=room, account=account, kinds=kinds)]
+            position = found[-1] if len(found) == room else last
+            tables.queue(webhook_ids, [place for place in found if place <= last], now=now)
+            tables.set_webhooks(webhook_ids, position=min(position, last))
 
-    def _begin(self) -> int:
-        """Send what is due and may go now, each endpoint's by a thread of its own. Returns how many deliveries."""
+    def _begin(self) -> tuple[int, bool]:
+        """Send what is due and may go now, each endpoint's by a thread of its own.
+
+        Returns how many deliveries, and whether there may be more: some endpoints are claimed in one transaction, so that
+        sixty cost no sixty commits, and whoever's event happens meanwhile waits for that one only.
+        """
         now = self.clock()
         due = [
             DueEndpoint(webhook_id=webhook_id, owner=owner)
             for webhook_id, owner in self.store.read(lambda transaction: transaction.events.due_webhooks(now=now))
         ]
-        begun = 0
-        for endpoint in self._shares.choose(due):
-            claimed = self._claim(endpoint.webhook_id, now)
-            if claimed is None:
-                self._shares.end(endpoint, is_prompt=True)
-                continue
-            webhook, deliveries = claimed
-            begun += len(deliveries)
-            # A daemon: whoever stops waits for no endpoint; what was under way is sent again.
-            threading.Thread(
-                target=self._send_all, args=(endpoint, webhook, deliveries), name="webhook", daemon=True
-            ).start()
-        return begun
+        chosen = list(islice(self._shares.choose(due), BEGUN_MAX))
+        if not chosen:
+            return 0, False
+        claimed: dict[str, _Claimed] = {}
+        try:
+            claimed = self.store.transact(lambda transaction: self._claim(transaction, chosen, now))
+        finally:
+            for endpoint in chosen:
+                if endpoint.webhook_id not in claimed:
+                    self._shares.end(endpoint, is_prompt=True)
+        for endpoint in chosen:
+            if endpoint.webhook_id in claimed:
+                arguments = (endpoint, *claimed[endpoint.webhook_id])
+                # A daemon: whoever stops waits for no endpoint; what was under way is sent again.
+                threading.Thread(target=self._send_all, args=arguments, name="webhook", daemon=True).start()
+        return sum(len(deliveries) for _other, deliveries in claimed.values()), len(chosen) == BEGUN_MAX
 
-    def _claim(self, webhook_id: str, now: int) -> tuple[Webhook, list[tuple[WebhookDelivery, PlacedEvent]]] | None:
+    def _claim(self, transaction: SqlTransaction, chosen: Sequence[DueEndpoint], now: int) -> dict[str, _Claimed]:
         # Who is slow is left after one; so the time for one, and a little for each that is not slow.
         until = now + self.settings.timeout_seconds + round(_IN_A_ROW_MAX * PROMPT_SECONDS) + 10
-
-        def claim(
-            transaction: SqlTransaction,
-        ) -> tuple[Webhook, list[tuple[WebhookDelivery, PlacedEvent]]] | None:
-            webhook = transaction.events.webhook(webhook_id)
-            found = transaction.events.claim(now=now, until=until, limit=_IN_A_ROW_MAX, webhook_id=webhook_id)
-            return None if webhook is None or not found else (webhook, found)
-
-        return self.store.transact(claim)
+        tables = transaction.events
+        webhook_ids = sorted({one.webhook_id for one in chosen})
+        found = tables.claim(webhook_ids, now=now, until=until, limit=_IN_A_ROW_MAX)
+        known = {webhook.webhook_id: webhook for webhook in tables.webhooks()}
+        return {webhook_id: (known[webhook_id], deliveries) for webhook_id, deliveries in found.items()}
 
     def _send_all(
         self, endpoint: DueEndpoint, webhook: Webhook, deliveries: Sequence[tuple[WebhookDelivery, PlacedEvent]]

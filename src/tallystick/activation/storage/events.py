@@ -12,10 +12,11 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import product
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, literal, select, true, tuple_, update
 
 from tallystick.activation.core.ports import Event
 from tallystick.activation.storage.dialects import KEYS_MAX, Dialect
@@ -251,35 +252,31 @@ class EventTables:
 
     def set_webhook(self, webhook_id: str, **columns: object) -> None:
         """Change columns of an endpoint."""
-        self._connection.execute(update(WEBHOOKS).where(WEBHOOKS.c.webhook_id == webhook_id).values(columns))
+        self.set_webhooks([webhook_id], **columns)
+
+    def set_webhooks(self, webhook_ids: Sequence[str], **columns: object) -> None:
+        """The same of some endpoints."""
+        self._connection.execute(update(WEBHOOKS).where(WEBHOOKS.c.webhook_id.in_(webhook_ids)).values(columns))
 
     # Deliveries
 
-    def queue(self, webhook: Webhook, events: Sequence[PlacedEvent], *, now: int) -> None:
-        """Deliveries for events; one that was there begins anew."""
-        if not events:
-            return
-        statement = self._dialect.insert(DELIVERIES)
-        names = ("state", "attempts", "first_at", "next_at", "detail")
-        statement = statement.on_conflict_do_update(
-            index_elements=[DELIVERIES.c.webhook_id, DELIVERIES.c.position],
-            set_={name: statement.excluded[name] for name in names},
-        )
-        values = [
-            {
-                "webhook_id": webhook.webhook_id,
-                "position": event.position,
-                "state": WAITING,
-                "attempts": 0,
-                "first_at": now,
-                "next_at": now,
-                "last_at": None,
-                "status": None,
-                "detail": "",
-            }
-            for event in events
-        ]
-        self._connection.execute(statement, values)
+    def queue(self, webhook_ids: Sequence[str], positions: Sequence[int], *, now: int) -> None:
+        """A delivery of each event to each endpoint; one that was there begins anew."""
+        began = {"state": WAITING, "attempts": 0, "first_at": now, "next_at": now, "detail": ""}
+        half = KEYS_MAX // 2
+        for endpoint, place in product(range(0, len(webhook_ids), half), range(0, len(positions), half)):
+            pairs = select(WEBHOOKS.c.webhook_id, EVENTS.c.position, *map(literal, began.values()))
+            pairs = pairs.join_from(WEBHOOKS, EVENTS, true()).where(
+                WEBHOOKS.c.webhook_id.in_(webhook_ids[endpoint : endpoint + half]),
+                EVENTS.c.position.in_(positions[place : place + half]),
+            )
+            statement = self._dialect.insert(DELIVERIES).from_select(["webhook_id", "position", *began], pairs)
+            self._connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=[DELIVERIES.c.webhook_id, DELIVERIES.c.position],
+                    set_={name: statement.excluded[name] for name in began},
+                )
+            )
 
     def due_webhooks(self, *, now: int) -> list[tuple[str, str | None]]:
         """Endpoints in service to which something is due, with the account that is behind each, oldest first."""
@@ -314,30 +311,40 @@ class EventTables:
             .values(next_at=until)
         )
 
-    def claim(self, *, now: int, until: int, limit: int, webhook_id: str) -> list[tuple[WebhookDelivery, PlacedEvent]]:
-        """Deliveries to an endpoint that are due, taken until a moment: nobody else takes them before it."""
+    def claim(
+        self, webhook_ids: Sequence[str], *, now: int, until: int, limit: int
+    ) -> dict[str, list[tuple[WebhookDelivery, PlacedEvent]]]:
+        """Of each endpoint some deliveries that are due, taken until a moment: nobody else takes them before it."""
         self.lock("deliveries")
-        statement = (
-            select(DELIVERIES, EVENTS.c.event_id, EVENTS.c.account, EVENTS.c.kind, EVENTS.c.at, EVENTS.c.data)
-            .join(EVENTS, EVENTS.c.position == DELIVERIES.c.position)
+        order = (DELIVERIES.c.next_at, DELIVERIES.c.position)
+        place = func.row_number().over(partition_by=DELIVERIES.c.webhook_id, order_by=order).label("place")
+        due = (
+            select(DELIVERIES.c.webhook_id, DELIVERIES.c.position, place)
             .join(WEBHOOKS, WEBHOOKS.c.webhook_id == DELIVERIES.c.webhook_id)
             .where(
-                DELIVERIES.c.webhook_id == webhook_id,
+                DELIVERIES.c.webhook_id.in_(webhook_ids),
                 DELIVERIES.c.state == WAITING,
                 DELIVERIES.c.next_at <= now,
                 WEBHOOKS.c.stopped_at.is_(None),
             )
-            .order_by(DELIVERIES.c.next_at, DELIVERIES.c.position)
-            .limit(limit)
+            .subquery()
+        )
+        statement = (
+            select(DELIVERIES, EVENTS.c.event_id, EVENTS.c.account, EVENTS.c.kind, EVENTS.c.at, EVENTS.c.data)
+            .join(due, and_(due.c.webhook_id == DELIVERIES.c.webhook_id, due.c.position == DELIVERIES.c.position))
+            .join(EVENTS, EVENTS.c.position == DELIVERIES.c.position)
+            .where(due.c.place <= limit)
+            .order_by(*order)
         )
         found = [(_delivery(row), _event(row)) for row in self._connection.execute(statement)]
-        if found:
-            taken = [
-                and_(DELIVERIES.c.webhook_id == one.webhook_id, DELIVERIES.c.position == one.position)
-                for one, _ in found
-            ]
-            self._connection.execute(update(DELIVERIES).where(or_(*taken)).values(next_at=until))
-        return found
+        for start in range(0, len(found), KEYS_MAX // 2):
+            taken = [(one.webhook_id, one.position) for one, _other in found[start : start + KEYS_MAX // 2]]
+            key = tuple_(DELIVERIES.c.webhook_id, DELIVERIES.c.position)
+            self._connection.execute(update(DELIVERIES).where(key.in_(taken)).values(next_at=until))
+        claimed: dict[str, list[tuple[WebhookDelivery, PlacedEvent]]] = {}
+        for delivery, event in found:
+            claimed.setdefault(delivery.webhook_id, []).append((delivery, event))
+        return claimed
 
     def keep_delivery(self, delivery: WebhookDelivery) -> None:
         """What came of an attempt."""

@@ -57,12 +57,15 @@ class Site:
     data: Path
     database: str | None = None  # another than the SQLite file of the data directory
     now: int = 1_800_000_000
+    is_there: bool = False  # a data directory that was made before, and its database
     activation: instance.Activation = field(init=False)
     office: Office = field(init=False)
     web: Any = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.database is None:
+        if self.is_there:
+            self.activation = instance.open_activation(self.data / "data", database=self.database)
+        elif self.database is None:
             shutil.copytree(_initialised(), self.data / "data")
             self.activation = instance.open_activation(self.data / "data")
         else:
@@ -85,7 +88,8 @@ class Site:
             webhooks_inside=INSIDE,
         )
         self.web = service.make_site(self.activation, self.batcher, office=self.office)
-        self.activation.transact(lambda transaction: transaction.save_catalog(catalog_file.parse_catalog(CATALOG)))
+        if not self.is_there:
+            self.activation.transact(lambda transaction: transaction.save_catalog(catalog_file.parse_catalog(CATALOG)))
 
     def clock(self) -> int:
         return self.now

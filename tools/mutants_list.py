@@ -88,7 +88,7 @@ MUTANTS = (
         name="kind-not-compared",
         breaks="a product is granted to a kind of field server that it is not for",
         file=RULES,
-        old="    if kind not in line.product.kinds:",
+        old="    if folded(kind) not in map(folded, line.product.kinds):",
         new="    if kind is None:",
     ),
     Mutant(

@@ -20,6 +20,7 @@ from support.postgres import Cluster
 CONTROLS: Final = {
     "reply-before-commit": ("lost", "P1", "P4", "look"),
     "unlocked-lines": ("terms", "P5", "stopped"),
+    "unchecked-settle": ("P1",),
     "pruned-recovering": ("lost", "P4"),
     "sequence-twice": ("fork",),
 }

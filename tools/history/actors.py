@@ -12,7 +12,8 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -261,8 +262,14 @@ class Crowd:
 class People:
     """Those at the activation server."""
 
-    def __init__(self, web: Web, crowd: Crowd, desk: Callable[[str, Mapping[str, Any]], Verb]) -> None:
-        self._web, self._crowd, self._desk = web, crowd, desk
+    def __init__(
+        self,
+        web: Web,
+        crowd: Crowd,
+        desk: Callable[[str, Mapping[str, Any]], Verb],
+        locked: Callable[[str], AbstractContextManager[Callable[[int], None]]],
+    ) -> None:
+        self._web, self._crowd, self._desk, self._locked = web, crowd, desk, locked
         self._reasons = 0
 
     def change_terms(self, dice: random.Random, pause: Callable[[float], bool]) -> None:
@@ -282,18 +289,15 @@ class People:
             self._web.look(line)
 
     def change_standing(self, dice: random.Random) -> None:
-        """Hold, release, declare lost, retire, replace, start a return, sell something new."""
+        """Hold, release, retire, replace, start a return, sell something new."""
         one = dice.choice(self._crowd.field_servers)
         place = f"/v1/field-servers/{one.device_id}"
         self._reasons += 1
         because = {"reason": f"because {self._reasons}"}
-        match dice.choice(("hold", "lost", "retire", "return", "return", "replace", "sell")):
+        match dice.choice(("hold", "retire", "return", "return", "replace", "sell")):
             case "hold":
                 self._web.verb("hold", one.device_id, "POST", f"{place}/hold", because)
                 self._web.verb("release", one.device_id, "POST", f"{place}/release")
-            case "lost":
-                self._web.verb("lost", one.device_id, "POST", f"{place}/lost", because | {"override": True})
-                self._race_to_settle(one)
             case "retire":
                 self._web.verb("retire", one.device_id, "POST", f"{place}/retire")
             case "return":
@@ -315,14 +319,28 @@ class People:
             verb.change = {"lines": [one["line"] for one in sold["lines"]]}
             self._crowd.lines.add(sold["lines"])
 
-    def _race_to_settle(self, one: FieldServer) -> None:
-        """It lives and speaks, at the moment at which its waiting period ends."""
-        settling = threading.Thread(target=self._desk, args=("settle", {}))
+    def race_to_settle(self, dice: random.Random) -> None:
+        """One that lives is declared lost, and speaks as its waiting period ends.
+
+        Somebody else's transaction is at it for a moment: what was said stands before the look of whoever settles.
+        """
+        holding = [one for one in self._crowd.field_servers if one.agent.peek().licenses]
+        one = dice.choice(holding or self._crowd.field_servers)
+        because = {"reason": "a race", "override": True}
+        self._web.verb("lost", one.device_id, "POST", f"/v1/field-servers/{one.device_id}/lost", because)
+        with ThreadPoolExecutor(2) as pool:
+            with self._locked(one.device_id) as wait_for:
+                speaking = pool.submit(self._speak, one)
+                wait_for(1)
+                settling = pool.submit(self._desk, "settle", {})
+                wait_for(2)
+            speaking.result()
+            settling.result()
+
+    def _speak(self, one: FieldServer) -> None:
         messages = one.speak(Refresh())
-        settling.start()
         for reply in self._web.post(messages, list(messages)).values():
             one.take(reply)
-        settling.join()
 
     def _hand_over(self, started: Mapping[str, Any] | None) -> None:
         """Carry a file that was started here to its field server."""

@@ -10,7 +10,10 @@ import json
 import sys
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from tallystick.activation.core import interventions
+from tallystick.activation.core.ports import Transaction
 from tallystick.activation.server.instance import Activation, open_activation
 from tallystick.activation.storage import prune
 from tallystick.errors import Error
@@ -26,13 +29,19 @@ def do(activation: Activation, what: str) -> None:
             activation.transact(lambda transaction: interventions.announce_restore(transaction, signer, now=now))
         case "lift":
             activation.transact(lambda transaction: interventions.lift_freeze(transaction, signer, None, now=now))
-        case "settle":  # as if the waiting period were over
-            later = now + WAITED_SECONDS
-            activation.transact(lambda transaction: interventions.settle_quarantines(transaction, signer, now=later))
+        case "settle":  # as if the waiting period had been served
+            activation.transact(_serve_for_long)
+            activation.transact(lambda transaction: interventions.settle_quarantines(transaction, signer, now=now))
         case "prune":
             prune(activation.store, before=now + 1, advance=lambda _: None)
         case _:
             raise ValueError(what)
+
+
+def _serve_for_long(transaction: Transaction) -> None:
+    """The clock of the service counts on, as after a month in which the activation server was there."""
+    clock = transaction.load_clock_for_update()
+    transaction.save_clock(replace(clock, seconds=clock.seconds + WAITED_SECONDS))
 
 
 def main() -> None:

@@ -18,9 +18,11 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
+
+import psycopg
 
 from history.actors import Crowd, FieldServer, Killer, Lines, People, Web
 from history.record import History, Verb
@@ -34,6 +36,8 @@ FIELD_SERVERS: Final = 10
 COURIERS: Final = 6
 BOUGHT: Final = ("connected-devices=14", "smartdriver=10")
 REQUESTS_MAX: Final = 200_000
+RACE_SECONDS: Final = {"unchecked-settle": 0.1}  # between two races to settle, if not two
+LOCKED_SECONDS: Final = 1.0
 QUIET_SECONDS: Final = 60.0
 DESK_SECONDS: Final = 100.0  # more than any wait of the database
 _STOP_SECONDS: Final = 20.0
@@ -113,6 +117,7 @@ class Run:
         self._cluster = cluster
         self._database = cluster.copy_database(template.database)
         self._environment = _environment(fault)
+        self._race_seconds = RACE_SECONDS.get(fault, 2.0)
         self._is_over = threading.Event()
         self._errors: list[str] = []
         self.activation = Activation(home / "activation", database=self._database)
@@ -149,7 +154,30 @@ class Run:
         self._web = Web(self.activation.port, token, self.history)
         self._crowd = Crowd(servers, (twin[0], twin[1]), Lines(sold["lines"]))
         self._desk = Desk(self.activation.directory, self._database, self._environment, self.history)
-        self._people = People(self._web, self._crowd, self._desk.do)
+        self._people = People(self._web, self._crowd, self._desk.do, self._locked)
+
+    @contextlib.contextmanager
+    def _locked(self, device: str) -> Iterator[Callable[[int], None]]:
+        """A transaction that is at the row of a field server, until so many wait for a lock. None, where the database is away."""
+        connection: psycopg.Connection[Any] | None = None
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(psycopg.OperationalError):
+                connection = psycopg.connect(self._database.replace("+psycopg", "", 1))
+                stack.callback(connection.close)
+                connection.execute("SET lock_timeout = 2000")
+                connection.execute("SELECT 1 FROM field_servers WHERE device_id = %s FOR UPDATE", [device])
+
+            def wait_for(count: int) -> None:
+                waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                deadline = time.monotonic() + LOCKED_SECONDS
+                with contextlib.suppress(psycopg.OperationalError):
+                    while connection is not None and time.monotonic() < deadline:
+                        found = connection.execute(waiting).fetchone()
+                        if found is not None and found[0] >= count:
+                            return
+                        time.sleep(0.01)
+
+            yield wait_for
 
     def work(self, seconds: float, *, kills: bool) -> None:
         """Everybody acts, whatever is killed."""
@@ -161,6 +189,7 @@ class Run:
             *((f"courier {number}", 0.0, self._carry) for number in range(COURIERS)),
             ("terms", 0.02, lambda dice: self._people.change_terms(dice, self._is_over.wait)),
             ("standing", 0.3, self._people.change_standing),
+            ("settling", self._race_seconds, self._people.race_to_settle),
             ("freeze", 2.0, lambda _: self._people.freeze_and_lift(self._is_over.wait)),
             ("looks", 0.02, lambda dice: self._web.look(dice.choice(self._crowd.lines.ids))),
             ("twin", 0.5, self._speak_twice),

@@ -77,6 +77,13 @@ MUTANTS = (
         new="    if growth > 0 and growth > line.balances.available + 1:",
     ),
     Mutant(
+        name="last-right-is-refused",
+        breaks="what is available can be had, all of it",
+        file=RULES,
+        old="    if growth > 0 and growth > line.balances.available:",
+        new="    if growth > 0 and growth >= line.balances.available:",
+    ),
+    Mutant(
         name="lines-not-named-vanish",
         breaks="an activation sets the whole set, not the named lines",
         file=RULES,

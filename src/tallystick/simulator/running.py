@@ -13,6 +13,7 @@ from typing import Final
 from tallystick.simulator import acts, healing
 from tallystick.simulator.evidence import Violation
 from tallystick.simulator.speed import remember_signatures
+from tallystick.simulator.use_again import use_again
 from tallystick.simulator.workload import Act, Plan, Step, make_plan
 from tallystick.simulator.world import World, make_world
 
@@ -58,6 +59,7 @@ def run_plan(plan: Plan) -> SeedResult:
             world.log.append(f"{number}. {acts.perform(world, step)}")
             world.auditor.check()
         healing.heal(world)
+        use_again(world)
     except Violation as violation:
         failure = _failure(plan, number, world, violation.promise, violation.what)
     except Exception as error:  # noqa: BLE001 - whatever leaves a port undocumented is a finding

@@ -7,6 +7,8 @@ is given back.
 
 from __future__ import annotations
 
+from typing import Final
+
 from tallystick.activation.core.ports import Status
 from tallystick.domain.entitlement import Line
 from tallystick.fieldserver.state import Activate, ActivationWant, Return, ReturnWant, Wish
@@ -15,7 +17,8 @@ from tallystick.simulator.evidence import Violation
 from tallystick.simulator.parties import FieldServerCopy
 from tallystick.simulator.world import World
 
-ROUNDS_MAX = 12
+ROUNDS_MAX: Final = 12
+TRIES_MAX: Final = 2
 
 
 def use_again(world: World) -> None:
@@ -45,23 +48,27 @@ def _open_lines(world: World) -> list[Line]:
 
 
 def _may_have(world: World, copy: FieldServerCopy, line: Line) -> bool:
+    state = copy.look()
+    if state.final or copy.device.facts.kind not in line.product.kinds:
+        return False
     known = world.activation.store.tables.field_servers.get(copy.device.device_id)
-    return (
-        known is not None
-        and known.status is Status.ACTIVE
-        and known.account in {None, line.account}
-        and copy.device.facts.kind in line.product.kinds
-        and not copy.look().final
-    )
+    if known is None:  # whoever has the activation ID may begin here, but for one whose past nobody has judged yet
+        return state.applied is None and copy.device.device_id not in world.auditor.suspicion.ever
+    return known.status is Status.ACTIVE and known.account in {None, line.account}
 
 
 def _ask(world: World, copy: FieldServerCopy, wish: Wish, line: Line, quantity: int) -> None:
     world.log.append(f"{copy.name} has {quantity} of {line.line_id}, in peace")
-    if world.ask(copy, wish) is None:
-        raise Violation("P2", f"{copy.name} does not ask for {quantity} of {line.line_id}, in peace")
-    for _ in range(ROUNDS_MAX):
-        if not healing.exchange(world, copy):
-            break
-    held = {license_.line_id: license_.quantity for license_ in copy.look().licenses}
-    if held.get(line.line_id, 0) != quantity:
-        raise Violation("P2", f"{copy.name} cannot have {quantity} of line {line.line_id}, which nothing forbids")
+    for _ in range(TRIES_MAX):  # who was not heard of since a restore is told so first
+        if world.ask(copy, wish) is None:
+            raise Violation("P2", f"{copy.name} does not ask for {quantity} of {line.line_id}, in peace")
+        for _ in range(ROUNDS_MAX):
+            if not healing.exchange(world, copy):
+                break
+        if _held(copy, line) == quantity:
+            return
+    raise Violation("P2", f"{copy.name} cannot have {quantity} of line {line.line_id}, which nothing forbids")
+
+
+def _held(copy: FieldServerCopy, line: Line) -> int:
+    return sum(license_.quantity for license_ in copy.look().licenses if license_.line_id == line.line_id)

@@ -81,7 +81,7 @@ check: lint docs-check  ## the fast part: format, lint, types, contracts, quick 
 .PHONY: ci
 ci: system-packages build/foreign/.foreign lint docs-check audit  ## what `make test` leaves out: PostgreSQL, Chromium, 5,000 seeds, a hundred under kill -9, ...
 	@$(MAKE) --no-print-directory simulate SEEDS=5000
-	@$(MAKE) --no-print-directory proof explore mutants
+	@$(MAKE) --no-print-directory proof explore mutants mutants-sample
 	@$(MAKE) --no-print-directory powercuts
 	@$(MAKE) --no-print-directory lowest
 	@$(MAKE) --no-print-directory history MINUTES=0.4
@@ -111,6 +111,14 @@ proof: .venv/.dev  ## the inductive proof of the protocol in Z3, and the courses
 .PHONY: mutants
 mutants: .venv/.dev  ## seeded errors in the parties' code: simulation or exploration must find each of them
 	$(BIN)/python tools/mutants.py --workers $(or $(WORKERS),2)
+
+.PHONY: mutants-sample
+mutants-sample: .venv/.dev  ## generated errors: a sample of those that were found before must be found again (SAMPLE=60, SAMPLE_SEED=1)
+	@PYTHONPATH=tools $(BIN)/python -m mutation --found-before --sample $(or $(SAMPLE),60) --sample-seed $(or $(SAMPLE_SEED),1)
+
+.PHONY: mutants-all
+mutants-all: .venv/.dev  ## every generated error, for hours; stop it whenever, it goes on where it was (build/mutation)
+	@PYTHONPATH=tools $(BIN)/python -m mutation
 
 .PHONY: powercuts
 powercuts: .venv/.dev system-packages  ## the power goes at every system call that matters; controls without a sync must be found

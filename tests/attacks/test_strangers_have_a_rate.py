@@ -153,6 +153,16 @@ def test_an_address_that_has_nothing_left_has_its_lines_not_even_taken_apart_but
     assert {id(line.error) for line in found} == {id(found[0].error)}  # one for all: nothing was looked at
 
 
+def test_of_one_long_file_no_more_lines_are_taken_apart_than_the_address_has_left():
+    clock = Clock()
+    here = Strangers(clock=clock)
+    flood = b"".join(f"{Device(f's{number}').say('refresh')}\n".encode() for number in range(100))
+    for _ in range(KEY_AT_ONCE + 1):
+        here.screen(list(parse_chunks([flood], here.opener("192.0.2.1"))), "192.0.2.1")
+    clock.now += 2 / strangers.ADDRESS_PER_SECOND  # two more, however many the file has
+    assert paused(parse_chunks([flood], here.opener("192.0.2.1"))) == 98
+
+
 def test_a_key_that_says_too_much_uses_up_what_its_address_has():
     here = Strangers(clock=Clock())
     said = lines(Device("one").say("refresh"))

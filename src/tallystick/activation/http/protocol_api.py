@@ -281,7 +281,9 @@ class _Impatient:
             except RuntimeError as error:
                 if _CLOSED not in str(error):
                     raise
-                # Whoever asked hung up while we wrote; uvicorn is told a moment later, and drops the rest by itself.
+                await asyncio.sleep(
+                    0
+                )  # whoever asked hung up while we wrote; uvicorn is told of it, and drops the rest
 
         await self._app(scope, receive, send_in_time)
 

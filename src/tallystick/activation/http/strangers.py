@@ -10,7 +10,7 @@ bounded; who was heard longest ago goes first.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -45,10 +45,10 @@ class _Rates:
         self._keep(name, left - 1 if is_allowed else left, now)
         return is_allowed
 
-    def has_left(self, name: str, now: float) -> bool:
-        """Whether one more would be allowed. Nothing is taken."""
+    def has_left(self, name: str, now: float, *, ahead: int) -> bool:
+        """Whether one more would be allowed behind those that are ``ahead``. Nothing is taken."""
         left, since = self._left.get(name, (self._at_once, now))
-        return left + (now - since) * self._per_second >= 1
+        return min(self._at_once, left + (now - since) * self._per_second) - ahead >= 1
 
     def give(self, name: str) -> None:
         """One back."""
@@ -83,6 +83,9 @@ class Strangers:
     tell: Callable[[], None] = lambda: None
     _known: OrderedDict[DeviceId, bytes] = field(default_factory=OrderedDict)  # with how its envelopes begin
     _heads: set[bytes] = field(default_factory=set)
+    _ahead: Counter[str] = field(
+        default_factory=Counter
+    )  # of an address: lines that were taken apart and not counted yet
     _addresses: _Rates = field(default_factory=lambda: _Rates(ADDRESS_AT_ONCE, ADDRESS_PER_SECOND))
     _keys: _Rates = field(default_factory=lambda: _Rates(KEY_AT_ONCE, KEY_PER_SECOND))
     _paused: WireError = field(default_factory=_make_paused)  # one for all: to word it costs more than to refuse
@@ -90,6 +93,7 @@ class Strangers:
     def screen(self, lines: Sequence[GoodLine | BadLine], address: str) -> tuple[list[GoodLine | BadLine], bool]:
         """The same lines, those beyond the rate refused; and whether there are such, or were before."""
         now = self.clock()
+        self._ahead.pop(address, None)
         heard: dict[DeviceId, bool] = {}  # once for all lines of a key: an outbox has many
         screened = [self._screen(line, address, now, heard) for line in lines]
         return screened, any(isinstance(line, BadLine) and line.error is self._paused for line in screened)
@@ -98,9 +102,13 @@ class Strangers:
         """What takes the lines of an address apart: all of them, or while it has nothing left, those of known ones."""
 
         def open_line(line: bytes) -> Unverified:
-            if line.partition(b".")[0] not in self._heads and not self._addresses.has_left(address, self.clock()):
-                self.tell()
-                raise self._paused
+            if line.partition(b".")[0] not in self._heads:
+                if not self._addresses.has_left(address, self.clock(), ahead=self._ahead[address]):
+                    self.tell()
+                    raise self._paused
+                if len(self._ahead) >= KEPT_MAX:
+                    self._ahead.clear()
+                self._ahead[address] += 1
             return open_envelope(line)
 
         return open_line

@@ -63,7 +63,8 @@ def parse_path(path: str) -> Served:
         int(number.replace("x", "").replace("/", "")),
         WIDTH if width is None else int(width),
     )
-    if tile.level > LEVEL_MAX or _path(level, tile.number, tile.width) != path:  # zeros that say nothing, 256 as a part
+    is_plain = _path(level, tile.number, tile.width) == path  # no zeros that say nothing, no 256 as a part
+    if tile.level > LEVEL_MAX or tile.width > WIDTH or not is_plain:
         raise _no_path(path)
     return Served(tile, is_of_entries)
 

@@ -61,6 +61,8 @@ def test_paths_are_those_of_the_specification(path, tile):
         "tile/0/x001",
         "tile/0/000.p/0",
         "tile/0/000.p/256",
+        "tile/0/000.p/257",
+        "tile/0/000.p/999",
         "tile/0/000.p/01",
         "tile/64/000",
         "tile/0/../000",

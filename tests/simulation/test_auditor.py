@@ -408,6 +408,17 @@ def test_one_is_not_judged_while_a_message_of_another_history_could_still_be_dec
     assert granted.suspects == {F.id}
 
 
+def test_one_is_not_judged_while_a_reply_that_is_ahead_of_it_may_still_come(granted):
+    """Found by a guided seed: the reply was from before a restore, after which sequences began lower."""
+    early = message(9)
+    refusal = {"sub": F.id, "request": read_envelope(early)[2], "code": "superseded", "seen": 9}
+    granted.committed(
+        {"messages": [{"device": F.id, "compact": early, "reply": [A.sign("tally-refusal+jwt", refusal)]}]}
+    )
+    rolled_back_and_fenced(granted)
+    assert granted.suspects == {F.id}
+
+
 def test_a_clone_is_judged_again_when_the_other_copy_is_stopped_and_not_before(granted):
     granted.field_server("twin", state(GRANTED))
     granted.cloned("twin")

@@ -185,6 +185,7 @@ class Auditor:
         answered = None
         for compact in reply:
             reply_header, said, _ = read_envelope(compact)
+            self.suspicion.told(claims["iss"], said.get("seen", 0))
             if said["sub"] != claims["iss"] or said["request"] != digest:
                 raise Violation("P4", f"the reply to {digest[:8]} is for another message")
             if reply_header["typ"] == "tally-grant+jwt":
@@ -386,7 +387,8 @@ class Auditor:
                 raise Violation("P1", f"{copy} is in epoch {row['epoch']} and holds a grant of epoch {claims['epoch']}")
         before = self.copies.get(copy)
         if before is None:
-            before = self.copies[copy] = Copy(device=row["device"])
+            believed = row["rolled_back_at"] if row["device"] in self.suspicion.ever else None  # as it was copied
+            before = self.copies[copy] = Copy(device=row["device"], rolled_back_at=believed)
         elif (row["epoch"], number) < before.floor[:2] or row["sequence"] < before.floor[2]:
             raise Violation("vault", f"{copy} went back from epoch, grant and sequence {before.floor}")
         elif row["grant"] is None and row["epoch"] == before.epoch + 1:

@@ -3,8 +3,8 @@
 A disk that is put back, and a copy of it, begin a **history** of their own: one device key has said things in two of them,
 and nothing that follows is the activation server's fault. That ends. A field server is judged again as soon as there is
 one copy of it that is alive, a message of its present history was decided at the grant that the activation server counts
-as proven, and nothing that another history said can still be decided: the fence is proven, or the second copy is stopped
-and all that it said was heard, or overtaken. If a message of another history has an effect after that all the same, the
+as proven, and nothing that another history said can still be decided, nor what was answered to it be ahead: the fence is
+proven, or the second copy is stopped and all that it said was heard, or overtaken. If a message of another history has an effect after that all the same, the
 suspicion is back.
 """
 
@@ -35,6 +35,7 @@ class Suspicion:
         self.judged_again = 0
         self._histories: dict[str, int] = {}
         self._said: dict[str, dict[str, _Said]] = {}
+        self._seen: dict[str, int] = {}
 
     def begin_history(self, copy: str, device: str) -> None:
         """What ``copy`` says from now on is another history."""
@@ -45,6 +46,10 @@ class Suspicion:
         """A message left a field server. Said again, it is of the history that said it first."""
         said = _Said((copy, self._histories.get(copy, 0)), epoch, sequence)
         self._said.setdefault(device, {}).setdefault(digest, said)
+
+    def told(self, device: str, seen: int) -> None:
+        """A reply was signed that says that so high a sequence was seen. A restore does not take it back."""
+        self._seen[device] = max(self._seen.get(device, 0), seen)
 
     def begin_commit(self) -> None:
         """Accusations of one commit are judged by who was suspected at any moment of it."""
@@ -81,7 +86,7 @@ class Suspicion:
         if device not in self.suspects or not is_proof or len(living) != 1:
             return
         epoch, sequence = heard
-        if mine.sequence == sequence and not any(
+        if mine.sequence == sequence >= self._seen.get(device, 0) and not any(
             other.history != mine.history and other.epoch >= epoch and other.sequence > sequence and key not in taken
             for key, other in said.items()
         ):

@@ -134,7 +134,7 @@ def test_a_hardware_module_takes_over_with_a_rotation_and_signs(tmp_path):
         assert [key["place"] for key in rotated["keys"]] == [None, "token"]
         assert not (data / "keys" / "signing.pem").exists()
         wait_until(lambda: fetch_keys(told["url"]) != before, what="the token's key in service")
-        init = run("fieldserver", "init", "--data", tmp_path / "f", "--kind", "AS-P", "--name", "f", "--host-id", "f")
+        init = run("fieldserver", "init", "--data", tmp_path / "f", "--kind", "AS-P", "--name", "f", "--host-id", "f1")
         assert init
         keys = tmp_path / "keys.tally"
         keys.write_text(fetch_keys(told["url"]) + "\n")

@@ -176,6 +176,9 @@ def test_what_was_there_before_seals_is_sealed_and_chained_by_the_migration(told
         for name in ("reference", "current_id"):
             connection.execute(text(f"DROP INDEX ix_entitlements_{name}"))
             connection.execute(text(f"ALTER TABLE entitlements DROP COLUMN {name}"))
+        connection.execute(text("DROP INDEX ix_accounts_folded"))
+        for name in ("accounts", "field_servers"):
+            connection.execute(text(f"ALTER TABLE {name} DROP COLUMN folded"))
         connection.execute(text("DELETE FROM trail WHERE number = 2"))  # a number that was never given
         start = 100
         for number, row in enumerate(more, start):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -109,7 +110,7 @@ MODULES = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/softhsm
 @pytest.mark.softhsm
 def test_a_hardware_module_takes_over_with_a_rotation_and_signs(tmp_path):
     assert importlib.util.find_spec("pkcs11"), "the extra hardware is missing: make .venv/.dev"
-    module = next((path for path in MODULES if os.path.exists(path)), None)  # noqa: PTH110
+    module = next((path for path in MODULES if Path(path).exists()), None)
     assert module, "SoftHSM2 is missing: tools/install-system-packages.sh"
     tokens = tmp_path / "tokens"
     tokens.mkdir()

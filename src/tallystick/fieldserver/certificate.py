@@ -24,15 +24,15 @@ _HOST_NAME: Final = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-
 def make_certificate(*, device_id: DeviceId, name: str, serial: int) -> tuple[bytes, bytes]:
     """A new private key and its certificate, both PEM. ``name`` goes in where it can be a host's name."""
     # Only `init` makes one; the running agent, which stays small, needs none of this.
-    from cryptography import x509  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
-    from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415
-    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
+    from cryptography import x509  # noqa: PLC0415 - see above
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415 - the same
+    from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415 - the same
+    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415 - the same
         Encoding,
         NoEncryption,
         PrivateFormat,
     )
-    from cryptography.x509 import oid  # noqa: PLC0415
+    from cryptography.x509 import oid  # noqa: PLC0415 - the same
 
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(oid.NameOID.COMMON_NAME, f"field server {device_id[:20]}")])

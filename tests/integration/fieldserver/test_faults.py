@@ -1,7 +1,6 @@
 """Killed at any moment, on full, read-only and damaged disks: a field server goes on with the next start."""
 
 import json
-import os
 import resource
 import shutil
 import signal
@@ -29,11 +28,10 @@ def server(tmp_path):
 
 @contextmanager
 def mounted(directory, options):
-    """A small file system of its own, where this is allowed."""
+    """A small file system of its own. Needs root."""
     directory.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(directory)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        pytest.skip("may not mount a file system")
+    subprocess.run(command, capture_output=True, check=True)  # as root, as CI is
     try:
         yield directory
     finally:

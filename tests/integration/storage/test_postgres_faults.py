@@ -173,8 +173,7 @@ def test_a_full_disk_leaves_nothing_half_done_and_works_again_when_there_is_room
     room = own_cluster.home / "room"
     room.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=24m,mode=777", "tmpfs", str(room)]
-    if subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("only root can mount a small disk")
+    subprocess.run(mount, check=True, capture_output=True)  # as root, as CI is
     try:
         place = room / "space"
         place.mkdir()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 _PIECE_BYTES: Final = 256 * 1024
 _ROWS_MAX: Final = 500
 _PROGRESS_BYTES_MIN: Final = 256 * 1024
-_SPOOL_BYTES: Final = 4 * 1024 * 1024
 
 
 def message(
@@ -142,6 +140,7 @@ def _replies(
 ) -> Iterator[bytes]:
     """The lines of the reply file. Each chunk is committed before its replies are written."""
     from tallystick.activation.core import exchanges
+    from tallystick.activation.core.two_passes import Held, Rows
     from tallystick.protocol.tallyfile import format_file, parse_chunks
 
     keyset = activation.signer.keyset
@@ -152,23 +151,24 @@ def _replies(
     yield from format_file([keyset.compact], comment=comment)
     # While a chunk is booked, the next one is read and verified; it is booked when that one is durable.
     waiting: tuple[list[ReadLine], Future[list[Answer]]] | None = None
+    with ThreadPoolExecutor(1) as booking, Rows() as replies, contextlib.closing(Held()) as held:
 
-    def results() -> list[MessageResult]:
-        if waiting is None:
-            return []
-        found = exchanges.results_of(waiting[0], waiting[1].result())
-        for result in found:
-            summary.add(result)
-            write_row(result)
-        return found
+        def settle() -> None:
+            for result in exchanges.results_of(waiting[0], waiting[1].result()) if waiting else ():
+                summary.add(result)
+                write_row(result)
+                replies.add(result.line_number, b"".join(exchanges.tally_lines([result])))
 
-    with ThreadPoolExecutor(1) as booking:
-        for chunk in exchanges.chunks(parse_chunks(_pieces(file, advance))):
-            lines = exchanges.read_lines(chunk, keyset)
-            replies = exchanges.tally_lines(results())
+        def passes() -> Iterator[list[ReadLine]]:
+            for chunk in exchanges.chunks(parse_chunks(_pieces(file, advance))):
+                yield held.hold(exchanges.read_lines(chunk, keyset))
+            yield from held.chunks(keyset)
+
+        for lines in passes():
+            settle()
             waiting = (lines, booking.submit(activation.process, exchanges.messages_of(lines)))
-            yield b"".join(replies)
-        yield b"".join(exchanges.tally_lines(results()))
+        settle()
+        yield from replies.pieces()
     if not summary.total:
         raise WireError("no-messages", expected=_("at least one message in {file}", file=file), seen=_("none"))
 
@@ -192,17 +192,12 @@ def _rows_for_programs(as_json: bool) -> Iterator[Callable[[MessageResult], None
         yield lambda _other: None
         return
     from tallystick.activation.core import exchanges
+    from tallystick.activation.core.two_passes import Rows
 
-    with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
-
-        def write_row(result: MessageResult) -> None:
-            spool.write((b",\n" if spool.tell() else b"[") + exchanges.json_row(result))
-
-        yield write_row
-        spool.write(b"]\n")
-        spool.seek(0)
-        for line in spool:  # a row each
-            tell(line.decode("utf-8", "replace").rstrip("\n"))
+    with Rows() as rows:
+        yield lambda result: rows.add(result.line_number, exchanges.json_row(result))
+        for place, row in enumerate(rows.pieces(), 1):  # a row each
+            tell(("[" if place == 1 else "") + row.decode("utf-8", "replace") + ("," if place < rows.count else "]"))
         sys.stdout.flush()
 
 

@@ -23,7 +23,7 @@ Nothing here knows how the bytes came, or what time it is but by its argument.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import assert_never
 
 from msgspec.structs import replace
@@ -31,6 +31,7 @@ from msgspec.structs import replace
 from tallystick.activation.core.answering import Answering
 from tallystick.activation.core.batch import Batch
 from tallystick.activation.core.jumps import NUMBER_JUMP, jump
+from tallystick.activation.core.ordering import decide_all
 from tallystick.activation.core.ports import (
     Answer,
     Enrolment,
@@ -60,44 +61,39 @@ def process(
 ) -> list[Answer]:
     """Answers in the order of ``batch``. The caller commits, and only then lets them out.
 
-    Messages of one field server are decided in the order of their sequence, wherever they stand in the batch: couriers
-    reorder, and nobody should be refused for it needlessly.
+    What frees is decided before what takes, wherever it stands: ``ordering``.
     """
     decided = Batch(batch, transaction, signer=signer, policy=policy, now=now)
-    for message in _in_sequence(batch):
-        _take(decided, message)
+    decide_all(batch, begin=lambda message: _begin(decided, message), finish=_finish)
     decided.books.save()
     return [decided.answers[message.digest] for message in batch]
 
 
-def _in_sequence(batch: Sequence[Message]) -> Iterator[Message]:
-    queues: dict[DeviceId, list[Message]] = {}
-    for message in batch:
-        queues.setdefault(message.device_id, []).append(message)
-    if len(queues) == len(batch):  # everybody speaks once
-        yield from batch
-        return
-    for queue in queues.values():
-        queue.sort(key=lambda message: message.request.sequence, reverse=True)
-    for message in batch:
-        yield queues[message.device_id].pop()
-
-
-def _take(batch: Batch, message: Message) -> Answer:
-    """Steps 1 and 3 to 9 for one message."""
-    known = batch.answers.get(message.digest)
-    if known is not None:
-        return known
+def _begin(batch: Batch, message: Message) -> _Decision | None:
+    """Steps 1 and 3 to 8 for one message, and 9 for one that takes nothing; the others wait for ``_finish``."""
+    if message.digest in batch.answers:
+        return None
     decision = _Decision(batch, message)
-    answer = decision.decide()
+    answer = decision.decide_first()
+    if answer is None:
+        return decision
+    _note_answer(decision, answer)
+    return None
+
+
+def _finish(decision: _Decision) -> None:
+    _note_answer(decision, decision.decide_rest())
+
+
+def _note_answer(decision: _Decision, answer: Answer) -> None:
+    batch, request, digest = decision.batch, decision.request, decision.digest
     if decision.is_of_stranger():
-        answer = batch.answers[message.digest] = replace(answer, is_kept=False)
-        return answer
-    request = message.request
+        batch.answers[digest] = replace(answer, is_kept=False)
+        return
     batch.books.changes.messages.append(
         TakenMessage(
-            digest=message.digest,
-            device_id=message.device_id,
+            digest=digest,
+            device_id=decision.device_id,
             epoch=request.epoch,
             sequence=request.sequence,
             purpose=request.purpose,
@@ -105,9 +101,8 @@ def _take(batch: Batch, message: Message) -> Answer:
             answer=answer,
         )
     )
-    batch.used.setdefault((message.device_id, request.sequence), message.digest)
-    batch.answers[message.digest] = answer
-    return answer
+    batch.used.setdefault((decision.device_id, request.sequence), digest)
+    batch.answers[digest] = answer
 
 
 class _Decision(Answering):
@@ -116,6 +111,7 @@ class _Decision(Answering):
     def __init__(self, batch: Batch, message: Message) -> None:
         super().__init__(batch, message)
         self.moved_onto: DeviceId | None = None  # who has the host id that it says it has now
+        self.is_looked_at = False
         self.is_forgotten = False  # whoever knows an activation ID, and gets nothing, leaves nothing behind either
 
     def is_of_stranger(self) -> bool:
@@ -124,7 +120,26 @@ class _Decision(Answering):
             return False
         return self.is_forgotten or not any(want.is_proven for want in self._wants())
 
-    def decide(self) -> Answer:
+    def decide_first(self) -> Answer | None:
+        """All that does not depend on what is available; None where something does, and is left for ``decide_rest``.
+
+        Whoever is heard of first, and proves nothing that we signed, frees nothing: whether it is enrolled waits, too.
+        """
+        is_taking = self.request.purpose == "activate"
+        is_new = self.device_id not in self.books.field_servers and self.message.repeated is None
+        if is_taking and is_new:
+            return None
+        self.is_looked_at = True
+        answer = self._decide_place()
+        return answer if answer is not None or is_taking else self._decide_purpose()
+
+    def decide_rest(self) -> Answer:
+        """What was left."""
+        answer = None if self.is_looked_at else self._decide_place()
+        return answer or self._decide_purpose()
+
+    def _decide_place(self) -> Answer | None:
+        """Steps 3 to 8: whose turn it is, and what it proves."""
         request = self.request
         known = self.books.field_servers.get(self.device_id)
         if known is None or known.status is Status.LISTED:
@@ -168,7 +183,7 @@ class _Decision(Answering):
             return self._superseded(before)
         self._enter_epoch(before)
         self._note_told_rollback()
-        return self._read_applied() or self._decide_purpose()
+        return self._read_applied()
 
     # Step 3
 

@@ -11,11 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.dependencies.models import Dependant
@@ -31,6 +30,7 @@ from tallystick import __version__
 from tallystick.activation.core import entitlements, exchanges
 from tallystick.activation.core.exchanges import ChunkReader, MessageResult, ReadLine
 from tallystick.activation.core.ports import Answer, Signer
+from tallystick.activation.core.two_passes import Held, Rows
 from tallystick.activation.files import FileError
 from tallystick.activation.http.strangers import SLOW_SECONDS, Strangers
 from tallystick.activation.services.batcher import Batcher
@@ -171,8 +171,8 @@ class _Exchange:
         self._context = context
         self._request = request
         self._as_json = _accepts(request, "application/json") and not _accepts(request, tallyfile.MEDIA_TYPE)
-        self._spool = tempfile.SpooledTemporaryFile(max_size=SPOOL_MEMORY_BYTES)  # noqa: SIM115 - closed with the response
-        self._results = 0
+        self._rows = Rows()  # closed with the response
+        self._held = Held()
         self._address = address_of(request.client.host if request.client else "")
 
     async def run(self) -> Response:
@@ -181,31 +181,38 @@ class _Exchange:
         To read and to decide at once would be slower than one after the other: the GIL would go back and forth.
         """
         taken: _Taken | None = None
-        chunks = self._chunks()
+        passes = self._passes()
         try:
             _check_not_compressed(self._request)
             while True:
                 if taken is not None:
                     either: list[asyncio.Future[Any]] = [taken.answers, taken.decided]
                     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-                chunk = await anext(chunks, None)
-                lines = await self._read(chunk) if chunk is not None else None
+                lines = await anext(passes, None)
                 before, answers = taken, await taken.answers if taken is not None else []
                 taken = self._submit(lines) if lines is not None else None
                 if before is not None:  # while the database looks for what the next one asks
                     self._tell(before.lines, answers)
                 if taken is None:
                     break
-            if not self._results:
+            if not self._rows.count:
                 raise WireError("no-messages", expected=_("a tally file with at least one message"), seen=_("no line"))
-            self._write(b"]\n" if self._as_json else b"")
         except BaseException:
             if taken is not None:
                 taken.answers.cancel()  # it is taken all the same; nobody waits for it any more
-            self._spool.close()
+            self._rows.close()
             raise
-        media_type = "application/json" if self._as_json else tallyfile.MEDIA_TYPE
-        return _spooled_response(self._spool, media_type)
+        finally:
+            self._held.close()
+        return _response_of(self._rows, as_json=self._as_json)
+
+    async def _passes(self) -> AsyncIterator[list[ReadLine]]:
+        """What is to be decided, chunk by chunk: what frees while the body comes, what takes when all of it is there."""
+        async for chunk in self._chunks():
+            yield self._held.hold(await self._read(chunk))
+        held = self._held.chunks(self._context.signer.keyset)
+        while (lines := await run_in_threadpool(next, held, None)) is not None:
+            yield lines
 
     async def _chunks(self) -> AsyncIterator[list[GoodLine | BadLine]]:
         parser, reader = LineParser(self._context.strangers.opener(self._address)), ChunkReader()
@@ -248,17 +255,13 @@ class _Exchange:
     def _tell(self, lines: Sequence[ReadLine], answers: Sequence[Answer]) -> None:
         results = exchanges.results_of(lines, answers)
         self._context.count(results, self._address)
-        if self._as_json:
-            for result in results:
-                self._write((b"," if self._results else b"[") + exchanges.json_row(result))
-                self._results += 1
-        else:
-            self._results += len(results)
-            self._write(b"".join(exchanges.tally_lines(results)))
+        for result in results:
+            row = exchanges.json_row(result) if self._as_json else b"".join(exchanges.tally_lines([result]))
+            self._write(result.line_number, row)
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, line_number: int, data: bytes) -> None:
         try:
-            self._spool.write(data)
+            self._rows.add(line_number, data)
         except OSError as error:
             raise FileError(
                 "disk-full", expected=_("room for the replies"), seen=error.strerror or str(error)
@@ -421,19 +424,34 @@ def _accepts(request: Request, media_type: str) -> bool:
     return media_type in {part.split(";")[0].strip() for part in named}
 
 
-def _spooled_response(spool: IO[bytes], media_type: str) -> Response:
-    length = spool.tell()
-    spool.seek(0)
+def _response_of(rows: Rows, *, as_json: bool) -> Response:
+    media_type = "application/json" if as_json else tallyfile.MEDIA_TYPE
+    length = rows.size + (rows.count + 2 if as_json else 0)
+    pieces = _list_of(rows.pieces()) if as_json else rows.pieces()
     if length <= SPOOL_MEMORY_BYTES:
-        with spool:
-            return Response(spool.read(), media_type=media_type)
+        with rows:
+            return Response(b"".join(pieces), media_type=media_type)
 
-    def pieces() -> Iterator[bytes]:
-        with spool:
-            while piece := spool.read(_PIECE_BYTES):
-                yield piece
+    def gathered() -> Iterator[bytes]:
+        with rows:
+            piece = bytearray()
+            for one in pieces:
+                piece += one
+                if len(piece) >= _PIECE_BYTES:
+                    yield bytes(piece)
+                    piece.clear()
+            yield bytes(piece)
 
-    return StreamingResponse(pieces(), media_type=media_type, headers={"Content-Length": str(length)})
+    return StreamingResponse(gathered(), media_type=media_type, headers={"Content-Length": str(length)})
+
+
+def _list_of(rows: Iterator[bytes]) -> Iterator[bytes]:
+    """A JSON list, and a line end."""
+    mark = b"["
+    for row in rows:
+        yield mark + row
+        mark = b","
+    yield b"]\n"
 
 
 def _entitlement_response(context: ProtocolContext, entitlement: Entitlement, *, as_tally: bool) -> Response:

@@ -8,12 +8,14 @@ Replies are found again by the digests of the messages, as often as one likes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 from tallystick.activation.core import exchanges
 from tallystick.activation.core.exchanges import MessageResult, ReadLine
 from tallystick.activation.core.permissions import EVERYTHING, Caller, Permission
 from tallystick.activation.core.ports import Answer, MessageOutcome
+from tallystick.activation.core.two_passes import Held
 from tallystick.activation.services.base import Office, not_found
 from tallystick.activation.services.schemas import DeliveredDocument, ReplyDocument
 from tallystick.activation.storage import SqlTransaction
@@ -23,6 +25,7 @@ from tallystick.protocol.tallyfile import format_file, parse_chunks
 from tallystick.sentences import _
 
 ROWS_SHOWN_MAX = 500
+_BEHIND_ALL = 2**63  # what is said of a file as a whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +44,8 @@ def deliver(office: Office, caller: Caller, files: Iterable[tuple[str, Iterable[
     rows: list[DeliveredDocument] = []
     digests: list[str] = []
     counts: dict[str, int] = {}
-    for name, pieces in files:
-        taken = [row for results in _results(office, caller, pieces) for row in _rows(name, results)]
+    for name, results in _results(office, caller, files):
+        taken = list(_rows(name, results))
         digests += [row.digest for row in taken if row.digest and row.outcome != MessageOutcome.ERROR.value]
         if not taken or all(row.digest is None for row in taken):
             taken = [_no_tally_file(name, taken)]
@@ -105,20 +108,33 @@ def _is_allowed(transaction: SqlTransaction, caller: Caller, device_id: DeviceId
     return caller.scope.covers(server.account if server else None)
 
 
-def _results(office: Office, caller: Caller, pieces: Iterable[bytes]) -> Iterator[list[MessageResult]]:
+def _results(
+    office: Office, caller: Caller, files: Iterable[tuple[str, Iterable[bytes]]]
+) -> Iterator[tuple[str, list[MessageResult]]]:
+    """Each file with its results. What frees is decided while they are read, what takes when all of them were."""
     keyset = office.signer.keyset
-    try:
-        for chunk in exchanges.chunks(parse_chunks(pieces)):
-            lines = _allowed(office, caller, exchanges.read_lines(chunk, keyset))
-            batch = exchanges.messages_of(lines)
-            answers = office.batcher.submit(batch).result() if batch else []
-            yield exchanges.results_of(lines, answers)
-    except WireError as error:  # so many bad lines that it is no tally file; what was good before is durable
-        yield [
-            MessageResult(
-                line_number=0, digest=None, message=None, answer=_error(error.code, error.expected, error.seen)
-            )
-        ]
+    found: list[tuple[str, list[MessageResult], Held]] = []
+
+    def decide(lines: Sequence[ReadLine]) -> list[MessageResult]:
+        batch = exchanges.messages_of(lines)
+        answers = office.batcher.submit(batch).result() if batch else []
+        return exchanges.results_of(lines, answers)
+
+    with ExitStack() as opened:
+        for name, pieces in files:
+            results: list[MessageResult] = []
+            held = opened.enter_context(closing(Held()))
+            found.append((name, results, held))
+            try:
+                for chunk in exchanges.chunks(parse_chunks(pieces)):
+                    results += decide(held.hold(_allowed(office, caller, exchanges.read_lines(chunk, keyset))))
+            except WireError as error:  # so many bad lines that it is no tally file; what was good before is durable
+                answer = _error(error.code, error.expected, error.seen)
+                results.append(MessageResult(line_number=0, digest=None, message=None, answer=answer))
+        for name, results, held in found:
+            for lines in held.chunks(keyset):
+                results.extend(decide(lines))
+            yield name, sorted(results, key=lambda result: result.line_number or _BEHIND_ALL)
 
 
 def _allowed(office: Office, caller: Caller, lines: list[ReadLine]) -> list[ReadLine]:

@@ -47,5 +47,5 @@ def test_replies_that_do_not_fit_on_the_disk_are_a_problem_with_a_code(monkeypat
     request = type("Request", (), {"headers": {}, "client": None})()
     exchange = protocol_api._Exchange(None, request)
     with pytest.raises(Error) as refused:
-        exchange._write(b"x")
+        exchange._write(1, b"x")
     assert refused.value.code == "disk-full"

@@ -8,6 +8,7 @@ from support.activation import Bench, Device
 from support.served import Data, Served
 from tallystick.activation.core import exchanges
 from tallystick.activation.core.permissions import Role
+from tallystick.activation.http.strangers import ADDRESS_AT_ONCE
 from tallystick.activation.services import messages
 
 MANY = 2 * exchanges.CHUNK_LINES_MAX
@@ -63,6 +64,12 @@ def test_the_replies_of_a_long_file_are_in_its_order_too_as_a_tally_file(story):
     rows = client.post("/v1/messages", content=lines, headers={"Accept": "application/json"}).json()
     assert tally.text.split() == [reply for row in rows for reply in row["reply"].split()]
     assert int(tally.headers["content-length"]) == len(tally.content)
+
+
+def test_a_roll_out_of_more_than_an_address_may_say_at_once_is_taken_whole(site):
+    (line,) = site.sell("Harbour", ("smartdriver", 9_999)).lines
+    lines = [site.device(f"new {number}").activate((line, 1)) for number in range(ADDRESS_AT_ONCE + 100)]
+    assert set(outcomes(site.post(*lines))) == {"granted"}
 
 
 def test_also_in_an_upload_of_several_files(story):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import struct
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import IO, Final, Self
 
@@ -22,7 +22,9 @@ from tallystick.protocol.keys import Keyset
 from tallystick.protocol.tallyfile import GoodLine
 
 HELD_DEVICES_MAX: Final = 100_000  # of whom it is kept that they wait; of others each chunk is decided as it comes
-_MEMORY_BYTES: Final = 1024 * 1024
+UNHEARD_MAX: Final = 1000  # of those whom nobody heard yet; each counts as a stranger until it is decided
+_MEMORY_BYTES: Final = 256 * 1024
+_PASSES_MAX: Final = 16
 _HEAD: Final = struct.Struct(">QI")  # the number of a line, and how many bytes belong to it
 
 
@@ -67,6 +69,8 @@ class Rows:
     def add(self, line_number: int, data: bytes) -> None:
         """The bytes of one line."""
         if line_number < self._passes[-1].last:
+            if len(self._passes) >= _PASSES_MAX:
+                self._merge()
             self._passes.append(_Spool())
         self._passes[-1].write(line_number, data)
         self.count += 1
@@ -74,8 +78,18 @@ class Rows:
 
     def pieces(self) -> Iterator[bytes]:
         """All of them, in the order of the lines."""
-        for _line_number, data in heapq.merge(*(one.read() for one in self._passes), key=lambda pair: pair[0]):
+        for _line_number, data in self._in_order():
             yield data
+
+    def _in_order(self) -> Iterator[tuple[int, bytes]]:
+        return heapq.merge(*(one.read() for one in self._passes), key=lambda pair: pair[0])
+
+    def _merge(self) -> None:
+        merged = _Spool()
+        for line_number, data in self._in_order():
+            merged.write(line_number, data)
+        self.close()
+        self._passes = [merged]
 
     def close(self) -> None:
         """Forget them."""
@@ -84,9 +98,14 @@ class Rows:
 
 
 class Held:
-    """What waits for the end of a file."""
+    """What waits for the end of a file, or until ``is_full``: then ``chunks`` are to be decided, and more may wait.
 
-    def __init__(self) -> None:
+    ``is_heard``: whether a field server is known where strangers have a rate.
+    """
+
+    def __init__(self, is_heard: Callable[[DeviceId], bool] = lambda _device_id: True) -> None:
+        self._is_heard = is_heard
+        self._unheard = 0
         self._since: dict[DeviceId, int] = {}  # the lowest sequence that waits
         self._few: list[ReadLine] = []
         self._more: _Spool | None = None
@@ -103,13 +122,20 @@ class Held:
                 message.device_id, message.request.sequence + 1
             ):
                 now.append(line)
-            elif len(self._few) < CHUNK_LINES_MAX:
+                continue
+            self._unheard += not self._is_heard(message.device_id)
+            if len(self._few) < CHUNK_LINES_MAX:
                 self._few.append(line)
             else:
                 if self._more is None:
                     self._more = _Spool()
                 self._more.write(line.line_number, message.verified.compact.encode())
         return now
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many wait whom nobody heard yet that more would be refused as strangers."""
+        return self._unheard >= UNHEARD_MAX
 
     def _note(self, device_id: DeviceId, sequence: int) -> None:
         known = self._since.get(device_id)
@@ -119,8 +145,9 @@ class Held:
 
     def chunks(self, keyset: Keyset) -> Iterator[list[ReadLine]]:
         """All that waits, in the order of the lines. What was put on the disk is read and verified again."""
-        if self._few:
-            yield self._few
+        few, self._few, self._since, self._unheard = self._few, [], {}, 0
+        if few:
+            yield few
         if self._more is None:
             return
         reader = exchanges.ChunkReader()
@@ -131,8 +158,10 @@ class Held:
         rest = reader.take()
         if rest:
             yield exchanges.read_lines(rest, keyset)
+        self.close()
 
     def close(self) -> None:
         """Forget it."""
         if self._more is not None:
             self._more.close()
+            self._more = None

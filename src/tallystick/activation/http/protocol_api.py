@@ -172,7 +172,7 @@ class _Exchange:
         self._request = request
         self._as_json = _accepts(request, "application/json") and not _accepts(request, tallyfile.MEDIA_TYPE)
         self._rows = Rows()  # closed with the response
-        self._held = Held()
+        self._held = Held(context.strangers.is_heard)
         self._address = address_of(request.client.host if request.client else "")
 
     async def run(self) -> Response:
@@ -210,6 +210,13 @@ class _Exchange:
         """What is to be decided, chunk by chunk: what frees while the body comes, what takes when all of it is there."""
         async for chunk in self._chunks():
             yield self._held.hold(await self._read(chunk))
+            if self._held.is_full:
+                async for lines in self._waiting():
+                    yield lines
+        async for lines in self._waiting():
+            yield lines
+
+    async def _waiting(self) -> AsyncIterator[list[ReadLine]]:
         held = self._held.chunks(self._context.signer.keyset)
         while (lines := await run_in_threadpool(next, held, None)) is not None:
             yield lines

@@ -113,6 +113,10 @@ class Strangers:
 
         return open_line
 
+    def is_heard(self, device_id: DeviceId) -> bool:
+        """Whether a field server was known a moment ago."""
+        return device_id in self._known
+
     def learn(self, results: Iterable[MessageResult], address: str) -> None:
         """What became of lines: who is known or proved something is no stranger."""
         new = set()

@@ -12,6 +12,7 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -209,7 +210,7 @@ class _Exchange:
     async def _passes(self) -> AsyncIterator[list[ReadLine]]:
         """What is to be decided, chunk by chunk: what frees while the body comes, what takes when all of it is there."""
         async for chunk in self._chunks():
-            yield self._held.hold(await self._read(chunk))
+            yield self._hold(await self._read(chunk))
             if self._held.is_full:
                 async for lines in self._waiting():
                     yield lines
@@ -266,13 +267,21 @@ class _Exchange:
             row = exchanges.json_row(result) if self._as_json else b"".join(exchanges.tally_lines([result]))
             self._write(result.line_number, row)
 
+    def _hold(self, lines: Sequence[ReadLine]) -> list[ReadLine]:
+        with _room(_("room for the messages that wait")):
+            return self._held.hold(lines)
+
     def _write(self, line_number: int, data: bytes) -> None:
-        try:
+        with _room(_("room for the replies")):
             self._rows.add(line_number, data)
-        except OSError as error:
-            raise FileError(
-                "disk-full", expected=_("room for the replies"), seen=error.strerror or str(error)
-            ) from error
+
+
+@contextmanager
+def _room(expected: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise FileError("disk-full", expected=expected, seen=error.strerror or str(error)) from error
 
 
 class _Impatient:

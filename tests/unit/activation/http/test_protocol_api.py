@@ -5,8 +5,12 @@ import tempfile
 
 import pytest
 
+from support.activation import Bench, Device
+from tallystick.activation.core.exchanges import CHUNK_LINES_MAX, read_lines
 from tallystick.activation.http import protocol_api
+from tallystick.activation.http.strangers import Strangers
 from tallystick.errors import Error
+from tallystick.protocol.tallyfile import parse_chunks
 
 
 class Request:
@@ -35,7 +39,7 @@ def test_a_body_that_stops_arriving_is_given_up(monkeypatch):
     assert (refused.value.code, seen) == ("request-too-slow", [b"a", b"b"])
 
 
-def test_replies_that_do_not_fit_on_the_disk_are_a_problem_with_a_code(monkeypatch):
+def test_replies_and_messages_that_do_not_fit_on_the_disk_are_a_problem_with_a_code(monkeypatch):
     class Full:
         def write(self, _):
             raise OSError(28, "No space left on device")
@@ -45,7 +49,12 @@ def test_replies_that_do_not_fit_on_the_disk_are_a_problem_with_a_code(monkeypat
 
     monkeypatch.setattr(tempfile, "SpooledTemporaryFile", lambda **_: Full())
     request = type("Request", (), {"headers": {}, "client": None})()
-    exchange = protocol_api._Exchange(None, request)
-    with pytest.raises(Error) as refused:
-        exchange._write(1, b"x")
-    assert refused.value.code == "disk-full"
+    context = type("Context", (), {"strangers": Strangers(clock=float)})()
+    exchange = protocol_api._Exchange(context, request)
+    bench = Bench()
+    wish = Device("roof").activate((bench.buy(1), 1)).encode()
+    waiting = read_lines(list(parse_chunks([wish, b"\n"] * (CHUNK_LINES_MAX + 1))), bench.signer.keyset)
+    for write in (lambda: exchange._write(1, b"x"), lambda: exchange._hold(waiting)):
+        with pytest.raises(Error) as refused:
+            write()
+        assert refused.value.code == "disk-full"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mutant:
     """One error: ``old`` is replaced by ``new`` in ``file``, once. ``world``: explored before seeds are run;
-    ``often``: an act that comes often in the seeds.
+    ``often``: an act that comes often in the seeds; ``seed``: where the hunt begins, one that found it.
     """
 
     name: str
@@ -18,6 +18,7 @@ class Mutant:
     new: str
     world: str | None = None
     often: str | None = None
+    seed: int = 0
 
 
 ISSUING = "activation/core/issuing.py"
@@ -104,6 +105,7 @@ MUTANTS = (
         file=RULES,
         old="    if line.expires_at is not None and line.expires_at <= now:",
         new="    if line.expires_at is not None and line.expires_at <= 0:",
+        seed=7,
     ),
     Mutant(
         name="grows-while-suspended",
@@ -111,6 +113,7 @@ MUTANTS = (
         file=RULES,
         old="    if line.suspended:",
         new="    if line.suspended is None:",
+        seed=4,
     ),
     Mutant(
         name="suspension-not-kept",
@@ -125,6 +128,7 @@ MUTANTS = (
         file=RULES,
         old="        elif want.quantity < have and line is not None and not line.product.returnable:",
         new="        elif want.quantity < have and line is None:",
+        seed=13,
     ),
     Mutant(
         name="accounts-mixed",
@@ -215,6 +219,7 @@ MUTANTS = (
         old="        if number < before.proven:\n            self.books.note(",
         new="        if number < before.proven - 1_000_000_000:\n            self.books.note(",
         often="roll-back",
+        seed=43,
     ),
     Mutant(
         name="older-epoch-not-fenced",
@@ -250,6 +255,7 @@ MUTANTS = (
         file=RETURNS,
         old="        status=Status.LOST,\n        epoch=raise_epoch(field_server),",
         new="        status=Status.LOST,\n        epoch=field_server.epoch,",
+        seed=6,
     ),
     # Books
     Mutant(
@@ -280,6 +286,7 @@ MUTANTS = (
         file=ISSUING,
         old="            is_proven = line is not None and messages.is_proof_valid(\n",
         new="            is_proven = line is not None or messages.is_proof_valid(\n",
+        seed=5,
     ),
     Mutant(
         name="aud-not-checked",
@@ -287,6 +294,7 @@ MUTANTS = (
         file="activation/core/reading.py",
         old="    if request.aud != keyset.issuer:",
         new="    if request.aud == 0:",
+        seed=58,
     ),
     Mutant(
         name="iss-not-checked",
@@ -294,6 +302,7 @@ MUTANTS = (
         file="protocol/messages.py",
         old="    if request.iss != verified.key.thumbprint:",
         new="    if request.iss == verified.key.x:",
+        seed=6,
     ),
     Mutant(
         name="signature-not-checked",
@@ -301,6 +310,7 @@ MUTANTS = (
         file="protocol/envelope.py",
         old="    except BadSignatureError:  # or a key that is no point of the curve, or one of the few that fit everything\n        raise",
         new="    except BadSignatureError:\n        return Verified(_TOKEN, compact=envelope.compact, typ=envelope.typ, payload=envelope.payload, key=key)\n        raise",
+        seed=72,
     ),
     Mutant(
         name="sub-not-checked",
@@ -315,6 +325,7 @@ MUTANTS = (
         file="protocol/keys.py",
         old="    if keyset.root == have.root or (keyset.issuer == have.issuer and (is_next or is_earlier)):",
         new="    if keyset.issuer == have.issuer or is_next or is_earlier:",
+        seed=8,
     ),
     # The field server
     Mutant(
@@ -358,6 +369,7 @@ MUTANTS = (
         file=ENGINE,
         old="    is_ahead = reply.seen > state.sequence\n",
         new="    is_ahead = False\n",
+        seed=4,
     ),
     Mutant(
         name="confirm-not-written",
@@ -387,6 +399,7 @@ MUTANTS = (
         file=VAULT,
         old="            self._disk.sync(slot.name)\n",
         new="            pass\n",
+        seed=30,
     ),
     Mutant(
         name="single-slot",
@@ -394,6 +407,7 @@ MUTANTS = (
         file=VAULT,
         old="        name = SLOTS[0] if newest is None or newest.name == SLOTS[1] else SLOTS[1]\n",
         new="        name = SLOTS[0]\n",
+        seed=17,
     ),
     Mutant(
         name="torn-slot-believed",
@@ -417,6 +431,7 @@ MUTANTS = (
         file=ISSUING,
         old="        if late and (before.recovering is not None or",
         new="        if late and (before.recovering == 0 or",
+        seed=4,
     ),
     Mutant(
         name="restore-without-freeze",
@@ -425,6 +440,7 @@ MUTANTS = (
         old="            books.keep_line(replace(line, frozen=True))",
         new="            books.keep_line(replace(line, frozen=False))",
         often="restore",
+        seed=29,
     ),
     Mutant(
         name="restore-without-jump",
@@ -433,6 +449,7 @@ MUTANTS = (
         old="        number=max(field_server.number + NUMBER_JUMP, now * 1000),\n"
         "        sequence=max(field_server.sequence + NUMBER_JUMP, now * 1000),\n",
         new="",
+        world="restored",
     ),
     Mutant(
         name="relinquish-undone-by-a-fence",
@@ -440,6 +457,7 @@ MUTANTS = (
         file=ISSUING,
         old="        return self._grant(self.field_server.intended if request.applied else {}, confirm=True)",
         new="        return self._grant(before.intended, confirm=True)",
+        seed=255,
     ),
     Mutant(
         name="adoption-forgets-the-fence",
@@ -448,5 +466,6 @@ MUTANTS = (
         file=ISSUING,
         old="outstanding=(adopted, *newer)",
         new="outstanding=(adopted,)",
+        seed=226,
     ),
 )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from history.checks import check
-from history.world import Run, Template, remove, temporary_home
+from history.world import REQUESTS_MAX, Run, Template, remove, temporary_home
 from support.postgres import Cluster
 
 # Which error must be found, and by which words at the beginning of a finding.
@@ -25,12 +25,22 @@ CONTROLS: Final = {
     "sequence-twice": ("fork",),
 }
 KILLED: Final = ("", "reply-before-commit")  # the other errors need nobody who is killed to be seen, only much work
-CONTROL_SECONDS: Final = 10.0  # a try
+CONTROL_POSTS: Final = 800  # a try: so much work, however long it takes
+GUARD_SECONDS: Final = 200.0  # which it never takes
 TRIES: Final = 8
 SHOWN: Final = 5
 
 
-def run(fault: str, *, seed: int, seconds: float, template: Template, home: Path, cluster: Cluster) -> list[str]:
+def run(
+    fault: str,
+    *,
+    seed: int,
+    seconds: float,
+    posts: int = REQUESTS_MAX,
+    template: Template,
+    home: Path,
+    cluster: Cluster,
+) -> list[str]:
     """One run, and what was found. Says what it did."""
     begun = time.monotonic()
     place = home / f"{fault or 'whole'}-{seed}"
@@ -38,7 +48,7 @@ def run(fault: str, *, seed: int, seconds: float, template: Template, home: Path
     one = Run(place, cluster, template=template, seed=seed, fault=fault)
     try:
         one.build()
-        one.work(seconds, kills=fault in KILLED)
+        one.work(seconds, posts, kills=fault in KILLED)
         books = one.read_books()
     finally:
         one.stop()
@@ -65,7 +75,15 @@ def run(fault: str, *, seed: int, seconds: float, template: Template, home: Path
 def run_control(fault: str, *, seed: int, template: Template, home: Path, cluster: Cluster) -> bool:
     """Whether the error is found. How things fall is chance, so there is more than one try."""
     for attempt in range(TRIES):
-        found = run(fault, seed=seed + attempt, seconds=CONTROL_SECONDS, template=template, home=home, cluster=cluster)
+        found = run(
+            fault,
+            seed=seed + attempt,
+            seconds=GUARD_SECONDS,
+            posts=CONTROL_POSTS,
+            template=template,
+            home=home,
+            cluster=cluster,
+        )
         if any(line.startswith(CONTROLS[fault]) for line in found):
             return True
     print(f"    {fault}: NOT FOUND in {TRIES} tries")

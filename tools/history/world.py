@@ -179,8 +179,8 @@ class Run:
 
             yield wait_for
 
-    def work(self, seconds: float, *, kills: bool) -> None:
-        """Everybody acts, whatever is killed."""
+    def work(self, seconds: float, posts: int, *, kills: bool) -> None:
+        """Everybody acts, whatever is killed, for so long or until there were so many posts."""
         assert self._process is not None
         pid = self._process.pid
         name = self._database.rpartition("?")[0].rpartition("/")[2]
@@ -199,7 +199,7 @@ class Run:
         for thread in threads:
             thread.start()
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline and not self._errors and len(self.history.posts) < REQUESTS_MAX:
+        while time.monotonic() < deadline and not self._errors and len(self.history.posts) < posts:
             if self._process.poll() is not None:
                 break
             self._is_over.wait(0.1)

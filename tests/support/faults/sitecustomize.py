@@ -41,7 +41,7 @@ if _FAULT in {"sqlite-normal", "sqlite-off"}:
 
 # An error in the code of a module, as somebody might write it: what stands there once becomes something else while it is
 # imported. Where it does not stand there (any more), the import fails, so no control passes for want of its error.
-_EDITS = {
+EDITS = {
     "no-sync-at-load": ("tallystick.fieldserver.vault", "if slot.mac != self._durable:", "if False:"),
     "reply-before-commit": (
         "tallystick.activation.services.batcher",
@@ -64,15 +64,15 @@ _EDITS = {
     "pruned-recovering": ("tallystick.activation.storage.pruning", "FIELD_SERVERS.c.recovering.is_(None),", ""),
     "sequence-twice": (
         "tallystick.activation.core.issuing",
-        "batch.used.setdefault((message.device_id, request.sequence), message.digest)",
+        "batch.used.setdefault((decision.device_id, request.sequence), digest)",
         "pass",
     ),
 }
 
-if _FAULT in _EDITS:
+if _FAULT in EDITS:
     from importlib.machinery import PathFinder, SourceFileLoader
 
-    _MODULE, _OLD, _NEW = _EDITS[_FAULT]
+    _MODULE, _OLD, _NEW = EDITS[_FAULT]
 
     class _Loader(SourceFileLoader):
         def get_code(self, fullname):

@@ -44,6 +44,7 @@ from tallystick.protocol.tallyfile import format_file
 from tallystick.sentences import _, _n
 from tallystick.terminal import AS_JSON, FOR_PROGRAM, arguments
 
+_EXIT_CODES = {"usage": USAGE, "unreachable": UNREACHABLE, "certificate-untrusted": UNREACHABLE}
 _OPEN = (Phase.TROUBLE, Phase.DELIVER, Phase.PROVE, Phase.ASK)
 
 
@@ -61,7 +62,7 @@ class _Commands(typer.core.TyperGroup):
             return super().invoke(ctx)
         except Error as error:
             console.show_refusal(error, as_json=ctx.meta[FOR_PROGRAM])
-            raise typer.Exit({"usage": USAGE, "unreachable": UNREACHABLE}.get(error.code, REFUSED)) from error
+            raise typer.Exit(_EXIT_CODES.get(error.code, REFUSED)) from error
 
 
 app = typer.Typer(

@@ -16,6 +16,7 @@ from typing import Final
 import httpx2
 
 from tallystick.connections.calling import deadline, set_deadlines
+from tallystick.connections.troubles import untrusted_certificate
 from tallystick.errors import Error
 from tallystick.fieldserver.agent import Agent, DeliveryResult
 from tallystick.fieldserver.ports import Clock, Random
@@ -164,8 +165,15 @@ class ActivationRoute:
             ):
                 status = response.status_code
         except (httpx2.HTTPError, httpx2.InvalidURL, RuntimeError) as error:
+            untrusted = untrusted_certificate(error)
+            if untrusted is not None:
+                return f"{self._url} was reached, but its certificate is not trusted there: {untrusted}"
+            if isinstance(error, httpx2.ProxyError):
+                return f"the proxy on the way to {self._url} refused: {error}"
             return f"{self._url} did not answer: {str(error) or type(error).__name__}"
-        return None if status == httpx2.codes.OK else f"{self._url} answered {status}"
+        if status == httpx2.codes.OK:
+            return None
+        return f"{self._url} was reached, and has trouble of its own: it answered {status}"
 
     def _run(self) -> None:
         pause = _PAUSE_SECONDS_MIN

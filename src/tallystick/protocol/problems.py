@@ -249,6 +249,8 @@ PROBLEMS: tuple[Problem, ...] = (
          "If the field server was set up anew, remove and add it again after comparing the fingerprint on the device; if not, somebody is in between."),
     _row("unreachable", 503, "Could not be reached", "an answer from that address",
          "Check the address, the cable and the route; then try again. Nothing is lost."),
+    _row("certificate-untrusted", 502, "A certificate that is not trusted here", "a certificate that this computer trusts, for that address",
+         "It was reached: have whoever runs it renew the certificate, or have its issuer trusted on this computer; check this computer's clock. Nothing is lost."),
     _row("proxy-refused", 502, "The proxy does not let through", "a proxy that lets through to that address",
          "Check the proxy, its user and its password: tallystick admin proxy, or the page Route. Nothing is lost.",
          N_("Check the proxy, its user and its password on the page Route. Nothing is lost.")),

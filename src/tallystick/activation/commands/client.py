@@ -25,6 +25,7 @@ import typer
 from tallystick.activation.commands import console
 from tallystick.activation.commands.console import AsJson, Database
 from tallystick.connections.calling import CutOff, WatchedContext, cut_off
+from tallystick.connections.troubles import untrusted_certificate
 from tallystick.domain.text import folded, normal, pasted
 from tallystick.errors import Error
 from tallystick.protocol.messages import LineReason
@@ -312,6 +313,10 @@ class _Line:
                     )
                 return response.status, {name.lower(): value for name, value in response.getheaders()}, data
             except (OSError, http.client.HTTPException) as error:
+                untrusted = untrusted_certificate(error)
+                if untrusted is not None:
+                    expected = _("a certificate that this computer trusts, from {address}", address=self.url)
+                    raise Error("certificate-untrusted", expected=expected, seen=untrusted) from error
                 seen = _("no whole answer in time") if cut.is_over else str(error)[:200]
                 raise Error("unreachable", expected=_("an answer from {url}", url=self.url), seen=seen) from error
             finally:

@@ -39,6 +39,7 @@ _EXIT_CODES: Final = {
     "database-unavailable": UNREACHABLE,
     "too-busy": UNREACHABLE,
     "unreachable": UNREACHABLE,
+    "certificate-untrusted": UNREACHABLE,
 }
 _PIPE_COLUMNS: Final = 120
 _SHORT_CELL: Final = 24

@@ -33,7 +33,7 @@ from tallystick.administrator.core.goals import (
     wish_of,
 )
 from tallystick.administrator.core.next_steps import CHANGING, NextStep, Phase, decide_next_step, step_sentence
-from tallystick.administrator.core.ways import remove
+from tallystick.administrator.core.ways import SYNC, remove
 from tallystick.administrator.memory.inventory import FieldServerRecord, Inventory, Trouble
 from tallystick.administrator.memory.messages import Inbound, Mailbag, Outbound, read_message
 from tallystick.administrator.ports import (
@@ -61,6 +61,8 @@ ATTEMPTS_MAX: Final = 4
 _ASK_AGAIN: Final = frozenset({"superseded", "grant-unknown", "restored"})
 # Who answers all the same, and what else says something about the next contact.
 ANSWERS: Final = frozenset({"password-wrong", "too-many-tries", "version-wrong"})
+# Who was asked did not answer, and somebody else did: a proxy, a certificate that nobody here vouches for.
+ON_THE_WAY: Final = frozenset({"proxy-refused", "certificate-untrusted"})
 _TROUBLES: Final = ANSWERS | {"unreachable", "proxy-refused", "certificate-changed", "device-wrong"}
 _TAKEN: Final = frozenset({"applied", "already", "noted", "stale", "refused"})
 
@@ -396,9 +398,7 @@ class Visit:
         refused = {digest: one for digest, one in self.log.refused.items() if one.code not in _ASK_AGAIN}
         if waits and self.log.no_route is not None:
             error = self.log.no_route
-            step = self.office.next_step(self.device_id, has_route=False)
-            why = _("no route to the activation server: {seen}", seen=error.said[1])
-            text = step_sentence(step) or error.next_step
+            why, text = self._not_carried(error)
             if self.has_own_route:
                 text = _(
                     "The field server has a route of its own and carries it by itself: look again soon. Or {other}",
@@ -424,6 +424,22 @@ class Visit:
             )
         is_changed = asked is not None or self.log.is_delivered
         return self._report(GoalResult.DONE if is_changed else GoalResult.ALREADY, detail=_held_text(report))
+
+    def _not_carried(self, error: PortError) -> tuple[str, str]:
+        """Why the activation server has not taken what waits, and what to do: that depends on whose trouble it is."""
+        by_file = step_sentence(self.office.next_step(self.device_id, has_route=False))
+        if error.code == "unreachable":
+            return _("no route to the activation server: {seen}", seen=error.said[1]), by_file or error.next_step
+        if error.code in ON_THE_WAY:
+            text = _("{first} Meanwhile: {then}.", first=error.next_step, then=by_file) if by_file else error.next_step
+            return error.sentence, text
+        why = _("the activation server was reached, and has trouble of its own: {seen}", seen=error.sentence)
+        text = _(
+            "There, whoever runs it: {theirs} Here nothing is lost, and what waits is kept; then {sync}.",
+            theirs=error.next_step,
+            sync=SYNC,
+        )
+        return why, text
 
     def _refused(self, outcome: OutcomeNote | LineResult) -> Report:
         return self._report(

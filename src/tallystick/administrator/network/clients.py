@@ -36,6 +36,7 @@ from tallystick.administrator.ports import (
     made_reasons,
 )
 from tallystick.connections.calling import WatchedContext, cut_off, deadline, set_deadlines
+from tallystick.connections.troubles import untrusted_certificate
 from tallystick.domain.ids import Digest, EntitlementId
 from tallystick.protocol import device_api, tallyfile
 from tallystick.protocol.device_api import (
@@ -289,7 +290,14 @@ class HttpActivation:
         try:
             return _exchange(self._client, self._url, method, path, body, headers)
         except ssl.SSLError as error:
-            raise _unreachable(self._url, _reason(error)) from None
+            untrusted = untrusted_certificate(error)
+            if untrusted is None:
+                raise _unreachable(self._url, _reason(error)) from None
+            raise PortError(
+                "certificate-untrusted",
+                expected=_("a certificate that this computer trusts, from {address}", address=self._url),
+                seen=untrusted,
+            ) from None
 
 
 def fingerprint_of(der: bytes) -> str:

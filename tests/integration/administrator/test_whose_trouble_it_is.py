@@ -1,5 +1,6 @@
 """Row 6 of the cases from the field: reached is reached; whose trouble it is is said, with its own next step."""
 
+import shutil
 import sqlite3
 from contextlib import closing
 
@@ -7,10 +8,21 @@ import pytest
 from typer.testing import CliRunner
 
 from integration.administrator.test_proxies import Terminator, _make_certificate
+from support.parties import small_disk
 from support.proxy import Proxy
 from tallystick import cli
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def small(world):
+    """The activation server's data on a small disk of its own."""
+    away = world.activation.directory.rename(world.path("away"))
+    with small_disk(world.activation.directory, "4m") as disk:
+        shutil.copytree(away, disk.path, dirs_exist_ok=True)
+        yield disk
+        world.activation.stop()
 
 
 @pytest.fixture
@@ -39,11 +51,23 @@ def test_a_locked_database_is_the_activation_servers_trouble(site):
     with closing(sqlite3.connect(next(site.activation.directory.glob("*.sqlite")))) as other:
         other.execute("BEGIN EXCLUSIVE")
         rows = site.admin("activate", "roof", "--line", f"{site.line}=1", "--json", expect=4)
-    (row,) = rows
+    (row,) = rows["field_servers"]
     assert row["code"] == "database-unavailable"
     assert "the activation server was reached" in row["detail"]
     assert "tallystick admin sync" in row["next_step"]
     assert says_nothing_of_a_cable(row["detail"] + row["next_step"])
+    site.admin("sync")
+    assert site.roof.held() == {site.line: 1}
+
+
+def test_a_full_disk_is_the_activation_servers_trouble(small, site):
+    small.fill()
+    (row,) = site.admin("activate", "roof", "--line", f"{site.line}=1", "--json", expect=4)["field_servers"]
+    assert row["code"] == "disk-full"
+    assert "the activation server was reached" in row["detail"]
+    assert "tallystick admin sync" in row["next_step"]
+    assert says_nothing_of_a_cable(row["detail"] + row["next_step"])
+    small.empty()
     site.admin("sync")
     assert site.roof.held() == {site.line: 1}
 
@@ -75,7 +99,7 @@ def test_and_by_the_field_server_about_its_own_route(site, untrusted):
 def test_a_proxy_that_asks_for_a_password_is_not_a_missing_route(site):
     with Proxy(only="ann:four words") as proxy:
         site.admin("proxy", proxy.url)
-        (row,) = site.admin("activate", "roof", "--line", f"{site.line}=1", "--json", expect=4)
+        (row,) = site.admin("activate", "roof", "--line", f"{site.line}=1", "--json", expect=4)["field_servers"]
     assert row["code"] == "proxy-refused"
     assert "407" in row["detail"]
     assert "tallystick admin proxy" in row["next_step"]

@@ -16,6 +16,8 @@ GOOD = [
     "한국전력",
     "Ελ.Πετ",
     "Вода",
+    "شرکت می\u200cسازیم",  # noqa: RUF001 - its letters
+    "क्\u200dष ऊर्जा",
 ]
 BAD = ["a\u202eb", "a\x00b", "a\nb", "a\x1b[2Jb", "\u200b", " "]
 
@@ -29,6 +31,12 @@ def test_a_name_as_people_write_it_is_accepted_and_found(site, name):
     body = {"account": name, "products": [{"product": "smartdriver", "quantity": 1}]}
     assert client.post("/v1/entitlements", json=body).status_code == 201
     assert len(client.get("/v1/entitlements", params={"account": name}).json()["items"]) == 1
+
+
+@pytest.mark.parametrize("typed", ["Har\u200dbour", "Harbour\u200c", "\u200dHarbour"])
+def test_a_joiner_that_joins_nothing_is_not_kept(site, typed):
+    made = site.client(Role.VENDOR_ADMINISTRATOR).post("/v1/accounts", json={"account": typed})
+    assert (made.status_code, made.json()["account"]) == (201, "Harbour"), made.text
 
 
 @pytest.mark.parametrize("name", BAD)

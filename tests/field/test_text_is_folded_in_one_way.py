@@ -48,6 +48,24 @@ def test_no_second_account_looks_like_one_that_is_there(site, other):
     assert [one["account"] for one in client.get("/v1/accounts").json()["items"]] == ["Müller Süd"]
 
 
+@pytest.mark.parametrize("typed", LOOK_ALIKES)
+def test_an_account_that_is_filtered_by_is_found_however_it_is_typed(site, typed):
+    (line,) = site.sell("Müller Süd", ("smartdriver", 2)).lines
+    site.activated(site.device("roof"), (line, 1))
+    client = site.client(Role.VENDOR_ADMINISTRATOR)
+    paths = [path for path, routes in site.web.openapi()["paths"].items() if takes_an_account(routes.get("get", {}))]
+    assert {"/v1/entitlements", "/v1/lines", "/v1/field-servers", "/v1/ledger", "/v1/events"} <= set(paths)
+    for path in paths:
+        shown = {name: client.get(path, params={"account": name}).json() for name in (typed, "Müller Nord")}
+        found = {name: document.get("items", document.get("events")) for name, document in shown.items()}
+        assert found[typed], path
+        assert found["Müller Nord"] == [], path
+
+
+def takes_an_account(operation):
+    return any(one["in"] == "query" and one["name"] == "account" for one in operation.get("parameters", ()))
+
+
 def test_a_name_is_kept_composed_with_single_blanks(site):
     made = site.client(Role.VENDOR_ADMINISTRATOR).post("/v1/accounts", json={"account": "  A\u0308rzte\u00a0 Haus "})
     assert made.json()["account"] == "Ärzte Haus"

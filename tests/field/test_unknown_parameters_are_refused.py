@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from support.fieldserver.processes import FieldServer
 from tallystick.activation.core.permissions import Role
 from tallystick.protocol import device_api
@@ -12,11 +14,12 @@ PLACES = {
     "entitlement_id": "ER-" + "0" * 16,
     "webhook_id": "WH-" + "A" * 16,
 }
+ALWAYS_TOLD = {"/healthz", "/readyz"}
 
 
 def routes(site):
     for path, operations in site.web.openapi()["paths"].items():
-        if path.startswith("/v1/"):
+        if path not in ALWAYS_TOLD:
             filled = re.sub(r"\{(\w+)[^}]*\}", lambda place: PLACES.get(place[1], "Harbour"), path)
             yield from ((method.upper(), filled) for method in operations)
 
@@ -33,8 +36,14 @@ def test_every_route_of_the_activation_server_refuses_what_it_does_not_know(site
     client = site.client(Role.VENDOR_ADMINISTRATOR)
     found = list(routes(site))
     assert len(found) > 40
+    assert ("GET", "/metrics") in found
     for method, path in found:
         assert_refused(client.request(method, path, params={"requird": "2"}), "requird")
+
+
+@pytest.mark.parametrize("path", sorted(ALWAYS_TOLD))
+def test_whether_it_lives_is_told_whatever_stands_behind_the_address(site, path):
+    assert site.client(Role.VENDOR_ADMINISTRATOR).get(path, params={"at": "1"}).status_code == 200
 
 
 def test_a_wrong_value_is_told_in_plain_words_without_a_path_of_ours(site):

@@ -8,6 +8,7 @@ in memory and in the database alike, ``symbols_of`` what is left of an identifie
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -22,7 +23,12 @@ _NOTHING_WORDS: Final = """null none nil unknown undefined n/a na empty default 
     serial|number system|serial|number system|product|name default|string not|specified not|applicable not|available
     not|present no|asset|tag asset|tag chassis|serial|number to|be|filled|by|o.e.m. to|be|filled|by|oem o.e.m. oem
     host host-id hostid machine-id uuid 0123456789 123456789 1234567890 12345678"""
-_JOINERS: Final = "\u200c\u200d"  # part of the spelling of Persian and of the languages of India
+JOINERS: Final = "\u200c\u200d"  # part of the spelling of Persian and of the languages of India
+# The alphabets that join, by how Unicode names their letters.
+_JOINING: Final = frozenset({
+    "ARABIC", "SYRIAC", "MONGOLIAN", "DEVANAGARI", "BENGALI", "GURMUKHI", "GUJARATI", "ORIYA", "TAMIL", "TELUGU", "KANNADA",
+    "MALAYALAM", "SINHALA",
+})  # fmt: skip
 _FOLDED_CACHE: Final = 4096
 
 
@@ -33,9 +39,11 @@ def _nothings() -> frozenset[str]:
 
 def normal(text: str) -> str:
     """As it is kept: composed (NFC), one plain blank where there are blanks, none at the ends, no empty marks."""
-    shown = (
-        " " if _is_blank(symbol) else symbol for symbol in unicodedata.normalize("NFC", text) if not _is_empty(symbol)
-    )
+    shown: list[str] = []
+    for symbol in unicodedata.normalize("NFC", text):
+        if _is_empty(symbol) or (symbol in JOINERS and not _is_joined(shown[-1:])):
+            continue
+        shown.append(" " if _is_blank(symbol) else symbol)
     return " ".join(part for part in "".join(shown).split(" ") if part)
 
 
@@ -43,8 +51,13 @@ def normal(text: str) -> str:
 def folded(text: str) -> str:
     """For comparing and searching: whatever a reader takes for the same is the same. Never shown."""
     plain = unicodedata.normalize("NFKC", normal(text).casefold())
-    plain = "".join("-" if is_dash(symbol) else symbol for symbol in plain if symbol not in _JOINERS)
+    plain = "".join("-" if is_dash(symbol) else symbol for symbol in plain if symbol not in JOINERS)
     return normal(plain.casefold()).translate(_TWIN_TABLE)
+
+
+def is_seen(text: str) -> bool:
+    """Whether nothing is in ``text`` but what can be seen, and what joins letters or keeps them apart."""
+    return all(symbol.isprintable() or symbol in JOINERS for symbol in text)
 
 
 def symbols_of(text: str) -> str:
@@ -57,7 +70,7 @@ def symbols_of(text: str) -> str:
 
 def pasted(text: str) -> str:
     """What was copied from somewhere, without what came along: blanks at its ends, marks that nobody sees."""
-    return "".join(symbol for symbol in text if not _is_empty(symbol) and symbol not in _JOINERS).strip()
+    return "".join(symbol for symbol in text if not _is_empty(symbol) and symbol not in JOINERS).strip()
 
 
 def identifies(text: str) -> bool:
@@ -86,6 +99,11 @@ def named(symbol: str) -> str:
 
 def _has_latin(word: str) -> bool:
     return any(unicodedata.name(symbol, "").startswith("LATIN ") for symbol in word)
+
+
+def _is_joined(before: Sequence[str]) -> bool:
+    """Whether a joiner behind this letter is part of its spelling; elsewhere it is nothing that anybody sees."""
+    return bool(before) and unicodedata.name(before[0], "").partition(" ")[0] in _JOINING
 
 
 def _is_blank(symbol: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,9 @@ from tallystick.activation.commands.client import ApiClient, DataOrUrl, Key, Tok
 from tallystick.activation.commands.console import PREFIX_LENGTH_MIN, AsJson, Database
 from tallystick.errors import Error
 from tallystick.sentences import _
+
+if TYPE_CHECKING:
+    from tallystick.activation.storage import SqlTransaction
 
 webhooks_app = typer.Typer(
     no_args_is_help=True, help="Endpoints that get events: add, list, show, change, deliveries, retry, replay."
@@ -198,12 +201,17 @@ def events(
             query = {"after": after, "limit": limit, "kind": kind, "account": account}
             _show_events(client.request("GET", "/v1/events", query=query)["events"], as_json=as_json)
         return
+    from tallystick.activation.core.permissions import EVERYTHING
     from tallystick.activation.outbound import webhooks
 
     with console.opened(data, database, as_json=as_json) as activation:
         activation.dispatcher().place_all()
+
+        def called(transaction: SqlTransaction) -> str | None:
+            return account if account is None else transaction.within(EVERYTHING).account_called(account)
+
         found = activation.read(
-            lambda transaction: transaction.events.find(after=after, limit=limit, account=account, kinds=kind or ())
+            lambda tx: tx.events.find(after=after, limit=limit, account=called(tx), kinds=kind or ())
         )
         _show_events([webhooks.event_view(event) for event in found], as_json=as_json)
 

@@ -21,7 +21,7 @@ from tallystick.activation.core.ports import Changes, FieldServer, Signer, Statu
 from tallystick.domain.entitlement import Entitlement, Line
 from tallystick.domain.ids import SECRET_BYTES, DeviceId, LineId, new_entitlement_id, new_line_id
 from tallystick.domain.ledger import Account, Entry, apply_booking
-from tallystick.domain.text import normal
+from tallystick.domain.text import is_seen, normal
 from tallystick.protocol import messages, tallyfile
 from tallystick.protocol.envelope import LINE_BYTES_MAX
 from tallystick.protocol.messages import ENTITLEMENT, QUANTITY_MAX, EntitlementCertificate, EntitlementLine
@@ -52,7 +52,7 @@ class LineChange:
 def check_text(text: str, what: str) -> str:
     """A name or reason that a person gave. Raises ``RefusedError`` (``text-wrong``)."""
     text = normal(text)
-    if not 1 <= len(text) <= TEXT_LENGTH_MAX or not text.isprintable() or not text.strip():
+    if not 1 <= len(text) <= TEXT_LENGTH_MAX or not is_seen(text) or not text.strip():
         raise RefusedError(
             "text-wrong",
             expected=_(

@@ -94,11 +94,11 @@ def add_monitoring(api: FastAPI, operations: MonitoringContext) -> None:
         account: Annotated[str | None, Query(max_length=128, description="Only of this account.")] = None,
     ) -> dict[str, Any]:
         scope = await run_in_threadpool(_scope_of, operations, request)
-        if account is not None and not scope.covers(account):
-            return {"events": [], "next": after, "has_more": False}
-        only = account if account is not None else scope.account
 
         def work(transaction: SqlTransaction) -> tuple[list[dict[str, object]], int]:
+            only = scope.account if account is None else transaction.within(scope).account_called(account)
+            if account is not None and not scope.covers(only):
+                return [], after
             last = transaction.events.last_position()
             if after > last:
                 raise webhooks.WebhookError(

@@ -316,8 +316,11 @@ def _too_slow() -> Error:
 
 
 async def _check_query(request: Request) -> None:
-    """Every route of the APIs, whoever added it, takes the parameters that its document names and no other."""
-    if request.url.path.startswith("/v1/"):
+    """Every route of the APIs, whoever added it, takes the parameters that its document names and no other.
+
+    Whether it lives is told to whoever asks, however: what a load balancer puts behind the address stops no service.
+    """
+    if request.url.path.startswith(("/v1/", "/metrics")):
         route = request.scope["route"]
         check_query(request.query_params, _queries_of(route.dependant))
 

@@ -19,10 +19,10 @@ from tallystick.protocol.messages import QUANTITY_MAX
 
 # What can be seen, of the scripts that people write names in: no controls, no invisible marks, no private symbols.
 _SEEN: Final = (
-    "!-~\u00a1-\u00ac\u00ae-\u0377\u0386\u0388-\u038a\u038e-\u03a1\u03a3-\u052f\u05d0-\u05ea\u0620-\u064a\u0904-\u0939"
+    "!-~\u00a1-\u00ac\u00ae-\u0377\u0386\u0388-\u038a\u038e-\u03a1\u03a3-\u052f\u05d0-\u05ea\u0620-\u064a\u0671-\u06d3\u0904-\u0939\u093e-\u094d"
     "\u0e01-\u0e30\u1e00-\u1eff\u2010-\u2015\u2018-\u201f\u3005-\u3007\u3041-\u3096\u30a1-\u30fe\u3400-\u4db5\u4e00-\u9fa5\uac00-\ud7a3"
 )
-TEXT_PATTERN: Final = f"^[{_SEEN}][ {_SEEN}]{{0,127}}$"
+TEXT_PATTERN: Final = f"^[{_SEEN}][ \u200c\u200d{_SEEN}]{{0,127}}$"
 ACCOUNT_PATTERN: Final = TEXT_PATTERN
 LINE_PATTERN: Final = "^[0-9A-HJKMNP-TV-Z]{8}$"
 DEVICE_PATTERN: Final = "^[A-Za-z0-9_-]{43}$"

@@ -100,6 +100,12 @@ class ScopedTables:
         row = self._connection.execute(statement).first()
         return None if row is None else (row.account, row.created_at)
 
+    def account_called(self, name: str) -> str:
+        """The account that a person means by ``name``: the one of that name, else one that a reader takes for it."""
+        statement = self._within(select(ACCOUNTS.c.account), ACCOUNTS.c.account)
+        found = list(self._connection.execute(statement.where(ACCOUNTS.c.folded == folded(name))).scalars())
+        return found[0] if found and name not in found else name
+
     def entitlements(
         self, *, account: str | None = None, before: tuple[int, str] | None = None, limit: int = 100
     ) -> list[EntitlementHeader]:
@@ -107,7 +113,7 @@ class ScopedTables:
         column = ENTITLEMENTS.c
         statement = self._within(select(ENTITLEMENTS), column.account)
         if account is not None:
-            statement = statement.where(column.account == account)
+            statement = statement.where(column.account == self.account_called(account))
         if before is not None:
             statement = statement.where(tuple_(column.created_at, column.reference) < tuple_(*before))
         ordered = statement.order_by(column.created_at.desc(), column.reference.desc()).limit(limit)
@@ -139,7 +145,7 @@ class ScopedTables:
         column = LINES.c
         statement = self._within(statements.LINES_WITH_PRODUCTS, column.account).where(column.line_id > after)
         if account is not None:
-            statement = statement.where(column.account == account)
+            statement = statement.where(column.account == self.account_called(account))
         if product is not None:
             statement = statement.where(column.sku == product)
         if entitlements is not None:
@@ -196,7 +202,7 @@ class ScopedTables:
         if kind is not None:
             statement = statement.where(column.kind == kind)
         if account is not None:
-            statement = statement.where(column.account == account)
+            statement = statement.where(column.account == self.account_called(account))
         return self._all(statement.order_by(column.device_id).limit(limit), rows.field_server_of)
 
     def field_server(self, device_id: str) -> FieldServer | None:
@@ -312,7 +318,7 @@ class ScopedTables:
         if device_id is not None:
             statement = statement.where(column.device_id == device_id)
         if account is not None:
-            statement = statement.where(column.account == account)
+            statement = statement.where(column.account == self.account_called(account))
         if since_at is not None:
             statement = statement.where(column.booked_at >= since_at)
         if until_at is not None:

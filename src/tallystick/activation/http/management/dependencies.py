@@ -16,7 +16,13 @@ from starlette.convertors import StringConvertor, register_url_convertor
 from tallystick.activation.core.permissions import Caller
 from tallystick.activation.services import IdempotentRequest, Office, OfficeError
 from tallystick.activation.services.history import CURSOR_PATTERN
-from tallystick.activation.services.schemas import ACCOUNT_PATTERN, DEVICE_PATTERN, LINE_PATTERN, REFERENCE_PATTERN
+from tallystick.activation.services.schemas import (
+    ACCOUNT_PATTERN,
+    DEVICE_PATTERN,
+    LINE_PATTERN,
+    NORMAL,
+    REFERENCE_PATTERN,
+)
 from tallystick.activation.services.sign_in import caller_of_token
 from tallystick.sentences import _
 
@@ -60,6 +66,7 @@ PROBLEM_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 Limit = Annotated[int, Query(ge=1, le=PAGE_MAX, description="How many at most.")]
 LineAfter = Annotated[str, Query(pattern=LINE_PATTERN, description="`next` of the page before.")]
 DeviceAfter = Annotated[str, Query(pattern=DEVICE_PATTERN, description="`next` of the page before.")]
+AccountFilter = Annotated[str, Query(pattern=ACCOUNT_PATTERN, max_length=128), NORMAL]
 AccountAfter = Annotated[str, Query(pattern=ACCOUNT_PATTERN, max_length=128, description="`next` of the page before.")]
 PersonAfter = Annotated[str, Query(pattern="^PE-[A-Z2-7]{16}$", description="`next` of the page before.")]
 TokenAfter = Annotated[str, Query(pattern="^TK-[A-Z2-7]{16}$", description="`next` of the page before.")]

@@ -10,7 +10,7 @@ from pydantic import Field
 from tallystick.activation.core.entitlements import LineChange
 from tallystick.activation.http.management.dependencies import (
     PROBLEM_RESPONSES,
-    AccountAfter,
+    AccountFilter,
     CallerDependency,
     DeviceAfter,
     EntitlementBefore,
@@ -157,7 +157,7 @@ def save_catalog(
 def find_entitlements(
     office: OfficeDependency,
     caller: CallerDependency,
-    account: AccountAfter | None = None,
+    account: AccountFilter | None = None,
     before: EntitlementBefore | None = None,
     limit: Limit = 100,
 ) -> Page[EntitlementDocument]:
@@ -244,7 +244,7 @@ def rotate_line(
 def find_lines(
     office: OfficeDependency,
     caller: CallerDependency,
-    account: AccountAfter | None = None,
+    account: AccountFilter | None = None,
     product: Annotated[str | None, Query(pattern=SKU_PATTERN)] = None,
     expires_before: Annotated[int | None, Query(ge=0, le=MOMENT_MAX)] = None,
     used_up: Annotated[bool, Query(description="Only those of which nothing is available.")] = False,  # noqa: FBT002 - a query parameter

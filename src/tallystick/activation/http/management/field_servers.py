@@ -10,7 +10,7 @@ from pydantic import Field
 from tallystick.activation.core.ports import IncidentKind, Status
 from tallystick.activation.http.management.dependencies import (
     PROBLEM_RESPONSES,
-    AccountAfter,
+    AccountFilter,
     CallerDependency,
     DeviceAfter,
     EntryBefore,
@@ -94,7 +94,7 @@ def find_field_servers(
     ] = "",
     status: Status | None = None,
     kind: Annotated[str | None, Query(pattern="^[^\\x00]*$", max_length=128)] = None,
-    account: AccountAfter | None = None,
+    account: AccountFilter | None = None,
     after: DeviceAfter | None = None,
     limit: Limit = 100,
 ) -> Page[FieldServerDocument]:
@@ -229,7 +229,7 @@ def find_entries(
     caller: CallerDependency,
     line: LineQuery = None,
     device_id: DeviceQuery = None,
-    account: AccountAfter | None = None,
+    account: AccountFilter | None = None,
     since: MomentQuery = None,
     until: MomentQuery = None,
     before: EntryBefore | None = None,

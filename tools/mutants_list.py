@@ -452,6 +452,29 @@ MUTANTS = (
         world="restored",
     ),
     Mutant(
+        name="restore-leaves-epochs",
+        breaks="a fence of an epoch that was raised and forgotten is taken after the restore, declared lost or on hold",
+        world="lost-restored",
+        file=JUMPS,
+        old="    epoch = max(raise_epoch(field_server), now * STEPS_PER_SECOND * EPOCH_STEP)",
+        new="    epoch = field_server.epoch + 1",
+    ),
+    Mutant(
+        name="listed-one-is-not-jumped",
+        breaks="a grant that a restore made us forget is taken by one that was listed since",
+        world="listed-restored",
+        file=ISSUING,
+        old="        if listed is not None and listed.recovering is not None:\n"
+        "            enrolled = enrolled.changed(\n"
+        "                epoch=max(listed.epoch, request.epoch),\n"
+        "                number=listed.number,\n"
+        "                sequence=listed.sequence,\n"
+        "                recovering=listed.recovering,\n"
+        "            )\n"
+        "        elif is_ours or",
+        new="        if listed is not None:\n            pass\n        elif is_ours or",
+    ),
+    Mutant(
         name="relinquish-undone-by-a-fence",
         breaks="who says that it holds nothing gets back what it gave up",
         file=ISSUING,

@@ -15,11 +15,14 @@ from tallystick.simulator import acts
 from tallystick.simulator.dice import Dice
 from tallystick.simulator.evidence import Violation
 from tallystick.simulator.exhaustive import WORLDS, explore
-from tallystick.simulator.halves import Bench
+from tallystick.simulator.halves import Bench, Half
 from tallystick.simulator.report import Progress
 from tallystick.simulator.store import MemoryStore
 from tallystick.simulator.workload import Plan
 from tallystick.simulator.world import make_world
+
+FOUND_MAX = 400  # halves of a world
+MERGES_MAX = 120
 
 
 def visit(name: str, depth: int):
@@ -34,6 +37,35 @@ def test_every_interleaving_up_to_a_depth_holds(name, depth):
     assert found.violation is None
     assert found.depth == depth
     assert found.states > 20
+
+
+def keys_after(bench: Bench, half: Half, available: int) -> set[object]:
+    return {bench.key(after) for _, after in bench.steps(half, available)}
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_halves_that_are_taken_for_one_have_the_same_future(name):
+    """One step of it, for every merge: what comes after merged halves is merged as well, and so on."""
+    bench = Bench(WORLDS[name])
+    found: dict[object, Half] = {}
+    frontier = [bench.start()]
+    merges = 0
+    while frontier and len(found) < FOUND_MAX and merges < MERGES_MAX:
+        half = frontier.pop(0)
+        most = bench.world.bought - bench.reserved(half)
+        for available in range(most if bench.world.is_alone else 0, most + 1):
+            for event, after in bench.steps(half, available):
+                known = found.setdefault(bench.key(after), after)
+                if known is after:
+                    frontier.append(after)
+                elif known != after:
+                    merges += 1
+                    assert bench.reserved(known) == bench.reserved(after)
+                    assert bench.held(known) == bench.held(after)
+                    left = bench.world.bought - bench.reserved(known)
+                    for other in range(left if bench.world.is_alone else 0, left + 1):
+                        assert keys_after(bench, known, other) == keys_after(bench, after, other), event
+    assert found
 
 
 def test_it_counts_the_same_states_every_time():

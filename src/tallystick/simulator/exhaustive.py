@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 import typer
 
@@ -23,6 +23,22 @@ from tallystick.simulator.report import Progress
 from tallystick.simulator.speed import remember_signatures
 
 _PAIR_BITS: Final = 26
+
+
+def _restored(name: str, says: str, **changes: Any) -> SmallWorld:
+    """One field server that holds one right, a backup of that, and an activation server that may be put back to it."""
+    usual: dict[str, Any] = {
+        "bought": 1,
+        "wishes": 3,
+        "changes": 0,
+        "restores": 1,
+        "asks": frozenset({"activate 1", "refresh", "return all", "relinquish"}),
+        "begins": ("activate 1", "up", "down", "backup"),
+        "is_alone": True,
+    }
+    says = f"{says}; the activation server put back to a backup"
+    return SmallWorld(name=name, says=says, **{**usual, **changes})
+
 
 WORLDS: Final = {
     world.name: world
@@ -39,6 +55,52 @@ WORLDS: Final = {
             wishes=3,
             restores=1,
             is_alone=True,
+        ),
+        # Two faults meet. Each begins where the first of them can come, so that the depth is left for what follows.
+        _restored("lost-restored", "declared lost while alive", lost=1),
+        _restored("hold-restored", "put on hold and released", verbs=frozenset({"hold", "release"})),
+        _restored(
+            "listed-restored",
+            "enrolled after the backup, and listed after the restore",
+            verbs=frozenset({"list"}),
+            asks=frozenset({"activate 1", "refresh"}),
+            begins=("backup",),
+            wishes=2,
+        ),
+        _restored(
+            "retired-restored",
+            "taken out of service by a person",
+            verbs=frozenset({"retire"}),
+            asks=frozenset({"activate 1", "refresh", "relinquish"}),
+            begins=("activate 1", "up", "down", "relinquish"),
+        ),
+        _restored("final-restored", "taken out of service for good, by itself", verbs=frozenset({"final"})),
+        _restored(
+            "rollback-restored",
+            "one disk put back",
+            rollbacks=1,
+            begins=("activate 1", "up", "down", "copy", "backup"),
+        ),
+        SmallWorld(
+            name="rollback-lost",
+            says="one disk put back, declared lost while alive",
+            bought=1,
+            wishes=3,
+            rollbacks=1,
+            lost=1,
+            changes=0,
+            begins=("activate 1", "up", "down", "copy"),
+            is_alone=True,
+        ),
+        SmallWorld(
+            name="replaced",
+            says="two wishes each; one declared lost while alive, a person sets the other one to 1",
+            wishes=2,
+            lost=1,
+            changes=0,
+            unanswered=1,
+            replies=1,
+            verbs=frozenset({"set to 1"}),
         ),
     )
 }
@@ -222,7 +284,7 @@ def run(
     chosen = list(WORLDS) if names == "all" else names.split(",")
     if names == "list" or not set(chosen) <= WORLDS.keys():
         for world in WORLDS.values():
-            typer.echo(f"{world.name:10} {world.says}")
+            typer.echo(f"{world.name:18} {world.says}")
         return 0 if names == "list" else 2
     results = _explore_all(chosen, depth, states_max, seconds_max, workers, progress)
     progress.end()

@@ -19,12 +19,13 @@ from typing import Any, Final
 
 from msgspec import structs
 
-from tallystick.activation.core import interventions, issuing, reading
+from tallystick.activation.core import entitlements, interventions, issuing, reading
 from tallystick.activation.core.ports import Answer, FieldServer, MessageOutcome, Policy, Status
 from tallystick.domain.catalog import Catalog
 from tallystick.domain.entitlement import Line
 from tallystick.domain.ids import EntitlementId, new_line_id
 from tallystick.domain.ledger import Balances
+from tallystick.domain.rules import Want
 from tallystick.errors import Error
 from tallystick.fieldserver import engine
 from tallystick.fieldserver.state import (
@@ -65,6 +66,9 @@ class SmallWorld:
     rollbacks: int = 0
     lost: int = 0  # declared lost while alive, within the waiting period
     restores: int = 0  # the activation server is put back to a backup, and says so; the freeze is not lifted
+    verbs: frozenset[str] = frozenset()  # each once: hold, release, list, retire, set to 1; and final, which is said
+    asks: frozenset[str] = frozenset()  # what a field server may be asked for; nothing named: everything
+    begins: tuple[str, ...] = ()  # what has happened when the exploration begins
     is_alone: bool = False  # one field server instead of two
 
 
@@ -79,6 +83,7 @@ class Half:
     wishes: int | None = None
     changes: int = 0
     lost: int = 0
+    verbs: frozenset[str] = frozenset()  # that are left
     base: State | None = None
     rollbacks: int = 0
     was_rolled_back: bool = False
@@ -109,6 +114,19 @@ class Bench:
         self.names: dict[object, int] = {}
 
     def start(self) -> Half:
+        """What the world begins with."""
+        half = self._fresh()
+        for wanted in self.world.begins:
+            after = next((after for event, after in self.steps(half, self._left(half)) if event == wanted), None)
+            if after is None:
+                raise ValueError(f"world {self.world.name} cannot begin with {wanted}")
+            half = after
+        return half
+
+    def _left(self, half: Half) -> int:
+        return self.world.bought - self.reserved(half)
+
+    def _fresh(self) -> Half:
         """A field server that knows its root, and an activation server that does not know it."""
         tables = Tables(catalog=Catalog(kinds=KINDS, products=PRODUCTS), lines={self.line_id: self.line})
         keys = open_envelope(self.signer.keyset.compact.encode())
@@ -120,6 +138,7 @@ class Bench:
             wishes=world.wishes,
             changes=world.changes,
             lost=world.lost,
+            verbs=world.verbs,
             rollbacks=world.rollbacks,
         )
 
@@ -154,6 +173,7 @@ class Bench:
                 yield "change", self._tidy(after)
         if half.lost and server is not None and server.status is Status.ACTIVE:
             yield "lost", self._tidy(self._declare_lost(half, available))
+        yield from self._verbs(half, available)
         if self.world.restores and half.limit is None:
             if half.backup is None:
                 yield "backup", replace(half, backup=half.tables)
@@ -167,18 +187,45 @@ class Bench:
     def _wishes(self, half: Half) -> Iterator[tuple[str, Half]]:
         if len(half.state.outbox) >= self.world.unanswered or len(half.down) >= self.world.replies or half.wishes == 0:
             return
-        wants: list[Wish] = [Refresh(), Relinquish(), Return(wants=None)]
-        wants += [
-            Activate(wants=(ActivationWant(activation_id=self.line.activation_id, quantity=quantity),))
-            for quantity in range(1, self.world.bought + 1)
-        ]
+        wishes: dict[str, Wish] = {"refresh": Refresh(), "relinquish": Relinquish(), "return all": Return(wants=None)}
+        for quantity in range(1, self.world.bought + 1):
+            want = ActivationWant(activation_id=self.line.activation_id, quantity=quantity)
+            wishes[f"activate {quantity}"] = Activate(wants=(want,))
         if self.held(half) > 1:
-            wants.append(Return(wants=(ReturnWant(line_id=self.line_id, quantity=1),)))
-        for wish in wants:
+            wishes["return to 1"] = Return(wants=(ReturnWant(line_id=self.line_id, quantity=1),))
+        if "final" in half.verbs:
+            wishes["final"] = Relinquish(is_final=True)
+        for name, wish in wishes.items():
+            if self.world.asks and name not in self.world.asks and name != "final":
+                continue
             after, result = engine.write_request(half.state, wish, device=self.device, now=START, random=_random(half))
             if isinstance(result, Written) and not result.is_repeated:
                 left = None if half.wishes is None else half.wishes - 1
-                yield "wish", self._tidy(self._wrote(replace(half, wishes=left), after))
+                verbs = half.verbs - {"final"} if name == "final" else half.verbs
+                yield name, self._tidy(self._wrote(replace(half, wishes=left, verbs=verbs), after))
+
+    def _verbs(self, half: Half, available: int) -> Iterator[tuple[str, Half]]:
+        """What people do: each verb once."""
+        works: dict[str, Any] = {
+            "hold": lambda tx: interventions.hold(tx, self.signer, self.device_id, by="support", now=START),
+            "release": lambda tx: interventions.release_hold(tx, self.signer, self.device_id, by="support", now=START),
+            "list": lambda tx: entitlements.list_field_server(
+                tx, self.signer, self.device_id, account="acme", now=START
+            ),
+            "retire": lambda tx: interventions.retire(tx, self.signer, self.device_id, by="support", now=START),
+            "set to 1": lambda tx: interventions.start_change(
+                tx, self.signer, self.device_id, [Want(line_id=self.line_id, quantity=1)], by="support", now=START
+            ),
+        }
+        for verb in sorted(half.verbs & works.keys()):
+            if (verb == "list") != (self.server(half) is None):
+                continue
+            try:
+                tables, said = self._run(half, available, works[verb])
+            except Error:
+                continue
+            down = half.down | {said} if isinstance(said, str) else half.down
+            yield verb, self._tidy(replace(half, tables=tables, down=down, verbs=half.verbs - {verb}))
 
     def _wrote(self, half: Half, after: State) -> Half:
         known = half.tables.messages
@@ -306,18 +353,20 @@ class Bench:
             half.wishes,
             half.changes,
             half.lost,
+            half.verbs,
             half.rollbacks,
             half.was_rolled_back,
             half.was_ahead,
             half.was_reuse,
             half.state.rolled_back_at is not None,
+            half.state.final,
             len(half.tables.incidents),
             half.limit,
         ]
         if world.restores:
             parts += [None if tables is None else _past(tables) for tables in (half.tables, half.backup)]
         if server is not None:
-            parts += [server.status, server.recovering]
+            parts += [server.status, server.recovering, server.rolled_back_at, server.lost_at]
             ranks.add("e", server.epoch, server.spoken_epoch)
             ranks.add("s", server.sequence)
             ranks.add("n", server.number, server.proven)
@@ -346,6 +395,8 @@ class Bench:
         header, claims, digest = read_envelope(compact)
         kind = header["typ"]
         request = claims.get("request")
+        # Which message is which: with two histories, one sequence is not one message.
+        mine, answers = (digest, request) if self.world.rollbacks else (None, None)
         if request in self._sequences:
             ranks.add("s", self._sequences[request])
         if kind == "tally-request+jwt":
@@ -354,14 +405,21 @@ class Bench:
             ranks.add("s", claims["sequence"])
             ranks.add("n", claims["applied"]["number"] if claims["applied"] else 0)
             wants = tuple(want["quantity"] for want in claims.get("wants") or ())
-            return (claims["purpose"], wants, claims.get("all"))
+            return (
+                claims["purpose"],
+                wants,
+                claims.get("all"),
+                claims.get("final"),
+                claims.get("rolled_back_at"),
+                mine,
+            )
         ranks.add("s", claims["seen"])
         if kind == "tally-grant+jwt":
             ranks.add("e", claims["epoch"])
             ranks.add("n", claims["number"])
             quantities = tuple(item["quantity"] for item in claims["licenses"])
-            return (kind, quantities, claims["confirm"], request is None)
-        return (kind, claims.get("code"))
+            return (kind, quantities, claims["confirm"], request is None, answers)
+        return (kind, claims.get("code"), answers)
 
     _sequences: Final[dict[str, int]] = {}
 
@@ -434,12 +492,22 @@ def _random(half: Half) -> bytes:
 
 
 def _past(tables: Tables) -> object:
-    """What a restore makes unknown: messages, grants, and where the field server stood."""
+    """What a restore makes unknown: messages, grants, and how and where the field server stood."""
     return (
         tuple(sorted(tables.messages)),
         tuple(sorted((number, grant.digest) for (_, number), grant in tables.grants.items())),
         tuple(
-            (server.epoch, server.spoken_epoch, server.sequence, server.number, server.proven, server.recovering)
+            (
+                server.status,
+                server.epoch,
+                server.spoken_epoch,
+                server.sequence,
+                server.number,
+                server.proven,
+                server.recovering,
+                server.rolled_back_at,
+                server.lost_at,
+            )
             for server in tables.field_servers.values()
         ),
         tuple(

@@ -39,6 +39,13 @@ def test_every_interleaving_up_to_a_depth_holds(name, depth):
     assert found.states > 20
 
 
+@pytest.mark.parametrize("name", WORLDS)
+def test_every_world_begins_and_goes_on(name):
+    found = explore(WORLDS[name], depth=None, states_max=100, seconds_max=None, progress=Progress())
+    assert found.violation is None
+    assert found.states >= 100
+
+
 def keys_after(bench: Bench, half: Half, available: int) -> set[object]:
     return {bench.key(after) for _, after in bench.steps(half, available)}
 

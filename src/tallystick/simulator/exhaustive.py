@@ -202,7 +202,7 @@ def explore(
     found = Exploration(world=world)
     halves = _Halves(Bench(world))
     # What happens to one of the two only makes them different; the other one lives in a calm world.
-    is_one_sided = world.rollbacks or world.lost
+    is_one_sided = not world.is_alone and (world.rollbacks or world.lost)
     calm = _Halves(Bench(replace(world, rollbacks=0, lost=0))) if is_one_sided else halves
     first = halves.number(halves.bench.start(), -1, "start")
     other = first if calm is halves else calm.number(calm.bench.start(), -1, "start")

@@ -285,7 +285,8 @@ class Bench:
 
     def _restore(self, half: Half, backup: Tables) -> Half:
         before = self.reserved(half)
-        half = replace(half, tables=backup, limit=before, backup=None)
+        # What it had heard, it has forgotten.
+        half = replace(half, tables=backup, limit=before, backup=None, was_ahead=False, was_reuse=False)
         available = self.world.bought - self.reserved(half)
         tables, _ = self._run(half, available, lambda tx: interventions.announce_restore(tx, self.signer, now=START))
         return replace(half, tables=tables)
@@ -294,7 +295,12 @@ class Bench:
         if half.base is None:
             raise Violation("P7", "nothing to put back")
         server = self.server(half)
-        was_ahead = server is not None and server.sequence > half.base.sequence and server.status is Status.ACTIVE
+        was_ahead = (
+            server is not None
+            and server.sequence > half.base.sequence
+            and server.status is Status.ACTIVE
+            and server.recovering is None  # or the sequence was jumped, and nothing was heard
+        )
         after = replace(half, state=half.base, base=None, rollbacks=half.rollbacks - 1, was_rolled_back=True)
         was_reuse = was_ahead and self.held(after) > self.reserved(after)
         return self._wrote(replace(after, was_ahead=was_ahead, was_reuse=was_reuse), half.base)

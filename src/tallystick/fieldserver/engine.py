@@ -395,7 +395,8 @@ def _receive_reply(
         )
     before = state
     is_ahead = reply.seen > state.sequence
-    is_restored = isinstance(reply, Refusal) and reply.code == "restored"
+    # Who is final is believed as it was before a restore, so that no refusal comes between.
+    is_restored = before.final or (isinstance(reply, Refusal) and reply.code == "restored")
     if is_ahead:
         state = replace(state, sequence=reply.seen, rolled_back_at=state.rolled_back_at if is_restored else now)
     is_taken = isinstance(reply, Grant) and _is_newer(reply, before)

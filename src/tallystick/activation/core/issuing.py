@@ -162,7 +162,7 @@ class _Decision(Answering):
         used_by = self.batch.used.get((self.device_id, request.sequence))
         late = request.sequence <= before.sequence and used_by is None
         if request.final and used_by is None and self._is_final_believed(before, late=late):
-            return self._take_final(before, late=late)
+            return self._take_final(before)
         is_released = before.status is Status.RETIRED and before.lost_at is not None
         if late and (before.recovering is not None or (is_released and self.batch.restore is not None)):
             return self._refuse_restored(before)
@@ -381,12 +381,8 @@ class _Decision(Answering):
             return before.recovering is not None
         return self.request.epoch < before.epoch or not self._is_impossible_order(before)
 
-    def _take_final(self, before: FieldServer, *, late: bool) -> Answer:
-        """A device that takes no grant any more: whatever was ever granted to it is void, and credited at once.
-
-        Late, it was written before the restore, which jumped the sequence: ``seen`` is then what it said itself, so that it
-        is not told that it was rolled back.
-        """
+    def _take_final(self, before: FieldServer) -> Answer:
+        """A device that takes no grant any more: whatever was ever granted to it is void, and credited at once."""
         request = self.request
         if before.status is Status.LOST:
             self._undo_declaration()
@@ -394,7 +390,7 @@ class _Decision(Answering):
             status=Status.RETIRED,
             epoch=max(before.epoch, request.epoch),
             spoken_epoch=max(before.spoken_epoch, request.epoch),
-            sequence=request.sequence if late else max(before.sequence, request.sequence),
+            sequence=max(before.sequence, request.sequence),
             outstanding=(),
             proven=0,
             recovering=None,

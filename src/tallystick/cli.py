@@ -10,6 +10,7 @@ import gc
 import importlib
 import os
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any
 
 import typer
@@ -123,8 +124,9 @@ class LazyGroup(typer.core.TyperGroup):
             raise typer.Exit(2) from missing
 
 
+@cache
 def load(party: Party) -> Any:
-    """Import the party and return its typer command; ModuleNotFoundError where a package is missing."""
+    """Import the party and return its typer command, made once a process; ModuleNotFoundError where a package is missing."""
     group = typer.main.get_group(importlib.import_module(party.module).app)
     return group if party.command is None else group.commands[party.command]
 

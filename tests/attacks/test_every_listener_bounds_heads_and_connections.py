@@ -73,9 +73,9 @@ class Listener:
             self.served.stop()
 
 
-@pytest.fixture(params=["activation", "fieldserver", "administrator"])
-def listener(request, tmp_path):
-    made = Listener(request.param, tmp_path)
+@pytest.fixture(params=["activation", "fieldserver", "administrator"], scope="module")
+def listener(request, tmp_path_factory):
+    made = Listener(request.param, tmp_path_factory.mktemp(request.param))
     yield made
     made.close()
 
@@ -115,6 +115,7 @@ def test_a_head_without_end_is_ended_and_takes_no_memory(listener, head):
     assert listener.is_answering()
 
 
+@pytest.mark.slow
 def test_silent_and_dripping_connections_shut_nobody_out(listener):
     """More of them than there are places: the slow ones go, and whoever speaks is answered."""
     many = 300

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +62,14 @@ class Data:
         return done.json
 
     def init(self, *options: str) -> Data:
+        if options:
+            return self._init(*options)
+        made = _initialised()
+        shutil.copytree(made.path, self.path)
+        self.made = made.made
+        return self
+
+    def _init(self, *options: str) -> Data:
         self.made = self.ok("init", "--issuer", ISSUER, *options)
         self.ok("catalog", "load", str(EXAMPLE_CATALOG))
         return self
@@ -81,6 +93,14 @@ class Data:
             yield activation
         finally:
             activation.close()
+
+
+@cache
+def _initialised() -> Data:
+    """As init makes it, once for all tests of a process; each gets a copy."""
+    path = Path(tempfile.mkdtemp(prefix="tallystick-test-"))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return Data(path / "data")._init()
 
 
 @dataclass

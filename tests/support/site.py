@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import hashlib
 import itertools
 import shutil
@@ -12,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from anyio.from_thread import start_blocking_portal
 from starlette.testclient import TestClient
 
 from support.activation import Device
@@ -77,6 +79,8 @@ class Site:
         )
         self.batcher.start()
         self._random = itertools.count()
+        self._ends = contextlib.ExitStack()
+        self._portal = self._ends.enter_context(start_blocking_portal())
         made = make_office(self.activation, self.batcher)
         self.office = Office(
             store=made.store,
@@ -108,6 +112,7 @@ class Site:
         )
 
     def close(self) -> None:
+        self._ends.close()
         self.batcher.close()
         self.activation.close()
 
@@ -137,15 +142,16 @@ class Site:
         return self.client_with(token)
 
     def client_with(self, token: str) -> TestClient:
-        return TestClient(
-            self.web,
-            headers={"Authorization": f"Bearer {token}"},
-            raise_server_exceptions=False,
-            base_url="https://test",
-        )
+        client = self.browser(follow_redirects=False)
+        client.headers["Authorization"] = f"Bearer {token}"
+        return client
 
-    def browser(self) -> TestClient:
-        return TestClient(self.web, raise_server_exceptions=False, base_url="https://test", follow_redirects=True)
+    def browser(self, **options: Any) -> TestClient:
+        """A client of nobody. All share one event loop: by itself, each would start one for each request."""
+        as_usual = {"raise_server_exceptions": False, "base_url": "https://test", "follow_redirects": True}
+        client = TestClient(self.web, **(as_usual | options))
+        client.portal = self._portal
+        return client
 
     def signed_in(self, email: str, role: Role = Role.VENDOR_ADMINISTRATOR, account: str | None = None) -> Reader:
         """A browser in which a new person is signed in."""
@@ -197,7 +203,7 @@ class Site:
         return Device(name, kind=kind, aud=ISSUER)
 
     def post(self, *compacts: str) -> list[dict[str, Any]]:
-        answer = TestClient(self.web).post(
+        answer = self.browser(raise_server_exceptions=True).post(
             "/v1/messages", content="\n".join(compacts), headers={"Accept": "application/json"}
         )
         assert answer.status_code == 200, answer.text

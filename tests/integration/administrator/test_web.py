@@ -190,6 +190,7 @@ def test_a_file_that_is_none_is_handed_back_with_its_line(browser, content, says
     assert says in browser.text or "envelope-malformed" in browser.text
 
 
+@pytest.mark.slow
 def test_a_file_of_another_site_is_told_with_what_to_do(tmp_path, site, browser):
     with site_at(tmp_path, 1) as other:
         other.admin("add", "--csv", other.csv())

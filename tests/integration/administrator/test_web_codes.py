@@ -58,6 +58,7 @@ def requests_in(content):
     return [line.envelope.compact for line in parse_chunks([content])]
 
 
+@pytest.mark.slow
 def test_the_messages_of_one_of_some_and_of_all_field_servers_are_shown(browser):
     ids = devices(browser)
     assert len(ids) == 2
@@ -85,6 +86,7 @@ def test_nothing_that_waits_and_too_much_at_once_are_told(browser):
     assert "frames-too-many" in browser.see(f"/carry/codes?{many}").text
 
 
+@pytest.mark.slow
 def test_replies_are_read_in_two_visits_with_the_program_stopped_between_them(site, tmp_path):
     browser = site.browser
     up, down = tmp_path / "up.tally", tmp_path / "down.tally"

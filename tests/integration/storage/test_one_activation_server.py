@@ -73,6 +73,7 @@ def data(tmp_path, url):
     return made
 
 
+@pytest.mark.slow
 def test_what_something_serves_is_not_copied_and_what_was_copied_is_not_served(data, tmp_path):
     target = f"sqlite:///{tmp_path / 'target.sqlite'}"
     run("entitlement", "create", "--data", data, "--account", "acme", "--product", "a=2")
@@ -95,6 +96,7 @@ def test_what_something_serves_is_not_copied_and_what_was_copied_is_not_served(d
     assert [line["frozen"] for line in run("lines", "--data", data)] == [True]
 
 
+@pytest.mark.slow
 def test_what_any_other_process_has_open_is_not_copied(url, tmp_path):
     office = Office.at(url)
     other = open_store(url)

@@ -130,6 +130,7 @@ def test_batches_with_the_same_rows_in_other_orders_all_go_through(office, url):
     office.audit()
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_give_one_reply_to_each_message(office, url, tmp_path):
     lines = [office.buy(1000, name=f"line {number}") for number in range(3)]
     devices = [Device(f"{number}") for number in range(40)]

@@ -16,6 +16,8 @@ from tallystick.domain.entitlement import Entitlement, Line
 from tallystick.domain.ids import EntitlementId, new_line_id
 from tallystick.domain.ledger import Account, Balances, apply_booking
 
+pytestmark = pytest.mark.slow
+
 MANY = 1_050
 
 

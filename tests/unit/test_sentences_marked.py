@@ -18,7 +18,7 @@ FILES = [
     if not path.relative_to(SOURCE).as_posix().startswith(("simulator/", "activation/storage/migrations/"))
 ]
 # A keyword of any call that is a sentence, names that become one, and positions of functions that take one.
-KEYWORDS = {"expected", "seen", "next_step", "empty"}
+KEYWORDS = {"expected", "seen", "next_step", "empty", "title", "section"}
 NAMES = {"expected", "seen", "empty", "headers", "columns", "sentence"}
 POSITIONS = {
     "not_found": (0,),
@@ -48,7 +48,7 @@ POSITIONS = {
     "show_table": (0,),
 }
 # For developers, for the wire in English, and the table whose rows are marked by standing in it.
-NOT_FOR_PEOPLE = {"InvariantError", "LineReason", "_row"}
+NOT_FOR_PEOPLE = {"InvariantError", "LineReason", "_row", "FastAPI", "get_openapi"}
 # Modules whose texts are signed or are answers to programs: English, whoever reads.
 IN_ENGLISH = {
     "activation/core/answering.py",
@@ -120,6 +120,8 @@ def test_every_sentence_that_a_call_takes_is_marked(path):
         'seen = f"{count} lines" if count else _("none")',
         'columns = [("Field server", "device_id")]',
         'refuse_disk(error, f"to open {name}")',
+        'EventDocument(title=f"Incident: {kind}")',
+        'Matter(section="Open returns")',
     ],
 )
 def test_the_lint_sees_an_unmarked_one(source):
@@ -173,6 +175,48 @@ def test_every_text_of_a_template_is_marked(path):
 )
 def test_the_lint_sees_an_unmarked_text_of_a_template(source):
     assert list(unmarked_in_template(source))
+
+
+# What our scripts say stands in the page, marked there: a script has no words with spaces between and no assigned text.
+SCRIPTS = sorted((SOURCE / "pages" / "static").glob("*.js"))
+SAID_BY_A_SCRIPT = re.compile(
+    r"""\b(?:textContent|innerText|innerHTML|title|placeholder)\s*=\s*[^;]*["'`][^"'`]*[A-Za-z]{2}"""
+    r"""|["`][A-Z][a-z]+ [^"`]*["`]|\b(?:alert|confirm|prompt)\("""
+)
+
+
+def said_by(script):
+    code = re.sub(r"^\s*//.*|\s//\s.*|/\*.*?\*/", "", script, flags=re.MULTILINE)
+    return [found[0] for found in SAID_BY_A_SCRIPT.finditer(code)]
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_a_script_says_nothing_of_its_own(path):
+    assert said_by(path.read_text("utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'pause.textContent = "Go on";',
+        'say("Looking for codes.");',
+        "all.textContent = one ? `All` : `Turns`;",
+        'alert("x")',
+    ],
+)
+def test_the_lint_sees_what_a_script_says(source):
+    assert said_by(source)
+
+
+def test_what_a_script_shows_stands_in_a_template():
+    """``dataset.sayRun`` is ``data-say-run``: each that is read is given, and each that is given is read."""
+    read = {
+        re.sub(r"[A-Z]", lambda letter: "-" + letter[0].lower(), name)
+        for path in SCRIPTS
+        for name in re.findall(r"""(?:dataset\.|say\(")(say[A-Z]\w+)""", path.read_text("utf-8"))
+    }
+    given = {name for path in TEMPLATES for name in re.findall(r"data-(say-[a-z-]+)=", path.read_text("utf-8"))}
+    assert read == given != set()
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(SOURCE).as_posix())

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, Never
 from tallystick.activation.core.ports import Enrolment, Policy
 from tallystick.activation.files import FileError, load_file
 from tallystick.errors import Error
-from tallystick.sentences import _
+from tallystick.sentences import ENGLISH, _, languages
 
 SETTINGS_FILE: Final = "settings.toml"
 ENVIRONMENT_PREFIX: Final = "TALLYSTICK_"
@@ -128,6 +128,7 @@ TABLE: Final = (
     _row("mail.recipients", "list", (), "The addresses that mails go to."),
     _row("mail.returns_days", "number", 7, "After how many days an open return is told.", low=1, high=3650),
     _row("mail.expiry_days", "number", 30, "How many days before its end a line is told.", low=1, high=3650),
+    _row("mail.language", "text", ENGLISH, "The language of the mails, like de; there has to be a catalog of it."),
     _row("mail.hours", "number", 24, "How many hours apart digests are, at least.", low=1, high=720),
 )
 _BY_PATH: Final = {entry.path: entry for entry in TABLE}
@@ -176,6 +177,7 @@ class MailSettings:
     recipients: tuple[str, ...] = ()
     returns_days: int = 7
     expiry_days: int = 30
+    language: str = ENGLISH
     hours: int = 24
 
 
@@ -235,6 +237,10 @@ def parse_settings(document: Mapping[str, Any], environment: Mapping[str, str] |
         refuse("issuer", _("the name of the activation server"), repr(issuer)[:60])
     if found["mail.host"] and not (found["mail.sender"] and found["mail.recipients"]):
         refuse("mail", _("sender and recipients beside host"), _("none of one"))
+    if found["mail.language"] not in languages():
+        refuse(
+            "mail.language", _("one of {languages}", languages=", ".join(sorted(languages()))), found["mail.language"]
+        )
     if bool(found["keys.pkcs11_module"]) != bool(found["keys.pkcs11_token"]):
         refuse("keys", _("pkcs11_module and pkcs11_token together"), _("one of them"))
 

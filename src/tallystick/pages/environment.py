@@ -16,10 +16,9 @@ from jinja2 import Environment, PackageLoader, PrefixLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from tallystick.pages.statics import STATICS
-from tallystick.sentences import READER, Reader, _, language_of_browser, spoken, translations
+from tallystick.sentences import READER, Reader, _, _n, language_of_browser, spoken, translations
 
 NAME_LENGTH_SHOWN_MAX: Final = 128
-_STEPS: Final = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 _UNREAL: Final = "Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"
 
 
@@ -94,11 +93,15 @@ def show_day(seconds: int | None) -> Markup:
 
 def show_age(seconds: int) -> str:
     """How long: the largest unit of which there is at least one, ``3 days``."""
-    for size, unit in _STEPS:
-        count = max(seconds, 0) // size
-        if count:
-            return f"{count:,} {unit}{'s' if count != 1 else ''}"
-    return "a moment"
+    if seconds >= 86_400:
+        return spoken(_n("{count} day", "{count} days", count=seconds // 86_400))
+    if seconds >= 3_600:
+        return spoken(_n("{count} hour", "{count} hours", count=seconds // 3_600))
+    if seconds >= 60:
+        return spoken(_n("{count} minute", "{count} minutes", count=seconds // 60))
+    if seconds >= 1:
+        return spoken(_n("{count} second", "{count} seconds", count=seconds))
+    return spoken(_("a moment"))
 
 
 def show_quantity(number: int) -> str:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import warnings
 from dataclasses import replace
+from email import message_from_bytes, policy
+from pathlib import Path
 
 import pytest
 from msgspec import structs
@@ -16,13 +20,16 @@ from tallystick.activation.core import interventions
 from tallystick.activation.core.ports import Changes
 from tallystick.activation.outbound import webhooks
 from tallystick.activation.outbound.mail import Digest, make_mail, send_mail
-from tallystick.activation.settings import MailSettings, WebhookSettings
+from tallystick.activation.settings import MailSettings, SettingsError, WebhookSettings, parse_settings
 from tallystick.errors import Error
+from tallystick.sentences import FOLDER_VARIABLE, _
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from aiosmtpd.controller import Controller
     from aiosmtpd.smtp import AuthResult
+
+ROOT = Path(__file__).parents[3]
 
 
 class Box:
@@ -168,11 +175,39 @@ def test_nobody_there_and_nothing_set_are_no_fault(office, smtp):
 def test_names_from_the_field_cannot_forge_lines_or_headers():
     from tallystick.activation.outbound.mail import Matter
 
-    matter = Matter(subject="s", section="Incidents", text="a\r\nBcc: all@example\u202e")
+    matter = Matter(subject="s", section=_("Incidents"), text=_("{name}", name="a\r\nBcc: all@example\u202e"))
     mail = make_mail(settings_for(1), "Maker\r\nBcc: x@y", [matter], now=START)
     assert "Bcc" not in mail
     assert "\n" not in mail["Subject"]
     assert "a  Bcc: all@example " in mail.get_content()
+
+
+def test_a_mail_is_in_the_language_of_the_settings(office, smtp, box, tmp_path, monkeypatch):
+    made = subprocess.run(
+        [sys.executable, ROOT / "tools" / "sentences.py", "--pseudo", tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    document = {"issuer": "Maker", "mail": {"language": "en_XA"}}
+    assert parse_settings(document).mail.language == "en_XA"
+    trouble(office)
+    office.now += 8 * DAY
+    assert digest_of(office, replace(settings_for(smtp), language="en_XA")).run_once() == 3
+    text = message_from_bytes(box.mails[0][0].content, policy=policy.default).get_content()
+    for english in ("Incidents", "Open returns", "Lines that expire", "activation server", "open since", "Next:"):
+        assert english not in text
+    assert "plant-room" in text
+    assert "fork" in text
+
+
+def test_a_language_that_there_is_no_catalog_of_is_refused():
+    with pytest.raises(SettingsError) as refused:
+        parse_settings({"issuer": "Maker", "mail": {"language": "tlh"}})
+    assert refused.value.code == "settings-wrong"
+    assert "one of en" in str(refused.value)
 
 
 def test_a_return_started_by_a_person_is_told_too(office, smtp, box):

@@ -13,6 +13,7 @@ from support.receiver import Receiver
 from tallystick.activation.outbound import webhooks
 from tallystick.activation.outbound.mail import MailError, Matter, make_mail, send_mail
 from tallystick.activation.settings import MailSettings, WebhookSettings
+from tallystick.sentences import _
 
 pytestmark = pytest.mark.slow
 
@@ -122,7 +123,7 @@ def mailed(security, context):
     settings = MailSettings(
         host="localhost", port=port, security=security, sender="tally@maker.example", recipients=("ops@maker.example",)
     )
-    matters = [Matter(subject="x", section="Incidents", text="a fork")]
+    matters = [Matter(subject="x", section=_("Incidents"), text=_("a fork"))]
     try:
         send_mail(settings, make_mail(settings, "Maker", matters, now=0))
     finally:
@@ -156,7 +157,7 @@ def test_mail_does_not_go_in_the_clear_where_starttls_is_wanted(authority):
     settings = MailSettings(
         host="localhost", port=port, security="starttls", sender="t@maker.example", recipients=("o@maker.example",)
     )
-    matters = [Matter(subject="x", section="Incidents", text="a fork")]
+    matters = [Matter(subject="x", section=_("Incidents"), text=_("a fork"))]
     with pytest.raises(MailError):
         send_mail(settings, make_mail(settings, "Maker", matters, now=0))
     controller.stop()

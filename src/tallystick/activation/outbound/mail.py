@@ -21,7 +21,7 @@ from tallystick.activation.settings import MailSettings
 from tallystick.activation.storage import SqlStore, SqlTransaction
 from tallystick.connections.calling import BoundedFile, CutOff, WatchedContext, cut_off
 from tallystick.errors import Error
-from tallystick.sentences import _
+from tallystick.sentences import Reader, Sentence, _, spoken
 
 TIMEOUT_SECONDS: Final = 30.0  # for each read
 WHOLE_SECONDS: Final = 120.0
@@ -42,8 +42,8 @@ class Matter:
     """One thing to tell. ``subject`` names it for ever, so that it is told once."""
 
     subject: str
-    section: str
-    text: str
+    section: Sentence
+    text: Sentence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,9 +101,15 @@ class Digest:
         return [
             Matter(
                 subject=f"return:{holding.device_id}:{holding.line_id}:{holding.since_at}",
-                section="Open returns",
-                text=f"{servers[holding.device_id].name or holding.device_id} ({servers[holding.device_id].account}): "
-                f"{holding.returning} of line {holding.line_id}, open since {_moment(holding.since_at)}",
+                section=_("Open returns"),
+                text=_(
+                    "{name} ({account}): {count} of line {line}, open since {moment}",
+                    name=servers[holding.device_id].name or holding.device_id,
+                    account=servers[holding.device_id].account,
+                    count=holding.returning,
+                    line=holding.line_id,
+                    moment=_moment(holding.since_at),
+                ),
             )
             for holding in found
             if holding.device_id in servers
@@ -116,9 +122,15 @@ class Digest:
         return [
             Matter(
                 subject=f"event:{event.event_id}",
-                section="Incidents",
-                text=f"{event.data.get('incident')}: {event.data.get('name') or event.data.get('device_id')} "
-                f"({event.account}), {_moment(event.at)}: {event.data.get('detail')}",
+                section=_("Incidents"),
+                text=_(
+                    "{kind}: {name} ({account}), {moment}: {detail}",
+                    kind=event.data.get("incident"),
+                    name=event.data.get("name") or event.data.get("device_id"),
+                    account=event.account,
+                    moment=_moment(event.at),
+                    detail=event.data.get("detail"),
+                ),
             )
             for event in found
         ], last
@@ -128,29 +140,37 @@ class Digest:
         return [
             Matter(
                 subject=f"expiry:{line.line_id}:{line.expires_at}",
-                section="Lines that expire",
-                text=f"{line.product.name} of {line.account}, line {line.line_id}: {_moment(line.expires_at or 0)}",
+                section=_("Lines that expire"),
+                text=_(
+                    "{product} of {account}, line {line}: {moment}",
+                    product=line.product.name,
+                    account=line.account,
+                    line=line.line_id,
+                    moment=_moment(line.expires_at or 0),
+                ),
             )
             for line in transaction.find_expiring_lines(after=now, until=limit, limit=2 * TOLD_MAX)
         ]
 
 
 def make_mail(settings: MailSettings, issuer: str, matters: Sequence[Matter], *, now: int) -> EmailMessage:
-    """The digest as a mail."""
+    """The digest as a mail, in the language of the settings."""
+    reader = Reader(language=settings.language)
     sections: dict[str, list[str]] = {}
     for matter in matters:
-        sections.setdefault(matter.section, []).append(matter.text)
-    counts = ", ".join(f"{len(texts)} {section.lower()}" for section, texts in sections.items())
+        sections.setdefault(spoken(matter.section, reader), []).append(spoken(matter.text, reader))
+    counts = ", ".join(f"{section}: {len(texts)}" for section, texts in sections.items())
     mail = EmailMessage()
     mail["Subject"] = _line(f"{issuer}: {counts}")
     mail["From"] = settings.sender
     mail["To"] = ", ".join(settings.recipients)
     mail["Date"] = format_datetime(dt.datetime.fromtimestamp(now, dt.UTC))
     mail["Auto-Submitted"] = "auto-generated"
-    lines = [f"The activation server {issuer} tells, each once:", ""]
+    lines = [spoken(_("The activation server {issuer} reports, each once:", issuer=issuer), reader), ""]
     for section, texts in sections.items():
         lines += [section, *(f"  - {_line(text)}" for text in texts), ""]
-    lines.append("Next: tallystick activation returns, incidents, lines; or the pages of the activation server.")
+    next_step = _("Next: tallystick activation returns, incidents, lines; or the pages of the activation server.")
+    lines.append(spoken(next_step, reader))
     mail.set_content("\n".join(lines) + "\n")
     return mail
 

@@ -12,10 +12,17 @@ from tallystick.activation.services.field_servers import INCIDENT_STEPS
 from tallystick.activation.services.schemas import EventDocument
 from tallystick.activation.storage import HistoryCursor, NumberedIncident, SqlTransaction
 from tallystick.protocol.problems import problem_for
-from tallystick.sentences import _
+from tallystick.sentences import N_, _
 
 CURSOR_PATTERN: Final = "^[0-9]{1,12}[.][0-3][.][0-9]{1,16}[.][A-Za-z0-9_-]{0,43}$"
 _CURSOR: Final = re.compile(CURSOR_PATTERN)
+_ASKED: Final = {
+    "activate": N_("Asked to activate"),
+    "return": N_("Asked to return"),
+    "refresh": N_("Asked what it should hold"),
+    "confirm": N_("Confirmed what it applied"),
+    "relinquish": N_("Gave everything up"),
+}
 
 
 def find_history(
@@ -59,8 +66,8 @@ def _event(what: TakenMessage | IssuedGrant | NumberedIncident | LostDeclaration
             return EventDocument(
                 at=what.issued_at,
                 kind="started-here",
-                title="A return or change was started here",
-                detail=f"grant {what.number}",
+                title=_("A return or change was started here"),
+                detail=_("grant {number}", number=what.number),
                 next_step=_("Carry it to the field server, and its proof back."),
                 digest=what.digest,
                 is_alarming=False,
@@ -69,20 +76,25 @@ def _event(what: TakenMessage | IssuedGrant | NumberedIncident | LostDeclaration
             return EventDocument(
                 at=what.incident.at,
                 kind="incident",
-                title=f"Incident: {what.incident.kind.value}",
+                title=_("Incident: {kind}", kind=what.incident.kind.value),
                 detail=what.incident.detail,
-                next_step=INCIDENT_STEPS[what.incident.kind],
+                next_step=_(INCIDENT_STEPS[what.incident.kind]),
                 digest=what.incident.digest,
                 is_alarming=True,
             )
         case LostDeclaration():
-            override = f", allowed by {what.override_by}" if what.override_by else ""
-            undone = " It was undone." if what.undone_at else ""
+            said = _("by {by}: {reason}.", by=what.by, reason=what.reason)
+            if what.override_by:
+                said = _(
+                    "by {by}, allowed by {other}: {reason}.", by=what.by, other=what.override_by, reason=what.reason
+                )
+            if what.undone_at:
+                said = _("{said} It was undone.", said=said)
             return EventDocument(
                 at=what.at,
                 kind="declared-lost",
-                title="Declared lost",
-                detail=f"by {what.by}{override}: {what.reason}.{undone}",
+                title=_("Declared lost"),
+                detail=said,
                 next_step="",
                 digest=None,
                 is_alarming=True,
@@ -91,22 +103,16 @@ def _event(what: TakenMessage | IssuedGrant | NumberedIncident | LostDeclaration
 
 def _message_event(message: TakenMessage) -> EventDocument:
     answer = message.answer
-    titles = {
-        "activate": "Asked to activate",
-        "return": "Asked to return",
-        "refresh": "Asked what it should hold",
-        "confirm": "Confirmed what it applied",
-        "relinquish": "Gave everything up",
-    }
+    asked = _ASKED.get(message.purpose, message.purpose)
     refused = answer.outcome is MessageOutcome.REFUSED
     next_step = problem_for(answer.code).next_step if refused and answer.code else ""
     return EventDocument(
         at=message.taken_at,
         kind="message",
-        title=f"{titles.get(message.purpose, message.purpose)}: {answer.outcome.value}",
+        title=_("{asked}: {outcome}", asked=_(asked), outcome=answer.outcome.value),
         detail=answer.detail.removesuffix(next_step).strip()
         if refused
-        else f"message {message.sequence} of epoch {message.epoch}",
+        else _("message {sequence} of epoch {epoch}", sequence=message.sequence, epoch=message.epoch),
         next_step=next_step,
         digest=message.digest,
         is_alarming=refused,

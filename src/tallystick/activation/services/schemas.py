@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Generic, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WrapValidator
 
 from tallystick.activation.core.permissions import Role
 from tallystick.activation.core.ports import EventKind, IncidentKind, Status
@@ -16,6 +16,7 @@ from tallystick.activation.storage.events import DeliveryState
 from tallystick.domain.ledger import Account
 from tallystick.domain.text import normal
 from tallystick.protocol.messages import QUANTITY_MAX
+from tallystick.sentences import Sentence
 
 # What can be seen, of the scripts that people write names in: no controls, no invisible marks, no private symbols.
 _SEEN: Final = (
@@ -60,6 +61,10 @@ class Document(BaseModel):
     def without_secrets(self) -> Document:
         """What may be kept of it."""
         return self
+
+
+# A text that a page words anew for its reader; a program gets its English.
+SaidText = Annotated[str, WrapValidator(lambda text, check: text if isinstance(text, Sentence) else check(text))]
 
 
 class AccountDocument(Document):
@@ -293,9 +298,9 @@ class EventDocument(Document):
 
     at: int
     kind: str
-    title: str
-    detail: str
-    next_step: str
+    title: SaidText
+    detail: SaidText
+    next_step: SaidText
     digest: str | None
     is_alarming: bool
 

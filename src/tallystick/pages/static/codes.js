@@ -1,4 +1,5 @@
 // Tallystick: QR codes that take turns on the screen, and a camera that reads them. The pages work without this file.
+// What it says stands in the page, in the reader's language: data-say-* of the element; braces are filled in.
 
 const SCAN_MILLISECONDS = 60;
 const SCAN_PIXELS = 1000; // the longer side of what is looked at
@@ -18,11 +19,11 @@ for (const part of document.querySelectorAll("[data-codes]")) {
     place = (place + steps + codes.length) % codes.length;
     codes[place].classList.add("now");
   };
-  const stop = () => { clearInterval(timer); timer = null; pause.textContent = "Go on"; };
+  const stop = () => { clearInterval(timer); timer = null; pause.textContent = pause.dataset.sayRun; };
   const run = () => {
     clearInterval(timer);
     timer = setInterval(() => turn(1), 1000 / Number(speed.value));
-    pause.textContent = "Pause";
+    pause.textContent = pause.dataset.sayPause;
   };
   player.hidden = false;
   part.classList.add("playing");
@@ -35,7 +36,7 @@ for (const part of document.querySelectorAll("[data-codes]")) {
   player.querySelector("[data-next]").addEventListener("click", () => { stop(); turn(1); });
   all.addEventListener("click", () => {
     const one = part.classList.toggle("playing");
-    all.textContent = one ? "All at once" : "In turns";
+    all.textContent = one ? all.dataset.sayAll : all.dataset.sayTurns;
     if (one) run(); else stop();
   });
 }
@@ -46,10 +47,13 @@ for (const part of document.querySelectorAll("[data-reader]")) {
   const stop = part.querySelector("[data-stop]");
   const video = part.querySelector("[data-video]");
   const said = part.querySelector("[data-said]");
-  const say = (text) => { if (said.textContent !== text) said.textContent = text; };
+  const say = (name, value = "") => {
+    const text = said.dataset[name].replace(/\{\w+\}/, () => value);
+    if (said.textContent !== text) said.textContent = text;
+  };
   if (!navigator.mediaDevices || !navigator.mediaDevices.getUserMedia) continue; // no https: the page says so
   part.querySelector("[data-camera]").hidden = false;
-  say("The browser asks for the camera when you start it. Hold it in front of the codes until all are read.");
+  say("sayStart");
 
   let stream = null;
   let sending = false;
@@ -77,15 +81,16 @@ for (const part of document.querySelectorAll("[data-reader]")) {
       const fresh = page.getElementById("read");
       if (!fresh) { // a problem: its page says what and why
         end();
-        say(page.querySelector("main") ? page.querySelector("main").innerText.trim() : `Not taken: ${response.status}`);
+        const problem = page.querySelector("main");
+        say("sayRefused", problem ? problem.innerText.trim() : response.status);
         return;
       }
       document.getElementById("read").replaceChildren(...fresh.childNodes);
       const missing = Array.from(part.querySelectorAll("[data-missing]"), (one) => one.textContent);
-      say(missing.length ? `Missing: ${missing.join("; ")}` : "Read.");
+      if (missing.length) say("sayMissing", missing.join("; ")); else say("sayRead");
     } catch {
       waiting = sent.concat(waiting); // sent again with the next
-      say("What was read could not be sent; it is tried again.");
+      say("sayAgain");
     } finally {
       sending = false;
     }
@@ -101,7 +106,7 @@ for (const part of document.querySelectorAll("[data-reader]")) {
       try {
         const text = decode(context.getImageData(0, 0, width, height));
         if (text.startsWith("T") && !seen.has(text)) { seen.add(text); waiting.push(text); }
-        else if (!text.startsWith("T")) say("That is a code of something else.");
+        else if (!text.startsWith("T")) say("sayOther");
       } catch { /* no code in this picture */ }
     }
     send();
@@ -118,13 +123,13 @@ for (const part of document.querySelectorAll("[data-reader]")) {
       stop.hidden = false;
       await video.play();
       const canvas = document.createElement("canvas");
-      say("Looking for codes.");
+      say("sayLooking");
       look(decodeQR, canvas, canvas.getContext("2d", { willReadFrequently: true }));
     } catch (error) {
       end();
-      say(`The camera cannot be used (${error.name}). Allow it in the browser, or use photographs or text.`);
+      say("sayCamera", error.name);
     }
   });
-  stop.addEventListener("click", () => { end(); say("The camera is off. What was read stays."); });
+  stop.addEventListener("click", () => { end(); say("sayOff"); });
   addEventListener("pagehide", end);
 }

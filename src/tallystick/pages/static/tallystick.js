@@ -1,14 +1,17 @@
-// Tallystick: what makes pages better and is never needed. Every form works without it.
+// Tallystick: what makes pages better and is never needed. Every form works without it. What it says stands in the page,
+// in the reader's language: data-say-* of the element; braces are filled in.
 "use strict";
 
 (() => {
+  const filled = (text, values) => text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? values[name] : whole));
+
   // The upload box: files can be dropped on it, and a long upload shows how far it is.
   for (const form of document.querySelectorAll("form[data-upload]")) {
     const drop = form.querySelector(".drop");
     const input = form.querySelector("input[type=file]");
     const status = form.querySelector("[data-status]");
-    if (!drop || !input) continue;
-    const say = (text) => { if (status) status.textContent = text; };
+    if (!drop || !input || !status) continue;
+    const say = (text) => { status.textContent = text; };
 
     for (const kind of ["dragenter", "dragover"]) {
       drop.addEventListener(kind, (event) => { event.preventDefault(); drop.classList.add("over"); });
@@ -25,9 +28,9 @@
     input.addEventListener("change", () => {
       const files = Array.from(input.files);
       const bytes = files.reduce((sum, file) => sum + file.size, 0);
-      say(files.length ? `${files.length} file${files.length === 1 ? "" : "s"}, ${Math.ceil(bytes / 1024)} KiB: ready to send.` : "");
+      say(files.length ? filled(status.dataset.sayReady, { files: files.length, kib: Math.ceil(bytes / 1024) }) : "");
     });
-    form.addEventListener("submit", () => say("Sending. Every message is answered one by one; this can take a while."));
+    form.addEventListener("submit", () => say(status.dataset.saySending));
   }
 
   // Pages that watch something: fetched again while they are looked at.

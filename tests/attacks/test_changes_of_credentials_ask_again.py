@@ -4,7 +4,7 @@ import pyotp
 import pytest
 
 from support.site import PASSWORD
-from tallystick.activation.services import people
+from tallystick.activation.services import people, trail
 
 NEW = "another quiet set of words"
 
@@ -52,7 +52,7 @@ def test_neither_the_password_nor_the_code_alone_is_enough(site, person, change,
 def test_each_change_stands_in_the_trail_with_the_address(site, person):
     reader, totp = person
     assert replacing(site, reader, {"old": PASSWORD, "old_code": totp.at(site.now)}).status_code == 200
-    (first, *_) = people.find_records(site.office, site.root, before=None, limit=1)
+    (first, *_) = trail.find_records(site.office, site.root, before=None, limit=1)
     assert (first.action, first.actor) == ("second-factor-on", "ana@example.com")
     assert "from testclient" in first.detail
 

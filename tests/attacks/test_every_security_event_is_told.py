@@ -9,7 +9,7 @@ from support.site import PASSWORD
 from tallystick.activation.core.people import TRIES_FREE
 from tallystick.activation.core.permissions import Role
 from tallystick.activation.core.ports import EventKind
-from tallystick.activation.services import people, sign_in
+from tallystick.activation.services import people, sign_in, trail
 from tallystick.activation.services.people import PersonChange
 from tallystick.activation.services.sign_in import Origin
 from tallystick.errors import Error
@@ -66,7 +66,7 @@ def test_every_kind_of_security_event_is_here():
 def test_it_is_in_the_trail_the_stream_and_the_metrics(site, kind):
     act, action, who = ACTS[kind]
     act(site)
-    found = people.find_records(site.office, site.root, before=None, limit=50)
+    found = trail.find_records(site.office, site.root, before=None, limit=50)
     (record, *_) = [entry for entry in found if entry.action == action]
     assert record.actor
     events = site.client().get("/v1/events", params={"limit": 1000, "kind": kind.value}).json()["events"]
@@ -89,6 +89,6 @@ def test_a_token_that_is_made_on_a_page_says_from_where(site):
         "/people", chosen={"do": "token"}, name="mine", role="vendor-support", days="3", own_password=PASSWORD
     )
     assert answer.status_code == 200
-    (record, *_) = people.find_records(site.office, site.root, before=None, limit=1)
+    (record, *_) = trail.find_records(site.office, site.root, before=None, limit=1)
     assert (record.action, record.actor) == ("token-create", "ana@example.com")
     assert "from testclient" in record.detail

@@ -6,7 +6,7 @@ import pytest
 
 from support.site import PASSWORD
 from tallystick.activation.core.people import ADDRESS_TRIES_FREE, NAME_TRIES_FREE, TRIES_FREE
-from tallystick.activation.services import people, sign_in
+from tallystick.activation.services import sign_in, trail
 from tallystick.activation.services.sign_in import Origin
 from tallystick.errors import Error
 
@@ -72,7 +72,7 @@ def test_failed_and_paused_sign_ins_are_in_the_trail_the_stream_and_the_metrics(
     for _ in range(TRIES_FREE + 3):
         outcome(site, "ana@example.com", "guess", Origin(address="203.0.113.9"))
     outcome(site, "\x1b[2Jnobody", "guess", Origin(address="203.0.113.10"))
-    found = people.find_records(site.office, site.root, before=None, limit=50)
+    found = trail.find_records(site.office, site.root, before=None, limit=50)
     failed = [entry for entry in found if entry.action == "sign-in-fail"]
     paused = [entry for entry in found if entry.action == "sign-in-pause"]
     assert len(failed) == TRIES_FREE + 1
@@ -100,5 +100,5 @@ def test_a_proxy_says_the_address_only_where_the_settings_trust_it(site, trusted
     client.headers["X-Forwarded-For"] = "192.0.2.1, 198.51.100.77"
     site.person("ana@example.com")
     reader.send("/sign-in", email="ana@example.com", password="guess")
-    (first, *_) = people.find_records(site.office, site.root, before=None, limit=1)
+    (first, *_) = trail.find_records(site.office, site.root, before=None, limit=1)
     assert ("from 198.51.100.77" if trusted else "from 203.0.113.5") in first.detail

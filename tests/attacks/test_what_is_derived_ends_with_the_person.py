@@ -5,7 +5,7 @@ import pytest
 from support.browser import Reader
 from support.site import PASSWORD
 from tallystick.activation.core.permissions import Role
-from tallystick.activation.services import people, sign_in
+from tallystick.activation.services import people, sign_in, trail
 from tallystick.activation.services.people import PersonChange
 from tallystick.errors import Error
 
@@ -37,7 +37,7 @@ def test_what_somebody_made_ends_when_they_may_make_it_no_more(site, change):
         assert site.client_with(token).get("/v1/people").status_code == 401
         assert site.client_with(token).get("/v1/events").status_code == 401
     assert Reader(site.browser()).see(f"/invitation/{invitation}").status_code == 403
-    actions = [entry.action for entry in people.find_records(site.office, site.root, before=None, limit=50)]
+    actions = [entry.action for entry in trail.find_records(site.office, site.root, before=None, limit=50)]
     assert actions.count("token-revoke") == 2
     assert "invitation-end" in actions
 

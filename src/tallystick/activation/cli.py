@@ -21,6 +21,7 @@ from tallystick.activation.commands import (
     keys,
     messages,
     people,
+    trail,
     upkeep,
     webhooks,
 )
@@ -302,7 +303,7 @@ app.command("replace", epilog=f"{_EXAMPLE} replace old --with new --reason burnt
 app.command("hold", epilog=f"{_EXAMPLE} hold plant-room --reason 'two were seen' --data DIR")(field_servers.hold)
 app.command("retire", epilog=f"{_EXAMPLE} retire plant-room --data DIR")(field_servers.retire)
 app.command("release", epilog=f"{_EXAMPLE} release plant-room --data DIR")(field_servers.release)
-app.command("audit", epilog=f"{_EXAMPLE} audit --data DIR")(people.audit)
+app.command("audit", epilog=f"{_EXAMPLE} audit --data DIR")(trail.audit)
 app.command("events", epilog=f"{_EXAMPLE} events --after 1200 --data DIR")(webhooks.events)
 app.command("enrol", epilog=f"{_EXAMPLE} enrol DEVICE_ID --account Harbour --data DIR")(field_servers.enrol)
 app.command("clock", epilog=f"{_EXAMPLE} clock --data DIR")(upkeep.clock)

@@ -14,7 +14,8 @@ from tallystick.activation.core import interventions, issuing, reading
 from tallystick.activation.core.permissions import Caller, Role, Scope
 from tallystick.activation.core.ports import Policy, Status
 from tallystick.activation.server import instance
-from tallystick.activation.services import documents, entitlements, field_servers
+from tallystick.activation.services import catalog as catalog_service
+from tallystick.activation.services import documents, field_servers
 from tallystick.activation.storage import open_store
 from tallystick.domain.catalog import Catalog
 from tallystick.errors import Error
@@ -172,15 +173,15 @@ def test_every_verb_about_a_field_server_is_decided_here():
 
 
 def test_a_catalog_that_was_changed_meanwhile_is_not_replaced(site):
-    before = entitlements.load_catalog(site.office, site.root)
+    before = catalog_service.load_catalog(site.office, site.root)
     catalog = site.activation.read(lambda tx: tx.load_catalog())
     other = Catalog(kinds=(*catalog.kinds, "New"), products=catalog.products)
     with pytest.raises(Error) as refused:
         meanwhile(
             site,
-            lambda: entitlements.save_catalog(site.office, site.root, catalog, version=before.version),
+            lambda: catalog_service.save_catalog(site.office, site.root, catalog, version=before.version),
             lambda transaction: transaction.save_catalog(other),
             name="catalog",
         )
     assert refused.value.code == "changed-meanwhile"
-    assert documents.catalog_document(other).version == entitlements.load_catalog(site.office, site.root).version
+    assert documents.catalog_document(other).version == catalog_service.load_catalog(site.office, site.root).version

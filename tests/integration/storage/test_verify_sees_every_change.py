@@ -9,8 +9,8 @@ from sqlalchemy.exc import IntegrityError
 from support.activation import DAY, Device
 from support.office import Office
 from tallystick.activation.core import interventions
-from tallystick.activation.core.people import Record
 from tallystick.activation.core.permissions import EVERYTHING
+from tallystick.activation.core.trail import Record
 from tallystick.activation.storage import SqlTransaction, open_store, schema, verify_database
 from tallystick.activation.storage.seals import SEALED, UNSEALED
 from tallystick.activation.storage.tables import METADATA
@@ -32,13 +32,13 @@ def told(url):
         device.take(answer.reply[0])
     office.post(devices[0].activate((line, 9)))  # refused: there are not so many
     office.post(devices[1].copy().say("refresh", sequence=1))  # a fork: an incident
-    office.store.transact(lambda tx: [tx.people.save_record(record) for record in RECORDS])
+    office.store.transact(lambda tx: [tx.trail.save(record) for record in RECORDS])
     office.store.transact(
         lambda tx: (
             interventions.declare_lost(
                 tx, office.signer, devices[0].id, reason="burnt", by="al", policy=office.policy, now=office.now
             ),
-            tx.people.save_record(
+            tx.trail.save(
                 Record(
                     at=office.now,
                     actor="al",
@@ -196,7 +196,7 @@ def test_what_was_there_before_seals_is_sealed_and_chained_by_the_migration(told
     schema.migrate(office.store.engine, office.store.dialect)
     again = Office(open_store(url), now=office.now + DAY)
     again.audit()
-    again.store.transact(lambda tx: tx.people.save_record(RECORDS[0]))
+    again.store.transact(lambda tx: tx.trail.save(RECORDS[0]))
     again.audit()
-    assert again.store.read(lambda tx: tx.people.find_records(EVERYTHING)[0].number) == start + 2100
+    assert again.store.read(lambda tx: tx.trail.find(EVERYTHING)[0].number) == start + 2100
     again.store.close()

@@ -1,4 +1,4 @@
-"""Verbs about accounts, people, tokens, and the audit trail."""
+"""Verbs about accounts, people, tokens."""
 
 from __future__ import annotations
 
@@ -204,30 +204,6 @@ def revoke_token(client: ApiClient, token: TokenText) -> None:
     """End a token. Done again, nothing changes."""
     after = client.request("DELETE", f"/v1/tokens/{_token_id(token)}")
     client.show_result(after, _("{token_id} ({name}) is revoked.", token_id=after["token_id"], name=after["name"]))
-
-
-@verb
-def audit(
-    client: ApiClient,
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=200, help="How many, newest first.")] = 100,
-    before: Annotated[
-        int | None, typer.Option("--before", metavar="NUMBER", min=1, help="Only what is older than this entry.")
-    ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All there is.")] = False,
-) -> None:
-    """The audit trail, newest first: who did what, by the API, a page or a local command."""
-    if everything:
-        found = client.all("/v1/trail", cursor="before")
-    else:
-        found = client.request("GET", "/v1/trail", query={"limit": limit, "before": before})["items"]
-    columns = [
-        (_("Number#"), "number"),
-        (_("At (UTC)"), "at"),
-        (_("Who"), "actor"),
-        (_("As"), "role"),
-        (_("Did"), "action"),
-    ]
-    client.show(found, [*columns, (_("To"), "target"), (_("Detail"), "detail")], empty=_("Nothing yet."))
 
 
 def _tell_invited(client: ApiClient, made: dict[str, Any]) -> None:

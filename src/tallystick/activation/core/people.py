@@ -1,4 +1,4 @@
-"""People, their sessions, tokens and the audit trail: values, rules, passwords, codes.
+"""People, their sessions and tokens: values, rules, passwords, codes.
 
 Passwords are argon2id; a second factor is TOTP (RFC 6238), each code once; what is handed out as a secret (session,
 token, invitation, set-up code) is kept only as its SHA-256, which is enough because each has 160 random bits or more.
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -142,39 +141,6 @@ class ApiToken:
             is_read_only=self.is_read_only,
             devices=frozenset(self.devices) if self.role is Role.COURIER else None,
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """One entry of the audit trail: who did what to what. Written in the transaction of what it tells.
-
-    ``chain`` is hex SHA-256 over the chain of the record before and this one, as in the ledger; None: not written yet.
-    """
-
-    at: int
-    actor: str
-    role: str
-    account: str | None
-    action: str
-    target: str
-    detail: str = ""
-    number: int = 0  # given by the database
-    chain: str | None = None
-
-    def chained(self, before: str) -> str:
-        """The chain value that this record must have after ``before``."""
-        moved = [
-            before,
-            self.number,
-            self.at,
-            self.actor,
-            self.role,
-            self.account,
-            self.action,
-            self.target,
-            self.detail,
-        ]
-        return hashlib.sha256(json.dumps(moved, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

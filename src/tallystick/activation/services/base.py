@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from tallystick.activation.core.people import Record
 from tallystick.activation.core.permissions import Caller, Permission
 from tallystick.activation.core.ports import Changes, Event, EventKind, Policy, Signer
+from tallystick.activation.core.trail import Record
 from tallystick.activation.services.batcher import Batcher
 from tallystick.activation.services.schemas import Document
 from tallystick.activation.storage import SqlStore, SqlTransaction
@@ -105,7 +105,7 @@ def record(
     detail: str = "",
 ) -> None:
     """Write the audit trail, in the transaction of what it tells."""
-    transaction.people.save_record(
+    transaction.trail.save(
         Record(
             at=now,
             actor=caller.name,

@@ -20,7 +20,6 @@ from tallystick.activation.services.base import (
 )
 from tallystick.activation.services.people import check_look_alike
 from tallystick.activation.services.schemas import (
-    CatalogDocument,
     EntitlementDocument,
     HoldingDocument,
     LineDocument,
@@ -29,32 +28,10 @@ from tallystick.activation.services.schemas import (
 )
 from tallystick.activation.storage import SqlTransaction
 from tallystick.activation.storage.scoped import EntitlementHeader, ScopedTables
-from tallystick.domain.catalog import Catalog
 from tallystick.domain.dates import moment_text
 from tallystick.domain.entitlement import Entitlement, Line
 from tallystick.domain.ids import SECRET_BYTES, LineId, entitlement_reference, new_entitlement_id
 from tallystick.sentences import _
-
-
-def load_catalog(office: Office, caller: Caller) -> CatalogDocument:
-    """Kinds and products."""
-    return documents.catalog_document(
-        office.read(caller, Permission.READ, lambda transaction: transaction.load_catalog())
-    )
-
-
-def save_catalog(office: Office, caller: Caller, catalog: Catalog, *, version: str | None) -> CatalogDocument:
-    """Replace the kinds, add or change products; none is removed."""
-
-    def work(transaction: SqlTransaction, now: int) -> CatalogDocument:
-        transaction.events.lock("catalog")  # who changes it next sees what was changed
-        check_version(documents.catalog_document(transaction.load_catalog()).version, version, _("the catalog"))
-        transaction.save_catalog(catalog)
-        detail = f"{len(catalog.products)} products"
-        record(transaction, caller, "catalog-load", "catalog", account=None, now=now, detail=detail)
-        return documents.catalog_document(transaction.load_catalog())
-
-    return office.change(caller, Permission.CATALOG, work)
 
 
 def find_entitlements(

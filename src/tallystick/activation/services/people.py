@@ -1,4 +1,4 @@
-"""Accounts, people, tokens, and the audit trail."""
+"""Accounts, people, tokens."""
 
 from __future__ import annotations
 
@@ -32,11 +32,10 @@ from tallystick.activation.services.schemas import (
     InvitedPerson,
     NewToken,
     PersonDocument,
-    RecordDocument,
     TokenDocument,
 )
 from tallystick.activation.storage import SqlTransaction
-from tallystick.domain.ids import DeviceId, EntitlementId, entitlement_reference
+from tallystick.domain.ids import DeviceId
 from tallystick.domain.text import is_trick
 from tallystick.sentences import _
 
@@ -381,36 +380,6 @@ def _token(transaction: SqlTransaction, caller: Caller, token_id: str) -> ApiTok
     if token is None:
         raise not_found(_("a token that is known here"), token_id)
     return token
-
-
-# The audit trail
-
-
-def find_records(office: Office, caller: Caller, *, before: int | None, limit: int) -> list[RecordDocument]:
-    """The audit trail, newest first."""
-    found = office.read(
-        caller,
-        Permission.READ_TRAIL,
-        lambda transaction: transaction.people.find_records(caller.scope, before=before, limit=limit),
-    )
-    return [
-        RecordDocument(
-            number=entry.number,
-            at=entry.at,
-            actor=entry.actor,
-            role=entry.role,
-            account=entry.account,
-            action=entry.action,
-            target=_shown_target(entry.target),
-            detail=entry.detail,
-        )
-        for entry in found
-    ]
-
-
-def _shown_target(target: str) -> str:
-    """What was written before entitlements had references names them by their ID, which opens them."""
-    return entitlement_reference(EntitlementId(target)) if target.startswith("EN-") else target
 
 
 def is_vendor(caller: Caller) -> bool:

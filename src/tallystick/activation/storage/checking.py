@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Table, func, select, tuple_
 
-from tallystick.activation.core.people import Record
+from tallystick.activation.core.trail import Record
 from tallystick.activation.core.verification import Report, verify_books
 from tallystick.activation.storage.seals import SEALED, seal_of
 from tallystick.activation.storage.tables import (

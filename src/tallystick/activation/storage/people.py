@@ -1,4 +1,4 @@
-"""People, sessions, tokens, the audit trail and what was answered to repeats, in the caller's transaction.
+"""People, sessions, tokens and what was answered to repeats, in the caller's transaction.
 
 What belongs to an account is found within a ``Scope``; what a person brings along as a secret (a session, a token, an
 invitation) is found by its digest alone.
@@ -7,40 +7,35 @@ invitation) is found by its digest alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 import msgspec
 from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
-from tallystick.activation.core.people import ApiToken, Person, Record, Session, Tries
+from tallystick.activation.core.people import ApiToken, Person, Session, Tries
 from tallystick.activation.core.permissions import Role, Scope
 from tallystick.activation.storage.dialects import Dialect
 from tallystick.activation.storage.rows import Row, Values
 from tallystick.activation.storage.tables import (
     ACCOUNTS,
-    HEADS,
     PEOPLE,
     REPEATS,
     SESSIONS,
     SETUP_CODES,
     TOKENS,
-    TRAIL,
     TRIES,
 )
 from tallystick.domain.text import folded
 
 REPEAT_SECONDS: Final = 86_400
-_TRAIL: Final = "trail"  # the name of its head
 NAMESAKES_MAX: Final = 20  # so many passwords are compared at a sign-in, at most
 
 
 class PeopleTables:
     """One transaction's view of the tables about people."""
 
-    def __init__(self, connection: Connection, dialect: Dialect, *, locks: bool, records: list[Record]) -> None:
+    def __init__(self, connection: Connection, dialect: Dialect, *, locks: bool) -> None:
         self._connection = connection
-        self._records = records
         self._dialect = dialect
         self._locks = locks
 
@@ -248,42 +243,6 @@ class PeopleTables:
     def forget_tries(self, keys: Sequence[str]) -> None:
         """The right one came."""
         self._connection.execute(delete(TRIES).where(TRIES.c.key.in_(keys)))
-
-    # Trail
-
-    def save_record(self, record: Record) -> None:
-        """One entry of the audit trail. It is written last: see ``write_records``."""
-        self._records.append(record)
-
-    def write_records(self) -> None:
-        """Write what was saved, chained to what is there. Two who write wait for each other until the commit.
-
-        So this comes last in a unit of work: nothing else is waited for by who holds the end of the chain.
-        """
-        if not self._records:
-            return
-        first = self._dialect.insert(HEADS).values(name=_TRAIL, number=0, chain="")
-        self._connection.execute(first.on_conflict_do_nothing())
-        head = self._connection.execute(select(HEADS).where(HEADS.c.name == _TRAIL).with_for_update()).one()
-        number, chain = head.number, head.chain
-        values = []
-        for record in self._records:
-            number += 1
-            numbered = replace(record, number=number)
-            chain = numbered.chained(chain)
-            values.append({name: getattr(numbered, name) for name in TRAIL.c.keys()} | {"chain": chain})  # noqa: SIM118 - columns
-        self._records.clear()
-        self._connection.execute(insert(TRAIL), values)
-        self._connection.execute(update(HEADS).where(HEADS.c.name == _TRAIL).values(number=number, chain=chain))
-
-    def find_records(self, scope: Scope, *, before: int | None = None, limit: int = 100) -> list[Record]:
-        """The audit trail of the scope, newest first."""
-        statement = select(TRAIL).order_by(TRAIL.c.number.desc()).limit(limit)
-        if before is not None:
-            statement = statement.where(TRAIL.c.number < before)
-        if scope.account is not None:
-            statement = statement.where(TRAIL.c.account == scope.account)
-        return [Record(**dict(row._mapping)) for row in self._connection.execute(statement)]  # noqa: SLF001 - SQLAlchemy's public name
 
     # Repeats
 

@@ -12,7 +12,6 @@ from typing import TypeVar
 from msgspec.structs import replace
 from sqlalchemy import Connection, Executable, exists, func, select, update
 
-from tallystick.activation.core.people import Record
 from tallystick.activation.core.permissions import Scope
 from tallystick.activation.core.ports import (
     Changes,
@@ -27,6 +26,7 @@ from tallystick.activation.core.ports import (
     ServiceClock,
     Status,
 )
+from tallystick.activation.core.trail import Record
 from tallystick.activation.storage import rows, schema, statements
 from tallystick.activation.storage.batches import BatchKeys
 from tallystick.activation.storage.deployment import DeploymentTable
@@ -48,6 +48,7 @@ from tallystick.activation.storage.tables import (
     PRODUCTS,
     SERVICE_CLOCK,
 )
+from tallystick.activation.storage.trail import TrailTable
 from tallystick.domain.catalog import Catalog, Product
 from tallystick.domain.entitlement import Entitlement, Line
 from tallystick.domain.ids import DeviceId, Digest, EntitlementId, LineId, entitlement_reference
@@ -75,8 +76,13 @@ class SqlTransaction:
 
     @property
     def people(self) -> PeopleTables:
-        """People, sessions, tokens, the audit trail."""
-        return PeopleTables(self._connection, self._dialect, locks=self._locks, records=self._records)
+        """People, sessions, tokens."""
+        return PeopleTables(self._connection, self._dialect, locks=self._locks)
+
+    @property
+    def trail(self) -> TrailTable:
+        """The audit trail."""
+        return TrailTable(self._connection, self._dialect, self._records)
 
     @property
     def frames(self) -> FrameTable:
@@ -107,7 +113,7 @@ class SqlTransaction:
     def finish(self) -> None:
         """Write what was saved last. What is left of the unit of work is its commit, which may be done as well."""
         if self._records:
-            self.people.write_records()
+            self.trail.write()
         if self._unwritten is not None:
             self._write_down(commits=True)
 

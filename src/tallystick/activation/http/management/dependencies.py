@@ -20,6 +20,7 @@ from tallystick.activation.services.schemas import (
     ACCOUNT_PATTERN,
     DEVICE_PATTERN,
     LINE_PATTERN,
+    MOMENT_MAX,
     NORMAL,
     REFERENCE_PATTERN,
 )
@@ -70,6 +71,9 @@ AccountFilter = Annotated[str, Query(pattern=ACCOUNT_PATTERN, max_length=128), N
 AccountAfter = Annotated[str, Query(pattern=ACCOUNT_PATTERN, max_length=128, description="`next` of the page before.")]
 PersonAfter = Annotated[str, Query(pattern="^PE-[A-Z2-7]{16}$", description="`next` of the page before.")]
 TokenAfter = Annotated[str, Query(pattern="^TK-[A-Z2-7]{16}$", description="`next` of the page before.")]
+DeviceQuery = Annotated[str | None, Query(pattern=DEVICE_PATTERN)]
+LineQuery = Annotated[str | None, Query(pattern=LINE_PATTERN)]
+MomentQuery = Annotated[int | None, Query(ge=0, le=MOMENT_MAX, description="Unix seconds, UTC.")]
 NumberBefore = Annotated[int, Query(ge=1, le=10**15, description="`next` of the page before.")]
 EntitlementBefore = Annotated[
     str, Query(pattern=rf"^[0-9]{{1,12}}\.{REFERENCE_PATTERN[1:]}", description="`next` of the page before.")

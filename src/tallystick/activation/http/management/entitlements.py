@@ -29,12 +29,10 @@ from tallystick.activation.services.schemas import (
     ENTITLEMENT_PATTERN,
     LINE_PATTERN,
     MOMENT_MAX,
-    ONLY_THESE,
     REFERENCE_PATTERN,
     SKU_PATTERN,
     WHOLE,
     AccountName,
-    CatalogDocument,
     Document,
     EntitlementDocument,
     HoldingDocument,
@@ -46,7 +44,6 @@ from tallystick.activation.services.schemas import (
     RevealedLine,
     Sku,
 )
-from tallystick.domain.catalog import Catalog, Product
 from tallystick.protocol.messages import QUANTITY_MAX
 from tallystick.protocol.tallyfile import MEDIA_TYPE
 
@@ -55,29 +52,6 @@ LinePath = Annotated[str, Path(pattern=LINE_PATTERN)]
 EntitlementPath = Annotated[
     str, Path(pattern=f"{REFERENCE_PATTERN}|{ENTITLEMENT_PATTERN}", description="The reference, or the entitlement ID.")
 ]
-KindText = Annotated[str, Field(pattern="^[!-~][ -~]{0,39}$", examples=["AS-P"])]
-FeatureText = Annotated[str, Field(pattern="^[A-Za-z0-9._-]{1,32}$")]
-
-
-class OfferedProduct(Document):
-    """Something to buy. ``features``: how much of each one unit carries."""
-
-    name: Annotated[str, Field(pattern="^[!-~][ -~]{0,127}$")]
-    kinds: Annotated[list[KindText], Field(min_length=1, max_length=16)]
-    features: Annotated[
-        dict[FeatureText, Annotated[int, Field(ge=1, le=QUANTITY_MAX), WHOLE]],
-        Field(min_length=1, max_length=8, json_schema_extra=ONLY_THESE),
-    ]
-    returnable: bool = Field(default=True, strict=True)
-    one_carry: bool = Field(default=True, strict=True)
-    engineering: bool = Field(default=False, strict=True)
-
-
-class OfferedCatalog(Document):
-    """Kinds in the order in which they are shown (what products name beside them is added), products by SKU."""
-
-    kinds: Annotated[tuple[KindText, ...], Field(max_length=16)] = ()
-    products: Annotated[dict[Sku, OfferedProduct], Field(min_length=1, max_length=2000, json_schema_extra=ONLY_THESE)]
 
 
 class BoughtProduct(Document):
@@ -115,42 +89,6 @@ class ChangedLine(Document):
             suspended=self.suspended if "suspended" in named else None,
             is_bought=self.is_bought,
         )
-
-
-@router.get("/catalog", tags=["catalog"], summary="Kinds of field servers and products")
-def load_catalog(office: OfficeDependency, caller: CallerDependency, response: Response) -> CatalogDocument:
-    found = entitlements.load_catalog(office, caller)
-    tag(response, found.version)
-    return found
-
-
-@router.put("/catalog", tags=["catalog"], summary="Load a catalog; products that it does not name stay")
-def save_catalog(
-    office: OfficeDependency,
-    caller: CallerDependency,
-    response: Response,
-    body: OfferedCatalog,
-    if_match: IfMatch = None,
-) -> CatalogDocument:
-    kinds = dict.fromkeys(body.kinds)
-    for product in body.products.values():
-        kinds |= dict.fromkeys(product.kinds)
-    products = {
-        sku: Product(
-            sku=sku,
-            name=product.name,
-            kinds=frozenset(product.kinds),
-            features=dict(product.features),
-            returnable=product.returnable,
-            one_carry=product.one_carry and product.returnable,
-            engineering=product.engineering,
-        )
-        for sku, product in body.products.items()
-    }
-    catalog = Catalog(kinds=tuple(kinds), products=products)
-    saved = entitlements.save_catalog(office, caller, catalog, version=version_from(if_match))
-    tag(response, saved.version)
-    return saved
 
 
 @router.get("/entitlements", tags=["entitlements"], summary="Entitlements with their lines, newest first")

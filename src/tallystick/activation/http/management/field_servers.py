@@ -13,7 +13,7 @@ from tallystick.activation.http.management.dependencies import (
     AccountFilter,
     CallerDependency,
     DeviceAfter,
-    EntryBefore,
+    DeviceQuery,
     HistoryBefore,
     IdempotencyKey,
     Limit,
@@ -27,11 +27,8 @@ from tallystick.activation.services import field_servers, messages
 from tallystick.activation.services import history as history_service
 from tallystick.activation.services.schemas import (
     DEVICE_PATTERN,
-    LINE_PATTERN,
-    MOMENT_MAX,
     DeviceText,
     Document,
-    EntryDocument,
     EventDocument,
     FieldServerDocument,
     IncidentDocument,
@@ -46,9 +43,6 @@ from tallystick.activation.services.schemas import (
 
 router = APIRouter(prefix="/v1", responses=PROBLEM_RESPONSES)
 DevicePath = Annotated[str, Path(pattern=DEVICE_PATTERN)]
-DeviceQuery = Annotated[str | None, Query(pattern=DEVICE_PATTERN)]
-LineQuery = Annotated[str | None, Query(pattern=LINE_PATTERN)]
-MomentQuery = Annotated[int | None, Query(ge=0, le=MOMENT_MAX, description="Unix seconds, UTC.")]
 
 
 class ReasonBody(Document):
@@ -220,38 +214,6 @@ def find_incidents(
 ) -> Page[IncidentDocument]:
     found = field_servers.find_incidents(office, caller, kind=kind, device_id=device_id, before=before, limit=limit + 1)
     return Page[IncidentDocument].model_validate(page(found, limit, lambda item: str(item.number)))
-
-
-@router.get("/ledger", tags=["ledger"], summary="Rights that moved, newest first")
-def find_entries(
-    *,
-    office: OfficeDependency,
-    caller: CallerDependency,
-    line: LineQuery = None,
-    device_id: DeviceQuery = None,
-    account: AccountFilter | None = None,
-    since: MomentQuery = None,
-    until: MomentQuery = None,
-    before: EntryBefore | None = None,
-    limit: Limit = 100,
-) -> Page[EntryDocument]:
-    place = None
-    if before is not None:
-        booked_at, line_id, number = before.split(".")
-        place = (int(booked_at), line_id, int(number))
-    found = field_servers.find_entries(
-        office,
-        caller,
-        line_id=line,
-        device_id=device_id,
-        account=account,
-        since_at=since,
-        until_at=until,
-        before=place,
-        limit=limit + 1,
-    )
-    made = page(found, limit, lambda item: f"{item.booked_at}.{item.line}.{item.number}")
-    return Page[EntryDocument].model_validate(made)
 
 
 @router.get("/messages/{digest}", tags=["messages"], summary="The stored answer to a message, as often as one likes")

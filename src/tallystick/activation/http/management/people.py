@@ -1,4 +1,4 @@
-"""Accounts, people, tokens, the audit trail."""
+"""Accounts, people, tokens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from tallystick.activation.http.management.dependencies import (
     IdempotencyKey,
     IfMatch,
     Limit,
-    NumberBefore,
     OfficeDependency,
     PersonAfter,
     TokenAfter,
@@ -38,7 +37,6 @@ from tallystick.activation.services.schemas import (
     NewToken,
     Page,
     PersonDocument,
-    RecordDocument,
     Text,
     TokenDocument,
 )
@@ -193,11 +191,3 @@ def load_token(office: OfficeDependency, caller: CallerDependency, token_id: Tok
 @router.delete("/tokens/{token_id}", tags=["tokens"], summary="Revoke a token")
 def revoke_token(office: OfficeDependency, caller: CallerDependency, token_id: TokenId) -> TokenDocument:
     return people.revoke_token(office, caller, token_id)
-
-
-@router.get("/trail", tags=["trail"], summary="Who did what, newest first")
-def find_records(
-    office: OfficeDependency, caller: CallerDependency, before: NumberBefore | None = None, limit: Limit = 100
-) -> Page[RecordDocument]:
-    found = people.find_records(office, caller, before=before, limit=limit + 1)
-    return Page[RecordDocument].model_validate(page(found, limit, lambda item: str(item.number)))

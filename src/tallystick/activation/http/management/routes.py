@@ -13,9 +13,12 @@ from tallystick.activation.services import Office
 
 # The modules with a router, each with the nouns that begin its paths: ``/v1/NOUN``.
 MODULES: Final = {
-    "people": ("accounts", "people", "tokens", "trail"),
-    "entitlements": ("catalog", "entitlements", "lines"),
-    "field_servers": ("field-servers", "incidents", "ledger", "messages", "returns"),
+    "people": ("accounts", "people", "tokens"),
+    "catalog": ("catalog",),
+    "entitlements": ("entitlements", "lines"),
+    "field_servers": ("field-servers", "incidents", "messages", "returns"),
+    "ledger": ("ledger",),
+    "trail": ("trail",),
     "webhooks": ("webhooks",),
 }
 _MODULE_OF: Final = {noun: module for module, nouns in MODULES.items() for noun in nouns}

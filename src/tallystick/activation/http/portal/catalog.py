@@ -7,7 +7,7 @@ from starlette.responses import Response
 from tallystick.activation.core import catalog_file
 from tallystick.activation.core.permissions import Permission
 from tallystick.activation.http.portal.base import PageRequest, redirect
-from tallystick.activation.services import entitlements
+from tallystick.activation.services import catalog
 from tallystick.errors import Error
 from tallystick.protocol.problems import problem_document
 
@@ -23,7 +23,7 @@ async def catalog_page(page: PageRequest) -> Response:
         try:
             caller.check(Permission.CATALOG)
             read = await page.do(catalog_file.parse_catalog, text.encode("utf-8", "replace"))
-            await page.do(entitlements.save_catalog, office, caller, read, version=form.text("version") or "none")
+            await page.do(catalog.save_catalog, office, caller, read, version=form.text("version") or "none")
             return redirect("/catalog?said=saved")
         except Error as error:
             document = problem_document(error)
@@ -31,5 +31,5 @@ async def catalog_page(page: PageRequest) -> Response:
         "catalog.html",
         document=document,
         text=text,
-        catalog=await page.do(entitlements.load_catalog, office, caller),
+        catalog=await page.do(catalog.load_catalog, office, caller),
     )

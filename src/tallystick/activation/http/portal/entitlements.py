@@ -10,7 +10,7 @@ from tallystick.activation.core.entitlements import LineChange
 from tallystick.activation.core.permissions import Permission
 from tallystick.activation.http.portal.base import PAGE_ROWS, Form, PageRequest, cursor_parts, download, redirect
 from tallystick.activation.http.portal.forms import check_account, parse_day
-from tallystick.activation.services import entitlements, field_servers, people
+from tallystick.activation.services import catalog, entitlements, ledger, people
 from tallystick.activation.services.schemas import RevealedEntitlement
 from tallystick.errors import Error
 from tallystick.protocol.problems import problem_document
@@ -83,7 +83,7 @@ async def _show_new(page: PageRequest, sent: dict[str, str], *, error: Error | N
         sent=sent,
         rows=range(_LINES_OF_FORM),
         accounts=[account.account for account in accounts],
-        catalog=await page.do(entitlements.load_catalog, page.office, page.who.caller),
+        catalog=await page.do(catalog.load_catalog, page.office, page.who.caller),
     )
 
 
@@ -174,5 +174,5 @@ async def _show_line(page: PageRequest, line_id: str, *, error: Error | None = N
         line=found,
         holders=holders[:PAGE_ROWS],
         next_holders=holders[PAGE_ROWS - 1].device_id if len(holders) > PAGE_ROWS else "",
-        entries=await page.do(field_servers.find_entries, office, caller, line_id=line_id, limit=PAGE_ROWS),
+        entries=await page.do(ledger.find_entries, office, caller, line_id=line_id, limit=PAGE_ROWS),
     )

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from tallystick.activation.core.permissions import Permission
 from tallystick.activation.http.portal.base import PageRequest
-from tallystick.activation.services import entitlements, field_servers
+from tallystick.activation.services import catalog, entitlements, field_servers
 
 DAY_SECONDS: Final = 86_400
 SOON_DAYS: Final = 30
@@ -33,6 +33,6 @@ async def home(page: PageRequest) -> Response:
         used_up=await page.do(entitlements.find_lines, office, caller, is_used_up=True, limit=_SHOWN),
         expiring=await page.do(entitlements.find_lines, office, caller, expires_before=soon, limit=_SHOWN),
         has_lines=bool(await page.do(entitlements.find_lines, office, caller, limit=1)),
-        products=len((await page.do(entitlements.load_catalog, office, caller)).products),
+        products=len((await page.do(catalog.load_catalog, office, caller)).products),
         now=now,
     )

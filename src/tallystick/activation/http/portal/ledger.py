@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from tallystick.activation.core.permissions import Permission
 from tallystick.activation.http.portal.base import PAGE_ROWS, PageRequest, cursor_parts
 from tallystick.activation.http.portal.forms import check_device, check_line, parse_day
-from tallystick.activation.services import field_servers
+from tallystick.activation.services import ledger
 from tallystick.activation.services.schemas import EntryDocument
 from tallystick.errors import Error
 from tallystick.pages import PAGE_HEADERS
@@ -41,7 +41,7 @@ async def ledger_page(page: PageRequest) -> Response:
     before = (int(place[0]), place[1], int(place[2])) if place and place[2].isdigit() and len(place[2]) < 16 else None
     try:
         found = await page.do(
-            field_servers.find_entries,
+            ledger.find_entries,
             page.office,
             page.who.caller,
             before=before,
@@ -71,7 +71,7 @@ async def ledger_csv(page: PageRequest) -> Response:
         yield _csv_row(list(EntryDocument.model_fields))
         before: tuple[int, str, int] | None = None
         while True:
-            found = field_servers.find_entries(office, caller, before=before, limit=_CSV_PAGE, **filters)  # type: ignore[arg-type]  # as _filters makes them
+            found = ledger.find_entries(office, caller, before=before, limit=_CSV_PAGE, **filters)  # type: ignore[arg-type]  # as _filters makes them
             yield "".join(_csv_row(list(entry.model_dump(mode="json").values())) for entry in found)
             if len(found) < _CSV_PAGE:
                 return

@@ -1,4 +1,4 @@
-"""People and tokens: the list, one person, the audit trail."""
+"""People and tokens: the list, one person."""
 
 from __future__ import annotations
 
@@ -145,15 +145,3 @@ async def revoke(page: PageRequest) -> Response:
     await page.form()
     await page.do(people.revoke_token, page.office, page.who.caller, page.request.path_params["token_id"])
     return redirect("/people?said=saved")
-
-
-async def trail_page(page: PageRequest) -> Response:
-    """Who did what."""
-    before = page.asked("before")
-    number = int(before) if before.isascii() and before.isdigit() and len(before) < 16 else None
-    found = await page.do(people.find_records, page.office, page.who.caller, before=number, limit=PAGE_ROWS + 1)
-    return await page.show(
-        "trail.html",
-        records=found[:PAGE_ROWS],
-        next_before=found[PAGE_ROWS - 1].number if len(found) > PAGE_ROWS else "",
-    )

@@ -19,6 +19,7 @@ from tallystick.activation.http.portal import (
     people,
     qr_codes,
     sign_in,
+    trail,
     webhooks,
 )
 from tallystick.activation.http.portal.base import Handler, PageRequest, make_context, page_for
@@ -75,7 +76,7 @@ PAGES: Final[dict[str, tuple[Handler, list[str]]]] = {
     "/webhooks/{webhook_id}/replay": (webhooks.replay, _POST),
     "/webhooks/{webhook_id}/secret": (webhooks.rotate_secret, _POST),
     "/webhooks/{webhook_id}/remove": (webhooks.remove, _POST),
-    "/trail": (people.trail_page, _GET),
+    "/trail": (trail.list_page, _GET),
 }
 
 

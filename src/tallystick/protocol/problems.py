@@ -219,7 +219,7 @@ PROBLEMS: tuple[Problem, ...] = (
          "Take the code that the activation server printed when it was started last; start it again for a new one."),
     _row("invitation-wrong", 403, "The invitation counts no more", "an invitation that was not used and has not expired",
          "Ask who invited you for a new one."),
-    _row("password-weak", 422, "A password that is too easy", "a password of 12 to 256 symbols",
+    _row("password-weak", 422, "A password that is too easy", "a password that is long enough, and that nobody guesses",
          "Choose a longer one, for example four words that have nothing to do with each other."),
     _row("last-administrator", 409, "The last vendor administrator", "another vendor administrator who can sign in",
          "Invite another vendor administrator first, and wait until the invitation was used."),

@@ -46,6 +46,14 @@ def test_every_room_of_a_party_has_a_line(room):
     assert f"`{room}/`" in TEXT
 
 
+def test_every_file_that_a_table_names_is_there():
+    tables = TEXT[TEXT.index("## Where a name does not tell") : TEXT.index("## Recipes")]
+    files = named(tables)
+    assert len(files) > 20
+    beside = {"README.md"}  # named without a folder
+    assert [name for name in files if name not in beside and not is_there(name)] == []
+
+
 def test_every_module_that_a_journey_names_is_there():
     journeys = TEXT[TEXT.index("## Six journeys") : TEXT.index("## Recipes")]
     modules = {path.name for path in SOURCE.rglob("*.py")}

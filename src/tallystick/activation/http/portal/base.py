@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from tallystick.activation.core.people import PASSWORD_LENGTH_MIN
 from tallystick.activation.core.permissions import VENDOR_ROLES, Permission, Role
 from tallystick.activation.services import Office, OfficeError, field_servers, sign_in
 from tallystick.activation.services.sign_in import Visitor
@@ -62,7 +63,12 @@ def make_context(office: Office) -> PortalContext:
     environment = make_environment(
         "tallystick.activation.http.portal",
         static_prefix="/static",
-        extra={"role_names": ROLE_NAMES, "Permission": Permission, "issuer": office.signer.keyset.issuer},
+        extra={
+            "role_names": ROLE_NAMES,
+            "Permission": Permission,
+            "issuer": office.signer.keyset.issuer,
+            "password_min": PASSWORD_LENGTH_MIN,
+        },
     )
     return PortalContext(office=office, environment=environment)
 

@@ -9,10 +9,13 @@ from typing import Annotated, Final
 
 import typer
 
-from tallystick.activation.commands import console
+from tallystick.activation.commands import (
+    console,
+)
 from tallystick.activation.commands.console import AsJson, By, Data, Database
 from tallystick.errors import Error
 from tallystick.sentences import _, spoken
+from tallystick.terminal import tell
 
 _PASSPHRASE_BYTES_MAX: Final = 4096
 
@@ -245,3 +248,129 @@ def _say_restored(lines: int, field_servers: int, *, as_json: bool) -> None:
     console.say(
         _("Next: let field servers speak (tallystick admin sync); then: tallystick activation lift-freeze --all")
     )
+
+
+PRUNE_DAYS_MIN: Final = 30
+
+
+def verify(data: Data, database: Database = None, as_json: AsJson = False) -> None:
+    """Recompute every balance from the ledger alone, and look for rows that were changed or are missing. Changes nothing."""
+    from tallystick.activation.storage import verify_database
+
+    with console.opened(data, database, as_json=as_json, is_moved_good=True) as activation:
+        report = activation.read(verify_database)
+        view = {"lines": report.lines, "entries": report.entries, "field_servers": report.field_servers}
+        if as_json and report.is_green:
+            console.print_json({"green": True, **view, "faults": []})
+        elif report.is_green:
+            counts = _(
+                "{entries} entries, {lines} lines, {servers} field servers",
+                entries=report.entries,
+                lines=report.lines,
+                servers=report.field_servers,
+            )
+            console.say(_("Green: every balance follows from the ledger ({counts}).", counts=counts))
+        else:
+            for fault in report.faults:
+                tell(fault, error=True)
+            seen = _("{count} contradictions; the first: {first}", count=len(report.faults), first=report.faults[0])
+            raise Error("ledger-wrong", expected=_("balances that follow from the ledger"), seen=seen)
+
+
+def migrate(data: Data, database: Database = None, as_json: AsJson = False) -> None:
+    """Bring the schema of the database up to date. (For SQLite, serve does it by itself.)"""
+    from tallystick.activation.server.instance import database_url
+    from tallystick.activation.storage import migrate_database
+
+    with console.report_errors(as_json):
+        before, after = migrate_database(database_url(data, database))
+        if as_json:
+            console.print_json({"before": before, "after": after})
+        else:
+            console.say(
+                _("The schema is {after}.", after=after)
+                if before == after
+                else _("The schema was {before}, it is {after}.", before=before or "none", after=after)
+            )
+
+
+def copy_database(
+    data: Data,
+    to: Annotated[str, typer.Option("--to", metavar="URL", help="An empty database, which gets the schema too.")],
+    database: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy everything into another database, SQLite to PostgreSQL say, and verify the copy.
+
+    Refused while anything else uses the source. From then on the copy is the activation server's, and the source is not.
+    """
+    from tallystick.activation.keys.signing import load_keyset
+    from tallystick.activation.server.instance import Activation, check_database, database_url
+    from tallystick.activation.storage import copy_database, open_store
+
+    with console.report_errors(as_json):
+        copied: dict[str, int] = {}
+        source, target = open_store(database_url(data, database)), None
+        try:
+            check_database(source, load_keyset(data))
+            target = open_store(to, create=True)
+            report = copy_database(source, target, now=Activation.now(), advance=copied.__setitem__)
+        finally:
+            source.close()
+            if target is not None:
+                target.close()
+        if as_json:
+            view = {"rows": copied, "lines": report.lines, "entries": report.entries}
+            console.print_json(view | {"field_servers": report.field_servers, "green": report.is_green})
+            return
+        console.say(
+            _(
+                "{values} rows in {count} tables are copied, and the books of the copy add up.",
+                values=sum(copied.values()),
+                count=len(copied),
+            )
+        )
+        console.say(
+            _(
+                "Next: in {data}/settings.toml set database to the new one, and start serve. Keep the old one away.",
+                data=data,
+            )
+        )
+
+
+def prune(
+    data: Data,
+    older_than: Annotated[
+        int, typer.Option("--older-than", metavar="DAYS", min=PRUNE_DAYS_MIN, help="How long a reply can be repeated.")
+    ],
+    by: By = None,
+    database: Database = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete stored replies that nobody needs any more. The ledger stays whole; see docs/operations/retention.md."""
+    from tallystick.activation.storage import prune as prune_store
+
+    with console.opened(data, database, as_json=as_json) as activation:
+        before = activation.now() - older_than * 86_400
+        # Deleting takes many transactions, any of which may be the last: it is told before the first.
+        with console.noted(data, database, by=by) as note:
+            note("prune", "stored replies", f"older than {older_than} days")
+        pruned = prune_store(activation.store, before=before, advance=lambda _other: None)
+        if as_json:
+            view = {"messages": pruned.messages, "messages_kept": pruned.messages_kept}
+            console.print_json(view | {"grants": pruned.grants, "grants_kept": pruned.grants_kept})
+            return
+        console.say(
+            _(
+                "{messages} stored replies and {grants} grant digests are deleted.",
+                messages=pruned.messages,
+                grants=pruned.grants,
+            )
+        )
+        console.say(
+            _(
+                "{messages_kept} replies and {grants_kept} grant digests stay, and the whole ledger.",
+                messages_kept=pruned.messages_kept,
+                grants_kept=pruned.grants_kept,
+            )
+        )

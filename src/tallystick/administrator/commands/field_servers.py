@@ -8,11 +8,19 @@ from typing import Annotated
 
 import msgspec
 import typer
+import typer.core
 
 from tallystick.administrator.app import open_administrator
 from tallystick.administrator.commands import console
-from tallystick.administrator.commands.console import AsJson, Everyone, Server, Servers
-from tallystick.administrator.core import pinning, planning
+from tallystick.administrator.commands.console import (
+    AsJson,
+    Everyone,
+    Forced,
+    Server,
+    Servers,
+)
+from tallystick.administrator.commands.operations import IN_PART, REFUSED
+from tallystick.administrator.core import pinning, planning, schemas
 from tallystick.administrator.core.file_courier import write_durably
 from tallystick.administrator.core.next_steps import Phase, step_sentence
 from tallystick.administrator.report import site as site_service
@@ -20,7 +28,6 @@ from tallystick.errors import Error
 from tallystick.sentences import _, _n, spoken
 from tallystick.terminal import plain
 
-REFUSED, IN_PART = 1, 4
 _SITE_SYMBOLS_MAX = 80
 
 
@@ -246,3 +253,64 @@ def report(
         ),
         as_json=as_json,
     )
+
+
+def servers(as_json: AsJson = False, forced: Forced = None) -> None:
+    """List field servers: site, kind, address, whether reachable, licenses, violations, and what is open."""
+    with open_administrator(forced=forced) as administrator:
+        reached, has_route = administrator.look()
+        records = administrator.inventory.field_servers()
+        steps = administrator.workflows.standings(has_route=has_route)
+    if as_json:
+        console.show_json(
+            [
+                schemas.show_field_server(
+                    one, is_reached=reached[one.device_id], next_step=step_sentence(steps[one.device_id])
+                )
+                for one in records
+            ]
+        )
+        return
+    console.show_list([(record, steps[record.device_id], reached[record.device_id]) for record in records])
+
+
+def show(server: Server, as_json: AsJson = False, forced: Forced = None) -> None:
+    """Show everything about one field server: licenses, features, what waits, what became of its last messages."""
+    with open_administrator(forced=forced) as administrator:
+        record = planning.find_field_server(administrator.inventory.field_servers(), server)
+        is_reached = administrator.workflows.look([record.device_id])[record.device_id]
+        record = administrator.inventory.field_server(record.device_id) or record
+        step = administrator.workflows.next_step(record.device_id)
+        plan = administrator.inventory.assignments(record.device_id)
+        value = schemas.show_field_server(
+            record, is_reached=is_reached, next_step=step_sentence(step)
+        ) | schemas.show_details(record, plan, administrator.mailbag)
+    if as_json:
+        console.show_json(value)
+        return
+    console.show_text(
+        _(
+            "{record} ({kind}) at {address}, device {device_id}",
+            record=record.name,
+            kind=record.kind,
+            address=record.address,
+            device_id=record.device_id,
+        )
+    )
+    console.show_text(
+        _(
+            "Certificate {fingerprint}; {value}",
+            fingerprint=record.contact.fingerprint,
+            value="reached now" if is_reached else "not reached",
+        )
+    )
+    console.show_table(
+        [_("line"), _("product"), _("quantity")], console.cells(value["licenses"], "line", "product", "quantity")
+    )
+    columns = ("feature", "required", "used", "available", "activated", "standing", "why")
+    console.show_table(columns, console.cells(value["features"], *columns))
+    for feature in value["features"]:
+        if feature["violation"]:
+            console.show_text(_("VIOLATION: {feature}: {why}", feature=feature["feature"], why=feature["why"]))
+    if text := step_sentence(step):
+        console.show_text(_("Next: {step}", step=text))

@@ -6,15 +6,33 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from tallystick.administrator.app import Administrator, open_administrator
 from tallystick.administrator.commands import console
-from tallystick.administrator.commands.console import AsJson, Forced
+from tallystick.administrator.commands.console import (
+    AsJson,
+    DryRun,
+    Everyone,
+    Forced,
+    Lines,
+    Servers,
+)
 from tallystick.administrator.core import dry_run as dry_run_service
-from tallystick.administrator.core import schemas
-from tallystick.administrator.core.goals import Goal, GoalResult, Report
+from tallystick.administrator.core import planning, schemas
+from tallystick.administrator.core.goals import (
+    Goal,
+    GoalResult,
+    Refresh,
+    Report,
+    Return,
+    ReturnOneCarry,
+    Sync,
+    TakeOutOfService,
+)
 from tallystick.administrator.core.next_steps import age_sentence
 from tallystick.administrator.core.operations import Operation
+from tallystick.administrator.ports import PortError
 from tallystick.administrator.report.site import moment_text
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
@@ -214,3 +232,89 @@ def _exit_code(reports: Sequence[Report]) -> int:
     if results <= {GoalResult.REFUSED, GoalResult.FAILED}:
         return REFUSED
     return IN_PART
+
+
+def activate(
+    server: Servers = None,
+    everyone: Everyone = False,
+    line: Lines = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    forced: Forced = None,
+) -> None:
+    """Put licenses into force: what is planned, or with --line these end states (which are planned, too)."""
+    with open_administrator(forced=forced) as administrator:
+        chosen = planning.choose_field_servers(administrator.inventory, server, is_everyone=everyone)
+        plan = administrator.inventory.assignments()
+        if line:
+            now = None if dry_run else administrator.clock.now()
+            plan = planning.assign(administrator.inventory, line, chosen, now=now)
+        goals = planning.activation_goals(plan, chosen, is_everyone=everyone)
+        operate(administrator, goals, as_json=as_json, dry_run=dry_run)
+
+
+def refresh(
+    server: Servers = None,
+    everyone: Everyone = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    forced: Forced = None,
+) -> None:
+    """Fetch the latest terms of licenses already there ("reclaim"): extended dates, raised quantities."""
+    with open_administrator(forced=forced) as administrator:
+        chosen = planning.choose_field_servers(administrator.inventory, server, is_everyone=everyone)
+        operate(administrator, {record.device_id: Refresh() for record in chosen}, as_json=as_json, dry_run=dry_run)
+
+
+def return_(
+    server: Servers = None,
+    everyone: Everyone = False,
+    line: Lines = None,
+    one_carry: Annotated[
+        bool, typer.Option("--one-carry", help="Give up first, then carry the proof once; nothing can be refused then.")
+    ] = False,
+    final: Annotated[
+        bool,
+        typer.Option(
+            "--final", help="This device is scrapped: give up all in one carry, and never take a license again."
+        ),
+    ] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    forced: Forced = None,
+) -> None:
+    """Give licenses back: all, or with --line down to these end states, so that they can be activated elsewhere."""
+    if line and one_carry:
+        raise Error("usage", expected=_("--line or --one-carry"), seen=_("both; a one-carry return takes everything"))
+    if line and final:
+        raise Error("usage", expected=_("--line or --final"), seen=_("both; what is scrapped gives up everything"))
+    with open_administrator(forced=forced) as administrator:
+        chosen = planning.choose_field_servers(administrator.inventory, server, is_everyone=everyone)
+        goal: Goal = TakeOutOfService() if final else ReturnOneCarry() if one_carry else Return()
+        if line:
+            lines = administrator.inventory.lines()
+            pairs = [planning.parse_pair(text) for text in line]
+            goal = Return(
+                wants=tuple((planning.choose_line(text, lines, chosen).line_id, count) for text, count in pairs)
+            )
+        operate(administrator, {record.device_id: goal for record in chosen}, as_json=as_json, dry_run=dry_run)
+
+
+def sync(server: Servers = None, as_json: AsJson = False, forced: Forced = None) -> None:
+    """Go on with what was not finished, then carry whatever waits, in both directions, by the route there is."""
+    with open_administrator(forced=forced) as administrator:
+        every = administrator.inventory.field_servers()
+        chosen = planning.find_field_servers(every, server) if server else every
+        strays = set() if server else {message.device_id for message in administrator.mailbag.outbound()}
+        strays -= {record.device_id for record in every}
+        if strays:  # of field servers that were removed from the list
+            try:
+                administrator.workflows.carry_up(strays)
+            except PortError as error:
+                console.show_error(error)
+        unfinished = [] if server else administrator.operations.unfinished()
+        reports = go_on_with(administrator, unfinished, as_json=as_json)
+        visited = {report.device_id for report in reports}
+        goals = {record.device_id: Sync() for record in chosen if record.device_id not in visited}
+        reports += run(administrator, goals, as_json=as_json)
+        show(administrator, reports, as_json=as_json, went_on=[one.number for one in unfinished])

@@ -1,6 +1,7 @@
 """schemathesis on the whole API, all checks, no failures: what the OpenAPI document promises is what is answered."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -54,6 +55,7 @@ def test_every_answer_is_as_the_document_says(served, tmp_path):
         *(str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(HERE / "schemathesis.toml")),
         *("run", f"{address}/openapi.json", "-H", f"Authorization: Bearer {made.token}", "--checks", "all"),
         *("--max-examples", str(EXAMPLES), "--seed", "1", "--continue-on-failure", "--request-timeout", "30"),
+        *("--suppress-health-check", "too_slow"),  # how fast data is made says something about the machine only
     ]
     settings = {
         "SCHEMATHESIS_HOOKS": "support.schemathesis_hooks",
@@ -64,4 +66,6 @@ def test_every_answer_is_as_the_document_says(served, tmp_path):
     }
     done = subprocess.run(words, env=settings, cwd=tmp_path, capture_output=True, text=True, timeout=1200, check=False)
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2000:]
-    assert "Tested: 41" in done.stdout or "Tested: " in done.stdout
+    selected, tested = (re.search(rf"{word}: (\d+)", done.stdout) for word in ("Selected", "Tested"))
+    assert selected[1] == tested[1]
+    assert int(tested[1]) > 40

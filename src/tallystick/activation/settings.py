@@ -105,7 +105,7 @@ TABLE: Final = (
         "Addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto hold.",
     ),
     _row("log.format", "text", "text", "text, or json: one object a line.", choices=("text", "json")),
-    _row("log.level", "text", "warning", "How much is told.", choices=("debug", "info", "warning", "error")),
+    _row("log.level", "text", "warning", "How much is logged.", choices=("debug", "info", "warning", "error")),
     _row("log.requests", "flag", default=False, help_="Whether every request gets a line (level info)."),
     _row("operations.token", "text", None, "What opens /metrics and /v1/events, as Bearer.", is_secret=True),
     _row("operations.token_file", "text", None, "A file that holds it."),
@@ -126,8 +126,8 @@ TABLE: Final = (
     _row("mail.password_file", "text", None, "A file that holds it."),
     _row("mail.sender", "text", None, "The address that mails come from."),
     _row("mail.recipients", "list", (), "The addresses that mails go to."),
-    _row("mail.returns_days", "number", 7, "After how many days an open return is told.", low=1, high=3650),
-    _row("mail.expiry_days", "number", 30, "How many days before its end a line is told.", low=1, high=3650),
+    _row("mail.returns_days", "number", 7, "After how many days an open return is reported.", low=1, high=3650),
+    _row("mail.expiry_days", "number", 30, "How many days before its end a line is reported.", low=1, high=3650),
     _row("mail.language", "text", ENGLISH, "The language of the mails, like de; there has to be a catalog of it."),
     _row("mail.hours", "number", 24, "How many hours apart digests are, at least.", low=1, high=720),
 )
@@ -148,7 +148,7 @@ class KeySettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
-    """What is told about what happens."""
+    """What is logged, and how."""
 
     format: str = "text"
     level: str = "warning"
@@ -166,7 +166,7 @@ class WebhookSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailSettings:
-    """Who is told what by mail, and when. ``host`` None: nobody."""
+    """What is reported by mail to whom, and when. ``host`` None: nobody."""
 
     host: str | None = None
     port: int = 587

@@ -150,7 +150,7 @@ class Stage(StrEnum):
 
 
 class Progress(Protocol):
-    """Told of every step, from many threads."""
+    """Called at every step, from many threads."""
 
     def step(self, device_id: DeviceId, stage: Stage) -> None:
         """The operation on ``device_id`` has come to ``stage``."""

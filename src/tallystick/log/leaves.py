@@ -1,4 +1,4 @@
-"""What a leaf of the activation server's log stands for: a kind, and a digest that tells nothing to whoever has not seen the thing.
+"""What a leaf of the activation server's log stands for: a kind, and a digest that reveals nothing to whoever has not seen the thing.
 
 An envelope carries a signature, which nobody can guess. Entries of the ledger and records of the audit trail are short and
 could be guessed, so a secret of their line goes into their digest, which those may read who may read the entries.

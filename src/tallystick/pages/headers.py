@@ -1,4 +1,4 @@
-"""The headers of every page: nothing but our own files runs, nothing frames us, nothing is told to others."""
+"""The headers of every page: nothing but our own files runs, nothing frames us, no address is passed on to others."""
 
 from __future__ import annotations
 

@@ -272,7 +272,7 @@ PROBLEMS: tuple[Problem, ...] = (
     _row("lost-already", 409, "Already declared lost", "a field server in service",
          "Nothing to do."),
     _row("lost-too-often", 409, "Too many declared lost", "at most the allowed number in a rolling year",
-         "Somebody with the permission to override must do it: --override, which is told in their name."),
+         "Somebody with the permission to override must do it: --override, which is recorded in their name."),
     _row("not-on-hold", 409, "Not on hold", "a field server that is on hold",
          "Nothing to do."),
     _row("database-unavailable", 503, "The database did not answer", "a database that takes the batch",

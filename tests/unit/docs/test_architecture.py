@@ -47,7 +47,7 @@ def test_every_room_of_a_party_has_a_line(room):
 
 
 def test_every_file_that_a_table_names_is_there():
-    tables = TEXT[TEXT.index("## Where a name does not tell") : TEXT.index("## Recipes")]
+    tables = TEXT[TEXT.index("## Where a name does not say it") : TEXT.index("## Recipes")]
     files = named(tables)
     assert len(files) > 20
     beside = {"README.md"}  # named without a folder

@@ -192,7 +192,7 @@ class ApiClient:
     def save(
         self, output: Path, content: bytes, document: Mapping[str, Any], *sentences: str, mode: int = 0o644
     ) -> None:
-        """Write a tally file, and tell."""
+        """Write a tally file, and say so."""
         from tallystick.activation.files import save_file
 
         save_file(output, [content], mode=mode)
@@ -214,7 +214,7 @@ def reached(
     database: str | None = None,
     as_json: bool,
 ) -> Iterator[ApiClient]:
-    """The activation server that is meant; refusals are told."""
+    """The activation server that is meant; refusals are printed."""
     if data is None:
         with console.report_errors(as_json):
             url = url or os.environ.get(URL_VARIABLE)

@@ -68,7 +68,7 @@ DeviceText = Annotated[
 
 @contextlib.contextmanager
 def report_errors(as_json: bool) -> Iterator[None]:
-    """Tell a refusal as expected, seen and next step, and exit with its code."""
+    """Print a refusal as expected, seen and next step, and exit with its code."""
     try:
         yield
     except Error as error:
@@ -100,7 +100,7 @@ def show_error(error: Error, *, as_json: bool) -> None:
 def opened(
     data: Path, database: str | None, *, as_json: bool, service: bool = False, is_moved_good: bool = False
 ) -> Iterator[Activation]:
-    """The activation server of a data directory; refusals are told."""
+    """The activation server of a data directory; refusals are printed."""
     from tallystick.activation.server.instance import open_activation
 
     with report_errors(as_json):

@@ -174,7 +174,7 @@ def restore(
     database: Database = None,
     as_json: AsJson = False,
 ) -> None:
-    """Announce that the data is an old backup: no line grows until field servers have told what they hold."""
+    """Announce that the data is an old backup: no line grows until field servers have reported what they hold."""
     from tallystick.activation.core.interventions import announce_restore
     from tallystick.activation.core.permissions import operator
     from tallystick.activation.server import backups

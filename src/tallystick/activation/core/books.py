@@ -178,7 +178,7 @@ class Books:
         self.changes.incidents.append(incident)
 
     def save(self) -> None:
-        """Write everything that was changed, and what is told about it."""
+        """Write everything that was changed, and the events about it."""
         self.changes.events += events.events_of(
             self.changes,
             field_servers_before=self._field_servers_before,

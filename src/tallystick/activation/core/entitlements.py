@@ -245,7 +245,7 @@ def _new_line_id(transaction: Transaction, random_bytes: RandomBytes, *, taken: 
 
 
 def certified_line(line: Line) -> EntitlementLine:
-    """A line as its certificate tells it."""
+    """A line as its certificate says it."""
     product = line.product
     return EntitlementLine(
         line=line.line_id,

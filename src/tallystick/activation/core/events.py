@@ -1,4 +1,4 @@
-"""What is told to others about one unit of work: derived from what it writes, and written with it.
+"""What is reported to others about one unit of work: derived from what it writes, and written with it.
 
 Events are for people's programs: each says that something *has happened*, with the numbers of that moment. Nothing is
 decided from them. One unit of work writes all of its events as one row of the outbox, so that a batch of any size costs
@@ -42,7 +42,7 @@ def events_of(
 
 
 def entitlement_created(entitlement: Entitlement, *, by: str, now: int) -> Event:
-    """A new entitlement. Its ID is not told: whoever knows it can activate."""
+    """A new entitlement. Its ID is not in it: whoever knows it can activate."""
     return Event(
         kind=EventKind.ENTITLEMENT_CREATED,
         at=now,

@@ -205,7 +205,7 @@ class LostDeclaration(Struct, frozen=True, kw_only=True):
 
 
 class EventKind(StrEnum):
-    """What is told to others. A kind never changes its meaning; docs/operations/webhooks.md describes each."""
+    """What is reported to others. A kind never changes its meaning; docs/operations/webhooks.md describes each."""
 
     ENTITLEMENT_CREATED = "entitlement.created"
     LINE_CHANGED = "line.changed"

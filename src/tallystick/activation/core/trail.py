@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One entry of the audit trail: who did what to what. Written in the transaction of what it tells.
+    """One entry of the audit trail: who did what to what. Written in the transaction of what it records.
 
     ``chain`` is hex SHA-256 over the chain of the record before and this one, as in the ledger; None: not written yet.
     """

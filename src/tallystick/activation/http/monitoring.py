@@ -131,7 +131,7 @@ def check_ready(operations: MonitoringContext) -> dict[str, str]:
 
 
 class Watch:
-    """Every request has an id, is counted, and is told where the settings say so. No answer is what it does not say."""
+    """Every request has an id, is counted, and is logged where the settings say so. No answer is what it does not say."""
 
     def __init__(self, app: ASGIApp, operations: MonitoringContext) -> None:
         self._app = app

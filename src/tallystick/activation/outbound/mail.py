@@ -1,7 +1,7 @@
-"""Mails to the people who run this activation server: what needs somebody, each thing told once.
+"""Mails to the people who run this activation server: what needs somebody, each thing reported once.
 
 A digest names open returns older than a set age, new incidents, and lines that are about to expire. Digests are at least
-some hours apart. What a digest told is kept after the mail was handed over: a process that dies in between tells twice
+some hours apart. What a digest reported is kept after the mail was handed over: a process that dies in between reports twice
 rather than never. Mail goes over SMTP from this process; no mail server is asked to relay for anybody else.
 """
 
@@ -39,7 +39,7 @@ class MailError(Error):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matter:
-    """One thing to tell. ``subject`` names it for ever, so that it is told once."""
+    """One thing to report. ``subject`` names it for ever, so that it is reported once."""
 
     subject: str
     section: Sentence
@@ -48,7 +48,7 @@ class Matter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Digest:
-    """Tells by mail what needs somebody."""
+    """Reports by mail what needs somebody."""
 
     store: SqlStore
     settings: MailSettings
@@ -57,7 +57,7 @@ class Digest:
     send: Callable[[MailSettings, EmailMessage], None]
 
     def run_once(self) -> int:
-        """Send a digest if one is due and there is something to tell. Returns how many things were told."""
+        """Send a digest if one is due and there is something to report. Returns how many things were reported."""
         if self.settings.host is None:
             return 0
         now = self.clock()

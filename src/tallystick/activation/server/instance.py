@@ -112,7 +112,7 @@ class Activation:
         )
 
     def digest(self) -> Digest:
-        """What tells people by mail."""
+        """What reports to people by mail."""
         return Digest(
             store=self.store,
             settings=self.settings.mail,

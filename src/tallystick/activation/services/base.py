@@ -104,7 +104,7 @@ def record(
     now: int,
     detail: str = "",
 ) -> None:
-    """Write the audit trail, in the transaction of what it tells."""
+    """Write the audit trail, in the transaction of what it records."""
     transaction.trail.save(
         Record(
             at=now,
@@ -131,7 +131,7 @@ def record_security(
     address: str | None = None,
     detail: str = "",
 ) -> None:
-    """Write the audit trail about what opens something; tell webhooks and monitoring, too."""
+    """Write the audit trail about what opens something; notify webhooks and monitoring, too."""
     address = address or caller.address
     said = ", ".join(part for part in (detail, f"from {address}" if address else "") if part)
     record(transaction, caller, action, target, account=account, now=now, detail=said)

@@ -127,7 +127,7 @@ class NewToken(TokenDocument):
 
 
 class WebhookDocument(Document):
-    """Somebody's program that is told what happens. ``account`` null: of every account; ``kinds`` empty: every kind.
+    """Somebody's program that is notified of what happens. ``account`` null: of every account; ``kinds`` empty: every kind.
 
     ``owner`` null: the vendor's, else the account whose people made it. ``position``: events up to it are on their way
     or delivered. Until ``secret_before_until`` the secret before the last rotation signs as well.

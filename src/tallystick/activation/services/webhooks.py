@@ -1,4 +1,4 @@
-"""Webhooks: whose programs are told what happens, what was sent to them, and what came of it.
+"""Webhooks: whose programs are notified of what happens, what was sent to them, and what came of it.
 
 The vendor's webhooks get events of every account, or of one; a customer's people make webhooks for events of their own
 account. Who made a webhook owns it: a customer neither sees nor changes the vendor's. Only the vendor's may go to what

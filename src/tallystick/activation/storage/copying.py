@@ -27,7 +27,7 @@ _ROWS: Final = 2000  # in memory at once
 
 
 def copy_database(source: SqlStore, target: SqlStore, *, now: int, advance: Callable[[str, int], None]) -> Report:
-    """Copy every row, verify the copy, commit. ``advance`` is told how many rows of which table were copied.
+    """Copy every row, verify the copy, commit. ``advance`` is called with how many rows of which table were copied.
 
     Raises ``DatabaseError`` (``database-in-use`` where anything else uses the source, ``database-moved`` where it was
     copied before, ``already-initialised`` where the target has rows), ``InvariantError`` where the copy does not add up.

@@ -229,7 +229,7 @@ class SqliteDialect:
         """See ``Dialect``. It is on the disk, or it failed."""
 
     def is_conflict(self, error: Exception) -> bool:  # noqa: ARG002 - part of the protocol
-        """See ``Dialect``. With one writer at a time there is none; who waits too long is told so."""
+        """See ``Dialect``. With one writer at a time there is none; who waits too long gets an error."""
         return False
 
     def is_lost(self, error: Exception) -> bool:  # noqa: ARG002 - part of the protocol
@@ -366,7 +366,7 @@ class PostgresDialect:
         raise _in_use(_("that nothing uses"), _("serve or another command that is connected to it"))
 
     def check_commit(self, connection: Connection) -> None:
-        """See ``Dialect``. Whoever cancels the wait for the synchronous standby has it told as done, with a warning."""
+        """See ``Dialect``. Whoever cancels the wait for the synchronous standby has it reported as done, with a warning."""
         seen = connection.info.pop(pipeline.WARNED, None)
         if seen is not None:
             raise DatabaseError("database-unavailable", expected=_("a commit that a second server has"), seen=seen)

@@ -66,7 +66,7 @@ class Pruned:
 
 
 def prune(store: SqlStore, *, before: int, advance: Callable[[int], None]) -> Pruned:
-    """Delete what is older than ``before`` and not needed. ``advance`` is told how many rows were looked at.
+    """Delete what is older than ``before`` and not needed. ``advance`` is called with how many rows were looked at.
 
     Interrupted, it is run again. Raises ``DatabaseError``.
     """

@@ -1,4 +1,4 @@
-"""The audit trail, in the transaction of what it tells: each record is chained to the one before."""
+"""The audit trail, in the transaction of what it records: each record is chained to the one before."""
 
 from __future__ import annotations
 

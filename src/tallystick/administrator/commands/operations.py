@@ -63,7 +63,7 @@ def run(administrator: Administrator, goals: Mapping[DeviceId, Goal], *, as_json
 
 
 def go_on_with(administrator: Administrator, operations: Sequence[Operation], *, as_json: bool) -> list[Report]:
-    """Take up what they have left open; told on standard error."""
+    """Take up what they have left open; reported on standard error."""
     reports: list[Report] = []
     for operation in operations:
         console.show_note(

@@ -252,7 +252,7 @@ class Visit:
                 return
 
     def _gather(self, port: FieldServerPort) -> list[Outbound]:
-        """Its outbox into the bag. A line that cannot be read is told, and stops nothing."""
+        """Its outbox into the bag. A line that cannot be read is reported, and stops nothing."""
         found: list[Outbound] = []
         for line in tallyfile.parse_chunks([port.outbox()]):
             try:
@@ -482,7 +482,7 @@ class Visit:
         )
 
     def _step(self, stage: Stage) -> None:
-        """Tell how far it is; the place at which a visit can be stopped."""
+        """Report how far it is; the place at which a visit can be stopped."""
         if self._stop.is_set():
             raise Stopped
         self._tell(stage)

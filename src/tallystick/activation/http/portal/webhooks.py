@@ -1,4 +1,4 @@
-"""Webhooks: whose programs are told what happens, what was sent to them, and what to do when it was not taken."""
+"""Webhooks: whose programs are notified of what happens, what was sent to them, and what to do when it was not taken."""
 
 from __future__ import annotations
 

@@ -3,9 +3,11 @@
 import json
 
 import pytest
+from sqlalchemy import text
 from typer.testing import CliRunner
 
 from tallystick import cli
+from tallystick.activation.storage import schema
 from tallystick.domain.text import identifies
 from tallystick.fieldserver import platform
 
@@ -42,6 +44,39 @@ def test_it_is_kept_as_people_read_it(tmp_path):
 
 def test_what_this_machine_says_of_itself_identifies():
     assert identifies(platform.find_host_id())
+
+
+def with_host(site, name, host_id):
+    device = site.device(name)
+    device.host_id = host_id
+    return device
+
+
+@pytest.mark.parametrize("typed", ["HOST-7", "host\u20117", " Host-7\u200b", "h\u043est-7", "\uff48ost-7"])
+def test_one_that_a_reader_takes_for_another_is_taken_already(site, typed):
+    (line,) = site.sell("Harbour", ("smartdriver", 2)).lines
+    site.activated(with_host(site, "roof", "host-7"), (line, 1))
+    other = with_host(site, "cellar", typed)
+    assert [row["code"] for row in site.post(other.activate((line, 1)))] == ["host-id-taken"]
+    moved = with_host(site, "tower", "host-8")
+    site.activated(moved, (line, 1))
+    moved.host_id = typed
+    assert [row["code"] for row in site.post(moved.activate((line, 1)))] == ["host-id-taken"]
+
+
+def test_host_ids_of_the_release_before_are_compared_folded_too(site):
+    (line,) = site.sell("Harbour", ("smartdriver", 2)).lines
+    site.activated(with_host(site, "roof", "Host-7"), (line, 1))
+    store = site.office.store
+    with store.engine.begin() as connection:
+        connection.execute(text("DROP INDEX ix_field_servers_host_folded"))
+        connection.execute(text("ALTER TABLE field_servers DROP COLUMN host_folded"))
+        connection.execute(text("CREATE INDEX ix_field_servers_host_id ON field_servers (host_id)"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0012'"))
+    assert schema.migrate(store.engine, store.dialect) == ("0012", schema.HEAD)
+    assert [row["code"] for row in site.post(with_host(site, "cellar", "host-7").activate((line, 1)))] == [
+        "host-id-taken"
+    ]
 
 
 @pytest.mark.parametrize("kind", ["as-p", "AS\u2011P", "As-P", " AS-P", "AS-P\u200b", "\uff21\uff33-\uff30"])

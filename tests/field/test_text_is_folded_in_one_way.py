@@ -80,7 +80,10 @@ def test_accounts_that_looked_alike_before_survive_the_migration_and_new_ones_ar
     engine.dispose()
     plain = create_engine(url)
     with plain.begin() as connection:  # as release 0011 left it
-        connection.execute(text("DROP INDEX ix_accounts_folded"))
+        for index in ("ix_accounts_folded", "ix_field_servers_host_folded"):
+            connection.execute(text(f"DROP INDEX {index}"))
+        connection.execute(text("ALTER TABLE field_servers DROP COLUMN host_folded"))
+        connection.execute(text("CREATE INDEX ix_field_servers_host_id ON field_servers (host_id)"))
         for table in ("accounts", "field_servers"):
             connection.execute(text(f"ALTER TABLE {table} DROP COLUMN folded"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0011'"))

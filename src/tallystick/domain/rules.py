@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from tallystick.domain.entitlement import Line
 from tallystick.domain.ids import LineId
-from tallystick.domain.text import folded
+from tallystick.domain.text import is_among
 from tallystick.structs import know
 
 LINES_MAX: Final = 50  # lines of one grant
@@ -136,7 +136,7 @@ def _against_growth(line: Line, *, kind: str, growth: int, now: int) -> list[Rea
     def deny(code: str, **values: int | str | tuple[str, ...]) -> None:
         reasons.append(Reason(code, line.line_id, values))
 
-    if folded(kind) not in map(folded, line.product.kinds):
+    if not is_among(kind, line.product.kinds):
         deny("kind-mismatch", sku=line.product.sku, kinds=tuple(sorted(line.product.kinds)), kind=kind)
     if line.expires_at is not None and line.expires_at <= now:
         deny("line-expired", seconds=now - line.expires_at)

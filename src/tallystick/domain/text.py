@@ -8,7 +8,7 @@ in memory and in the database alike, ``symbols_of`` what is left of an identifie
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -71,6 +71,11 @@ def symbols_of(text: str) -> str:
 def pasted(text: str) -> str:
     """What was copied from somewhere, without what came along: blanks at its ends, marks that nobody sees."""
     return "".join(symbol for symbol in text if not _is_empty(symbol) and symbol not in JOINERS).strip()
+
+
+def is_among(text: str, others: Iterable[str]) -> bool:
+    """Whether a reader takes ``text`` for one of ``others``."""
+    return folded(text) in map(folded, others)
 
 
 def identifies(text: str) -> bool:

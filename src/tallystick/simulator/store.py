@@ -32,6 +32,7 @@ from tallystick.domain.catalog import Catalog
 from tallystick.domain.entitlement import Entitlement, Line
 from tallystick.domain.ids import DeviceId, Digest, EntitlementId, LineId
 from tallystick.domain.ledger import Entry
+from tallystick.domain.text import folded
 
 ResultT = TypeVar("ResultT")
 
@@ -151,8 +152,9 @@ class MemoryTransaction:
         """See ``activation.ports.Transaction``."""
         owners: dict[str, dict[DeviceId, str | None]] = {}
         for server in self.tables.field_servers.values():
-            if server.host_id in host_ids and server.status in {Status.ACTIVE, Status.HOLD}:
-                owners.setdefault(server.host_id, {})[server.device_id] = server.account
+            host_id = folded(server.host_id)
+            if host_id in host_ids and server.status in {Status.ACTIVE, Status.HOLD}:
+                owners.setdefault(host_id, {})[server.device_id] = server.account
         return owners
 
     def count_idle(self, account: str) -> int:

@@ -179,6 +179,9 @@ def test_what_was_there_before_seals_is_sealed_and_chained_by_the_migration(told
         connection.execute(text("DROP INDEX ix_accounts_folded"))
         for name in ("accounts", "field_servers"):
             connection.execute(text(f"ALTER TABLE {name} DROP COLUMN folded"))
+        connection.execute(text("DROP INDEX ix_field_servers_host_folded"))
+        connection.execute(text("ALTER TABLE field_servers DROP COLUMN host_folded"))
+        connection.execute(text("CREATE INDEX ix_field_servers_host_id ON field_servers (host_id)"))
         connection.execute(text("DELETE FROM trail WHERE number = 2"))  # a number that was never given
         start = 100
         for number, row in enumerate(more, start):

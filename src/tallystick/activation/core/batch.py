@@ -11,6 +11,7 @@ from tallystick.activation.core.books import Books
 from tallystick.activation.core.ports import Policy, Signer, Status, Transaction
 from tallystick.activation.core.reading import Message
 from tallystick.domain.ids import LineId
+from tallystick.domain.text import folded
 
 
 class Batch:
@@ -48,7 +49,7 @@ class Batch:
         fresh = [message for message in batch if message.digest not in self.answers]
         is_known = self.books.field_servers.get
         host_ids = {
-            message.request.facts.host_id
+            folded(message.request.facts.host_id)
             for message in fresh
             if (known := is_known(message.device_id)) is None or known.host_id != message.request.facts.host_id
         }

@@ -51,6 +51,7 @@ from tallystick.domain import rules
 from tallystick.domain.grant import Outstanding
 from tallystick.domain.ids import DeviceId, LineId
 from tallystick.domain.rules import Denied, Granted, Want
+from tallystick.domain.text import folded
 from tallystick.protocol import messages
 from tallystick.protocol.messages import FINAL_REVISION, Grant
 from tallystick.sentences import _
@@ -232,7 +233,7 @@ class _Decision(Answering):
             )
         elif is_ours or (self.batch.restore is not None and self.batch.restore.is_open):
             enrolled = jump(enrolled.changed(sequence=request.sequence), now=self.batch.now)
-        self.batch.host_id_owners.setdefault(facts.host_id, {})[self.device_id] = enrolled.account
+        self.batch.host_id_owners.setdefault(folded(facts.host_id), {})[self.device_id] = enrolled.account
         self.books.change(enrolled, cause=self.digest)
         return None
 
@@ -259,7 +260,7 @@ class _Decision(Answering):
 
     def _host_id_holder(self, accounts: Collection[str | None]) -> DeviceId | None:
         """Who else has this host id in one of ``accounts``. Other accounts' field servers are nobody's business here."""
-        owners = self.batch.host_id_owners.get(self.request.facts.host_id, {})
+        owners = self.batch.host_id_owners.get(folded(self.request.facts.host_id), {})
         return next((other for other in owners if other != self.device_id and owners[other] in accounts), None)
 
     def _refuse_host_id(self, holder: DeviceId) -> Answer:
@@ -418,7 +419,7 @@ class _Decision(Answering):
         if before.status is Status.LOST:
             self._undo_declaration()
         is_new = request.epoch > before.epoch or before.spoken_epoch < before.epoch
-        is_moved = facts.host_id != before.host_id
+        is_moved = folded(facts.host_id) != folded(before.host_id)
         self.moved_onto = self._host_id_holder({before.account}) if is_moved and before.account is not None else None
         self._keep(
             kind=facts.kind,

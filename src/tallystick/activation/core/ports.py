@@ -302,7 +302,7 @@ class Transaction(Protocol):
         """
 
     def load_host_id_owners(self, host_ids: Collection[str]) -> dict[str, dict[DeviceId, str | None]]:
-        """Field servers in service (active or on hold) by host id, with their accounts."""
+        """Field servers in service (active or on hold) by host id, with their accounts. Host ids are folded: ``domain.text``."""
 
     def count_idle(self, account: str) -> int:
         """Enrolled field servers of an account for which nothing is kept."""

@@ -168,7 +168,7 @@ LINES_SQL: Final = (
     "products.features, products.returnable, products.one_carry, products.engineering AS product_engineering "
     "FROM lines JOIN products ON products.sku = lines.sku"
 )
-OWNERS_SQL: Final = "SELECT host_id, device_id, account FROM field_servers"
+OWNERS_SQL: Final = "SELECT host_folded, device_id, account FROM field_servers"
 IN_SERVICE_SQL: Final = f"status IN ('{Status.ACTIVE.value}', '{Status.HOLD.value}')"
 ANSWER_SQL: Final = "SELECT digest, outcome, code, detail, reply FROM messages"
 

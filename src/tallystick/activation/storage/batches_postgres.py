@@ -43,7 +43,7 @@ class PostgresBatches:
         for name, select, order, lock in (
             ("field_servers", f"{SERVERS_SQL} WHERE device_id", "device_id", " FOR UPDATE"),
             ("lines", f"{LINES_SQL} WHERE line_id", "line_id", " FOR UPDATE OF lines"),
-            ("owners", f"{OWNERS_SQL} WHERE {IN_SERVICE_SQL} AND host_id", "device_id", ""),
+            ("owners", f"{OWNERS_SQL} WHERE {IN_SERVICE_SQL} AND host_folded", "device_id", ""),
         )
         for locks in (False, True)
     }

@@ -48,7 +48,7 @@ class SqliteBatches:
 
     def owners(self, connection: Connection, host_ids: Sequence[str]) -> Iterable[Row]:
         """See ``Batches``."""
-        statement = f"{OWNERS_SQL} WHERE host_id IN {self._KEYS} AND {IN_SERVICE_SQL} ORDER BY device_id"
+        statement = f"{OWNERS_SQL} WHERE host_folded IN {self._KEYS} AND {IN_SERVICE_SQL} ORDER BY device_id"
         return self._ask(connection, statement, _json(host_ids))
 
     def asked(self, connection: Connection, asked: BatchKeys, *, locks: bool) -> BatchRows:

@@ -175,6 +175,7 @@ def field_server_values(server: FieldServer) -> Values:
         "first_seen_at": server.first_seen_at,
         "last_seen_at": server.last_seen_at,
         "folded": f"{folded(server.name)}\n{folded(server.host_id)}",
+        "host_folded": folded(server.host_id),
     }
 
 

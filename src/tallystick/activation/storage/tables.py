@@ -143,7 +143,8 @@ FIELD_SERVERS: Final = Table(
     Column("first_seen_at", BigInteger, nullable=False),
     Column("last_seen_at", BigInteger, nullable=False),
     Column("folded", _ID),  # name and host id, a line each, for searching: domain.text
-    Index("ix_field_servers_host_id", "host_id"),
+    Column("host_folded", _ID),  # the host id for comparing
+    Index("ix_field_servers_host_folded", "host_folded"),
     Index("ix_field_servers_name", "name"),
     Index("ix_field_servers_account", "account"),
     Index(

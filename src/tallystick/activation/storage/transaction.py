@@ -172,7 +172,7 @@ class SqlTransaction:
             self._dialect.lock_names(self._connection, (f"host-id:{host_id}" for host_id in host_ids))
         owners: dict[str, dict[DeviceId, str | None]] = {}
         for row in self._batches.owners(self._connection, sorted(set(host_ids))):
-            owners.setdefault(row.host_id, {})[row.device_id] = row.account
+            owners.setdefault(row.host_folded, {})[row.device_id] = row.account
         return owners
 
     def count_idle(self, account: str) -> int:

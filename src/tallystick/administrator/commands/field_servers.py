@@ -79,6 +79,7 @@ def add(
         "address": address,
         "fingerprint": enrolled.fingerprint,
         "added": enrolled.is_new,
+        "warning": enrolled.warning,
     }
     if as_json:
         console.show_json(value)
@@ -91,6 +92,8 @@ def add(
             fingerprint=enrolled.fingerprint,
         )
     )
+    if enrolled.warning:
+        console.show_text(enrolled.warning)
 
 
 def _add_many(path: Path, *, as_json: bool) -> None:

@@ -21,6 +21,7 @@ from tallystick.administrator.memory.inventory import Inventory, KnownEntitlemen
 from tallystick.administrator.memory.messages import Mailbag
 from tallystick.administrator.ports import Contact, Network, PortError, ShownCertificate, next_step_of
 from tallystick.domain.ids import parse_entitlement_id
+from tallystick.domain.text import is_among
 from tallystick.errors import Error
 from tallystick.protocol.device_api import Identity
 from tallystick.protocol.envelope import open_envelope
@@ -40,6 +41,7 @@ class PinnedFieldServer:
     address: str
     fingerprint: str
     is_new: bool
+    warning: str = ""
 
 
 def add_field_server(
@@ -71,7 +73,26 @@ def add_field_server(
     inventory.keep_report(report, now=now)
     if identity.activation is not None:
         inventory.add_activation(identity.activation.url)
-    return PinnedFieldServer(identity=identity, address=address, fingerprint=shown.fingerprint, is_new=is_new)
+    return PinnedFieldServer(
+        identity=identity,
+        address=address,
+        fingerprint=shown.fingerprint,
+        is_new=is_new,
+        warning=_strange_kind(identity.kind, inventory),
+    )
+
+
+def _strange_kind(kind: str, inventory: Inventory) -> str:
+    """What to say of a kind that none of the products that are known here is for; else nothing."""
+    known = {one for line in inventory.lines().values() for one in line.terms.kinds}
+    if not known or is_among(kind, known):
+        return ""
+    return _(
+        "No product that is known here is for a field server of kind {kind}; they are for {kinds}. If that is a slip, set the "
+        "field server up again with the right kind.",
+        kind=kind,
+        kinds=", ".join(sorted(known)),
+    )
 
 
 def learn_entitlement(
@@ -286,11 +307,12 @@ def pin(network: Network, inventory: Inventory, met: Sequence[FirstContact], *, 
             return PinResult(candidate=candidate, error=error)
         if candidate.site:
             inventory.set_site([enrolled.identity.device_id], candidate.site)
-        warning = ""
+        warning = enrolled.warning
         if candidate.name and candidate.name != enrolled.identity.name:
-            warning = _(
+            said = _(
                 "The file calls it {name}; it calls itself {own}.", name=candidate.name, own=enrolled.identity.name
             )
+            warning = f"{said} {warning}".strip()
         return PinResult(candidate=candidate, enrolled=enrolled, warning=warning)
 
     return at_once(one, met)

@@ -16,7 +16,7 @@ from tallystick.administrator.memory.inventory import Assignment, FieldServerRec
 from tallystick.administrator.ports import PortError
 from tallystick.domain.dates import moment_text
 from tallystick.domain.ids import DeviceId, IdError, LineId, parse_activation_id, parse_line_id
-from tallystick.domain.text import folded, pasted, symbols_of
+from tallystick.domain.text import folded, is_among, pasted, symbols_of
 from tallystick.errors import Error
 from tallystick.protocol.messages import QUANTITY_MAX
 from tallystick.sentences import _
@@ -205,7 +205,7 @@ def check_assignments(
         terms = chosen.known.terms
         kinds = ", ".join(sorted(terms.kinds))
         for record in field_servers:
-            if record.kind not in terms.kinds:
+            if not is_among(record.kind, terms.kinds):
                 raise Error(
                     "kind-mismatch",
                     expected=_("a field server of kind {kinds} for {product}", kinds=kinds, product=terms.product),

@@ -12,6 +12,7 @@ from tallystick.administrator.core import pinning, planning
 from tallystick.administrator.memory.inventory import FieldServerRecord, KnownLine
 from tallystick.administrator.web.base import PageRequest
 from tallystick.administrator.web.field_servers import chosen_of, sites_of
+from tallystick.domain.text import is_among
 from tallystick.errors import Error
 from tallystick.sentences import _
 
@@ -122,7 +123,7 @@ def add_entitlement(page: PageRequest) -> Response:
 
 def _why_not(line: KnownLine, record: FieldServerRecord, *, now: int) -> str:
     terms = line.terms
-    if record.kind not in terms.kinds:
+    if not is_among(record.kind, terms.kinds):
         return _("For {kinds}, not for {kind}", kinds=", ".join(sorted(terms.kinds)), kind=record.kind)
     if terms.expires is not None and terms.expires <= now:
         return _("The line has expired; have it extended")

@@ -1,8 +1,10 @@
 """What a person types becomes field servers, lines and assignments, or a refusal that names what would be right."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from tallystick.administrator.core import planning
+from tallystick.administrator.core import pinning, planning
 from tallystick.errors import Error
 
 
@@ -120,6 +122,20 @@ def test_a_product_that_does_not_apply_is_refused_and_its_kinds_are_named(site):
     error = refused(planning.assign, site.inventory, ["logs=1"], records(site), now=1)
     assert (error.code, "Edge Server" in error.expected, "AS-P" in error.seen) == ("kind-mismatch", True, True)
     assert site.inventory.assignments() == []
+
+
+@pytest.mark.parametrize(("kind", "is_known"), [("as-p", True), ("AS\u2011P", True), ("AS-Q", False)])
+def test_a_kind_that_no_known_product_is_for_is_said_when_it_is_added(site, line, kind, is_known):
+    network = SimpleNamespace(certificate=site.certificate_of, field_server=site.field_server)
+    roof = site.add("roof", kind)
+    said = pinning.add_field_server(
+        network, site.inventory, address=roof.address, password="p", fingerprint=None, now=1
+    ).warning
+    assert (said == "") is is_known
+    assert is_known or ("AS-Q" in said and "AS-P" in said)
+    if is_known:
+        planning.assign(site.inventory, ["smartdriver=1"], records(site), now=1)
+        assert site.activate(roof, (line, 1)).result == "done"
 
 
 def test_no_more_is_planned_than_was_bought_over_all_field_servers(site, line):

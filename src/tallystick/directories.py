@@ -6,9 +6,17 @@ itself. A directory is a name in another one, too, up to where the disk begins.
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
+
+_LINKS_MAX: Final = 40
+
+
+class LedAwayError(OSError):
+    """A link on a stick leads off it."""
 
 
 def make_directory(path: Path) -> None:
@@ -39,6 +47,32 @@ def create_file(path: str | os.PathLike[str], *, mode: int = 0o600, directory: i
     except FileExistsError:
         os.unlink(path, dir_fd=directory)
         return os.open(path, flags, mode, dir_fd=directory)
+
+
+def check_leads_there(directory: Path) -> None:
+    """Raises ``LedAwayError`` where a link on a stick or another disk of its own leads off that disk.
+
+    Whoever prepared a stick can put a link to a directory of ours there. Links on the disk of the system, or on that of the
+    home of whoever runs this, are their own, and lead where they want.
+    """
+    places = [Path("/")]
+    with suppress(RuntimeError):  # whoever has no home
+        places.append(Path.home())
+    own = {place.stat().st_dev for place in places if place.exists()}
+    place, parts = Path(directory.absolute().anchor), list(directory.absolute().parts[1:])
+    links = 0
+    while parts:
+        place = place.parent if (part := parts.pop(0)) == ".." else place / part
+        if not place.is_symlink():
+            continue
+        links += 1
+        if links > _LINKS_MAX:
+            raise LedAwayError(errno.ELOOP, os.strerror(errno.ELOOP), str(directory))
+        target = place.parent / place.readlink()
+        on = place.lstat().st_dev
+        if on not in own and target.exists() and target.stat().st_dev != on:
+            raise LedAwayError(errno.ELOOP, f"{place} is a link to {target}, on another disk", str(directory))
+        place, parts = Path(target.anchor), [*target.parts[1:], *parts]
 
 
 def sync_directory(path: Path) -> None:

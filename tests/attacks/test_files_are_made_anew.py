@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 import tallystick
-from tallystick.activation.files import save_file
+from support.parties import small_disk
+from tallystick.activation.files import save_file, save_named_file
 from tallystick.activation.server.backups import _save_stream
 from tallystick.administrator.core.file_courier import write_durably
 from tallystick.directories import create_file
+from tallystick.errors import Error
 from tallystick.fieldserver.platform import write_file
 
 ROOT = Path(tallystick.__file__).parent
@@ -72,6 +74,64 @@ def test_a_prepared_link_leads_nowhere(tmp_path, writer):
     assert treasure.read_bytes() == b"mine"
     assert target.read_bytes() == b"new"
     assert not target.is_symlink()
+
+
+NAMED = {
+    "Device Administrator": lambda path: write_durably(path, b"new"),
+    "a field server's outbox": lambda path: write_file(path, b"new", is_named=True),
+    "the activation server's commands": lambda path: save_named_file(path, [b"new"]),
+}
+
+
+@pytest.fixture
+def stick(tmp_path, monkeypatch):
+    """A file system of its own, with links to a directory of ours on it, straight and by another link."""
+    ours = tmp_path / "ours"
+    ours.mkdir()
+    (ours / "messages.tally").write_bytes(b"mine")
+    (tmp_path / "by").symlink_to(ours)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with small_disk(tmp_path / "stick") as disk:
+        (disk.path / "real").mkdir()
+        (disk.path / "straight").symlink_to(ours)
+        (disk.path / "upwards").symlink_to("../ours")
+        (disk.path / "by another").symlink_to(tmp_path / "by")
+        (disk.path / "chain").symlink_to("straight")
+        (disk.path / "here").symlink_to("real")
+        yield disk.path
+
+
+@pytest.mark.slow  # mounts
+@pytest.mark.parametrize("way", ["straight", "upwards", "by another", "chain", "real/../straight", "here/../upwards"])
+@pytest.mark.parametrize("writer", sorted(NAMED))
+def test_a_linked_directory_on_a_stick_leads_nowhere_either_and_it_is_said_what_to_do(stick, writer, way):
+    with pytest.raises(Error) as refused:
+        NAMED[writer](stick / way / "messages.tally")
+    assert refused.value.code == "link-leads-away"
+    assert "is a link to" in refused.value.seen
+    assert (stick.parent / "ours" / "messages.tally").read_bytes() == b"mine"
+    assert not list((stick.parent / "ours").glob(".*"))
+
+
+@pytest.mark.slow  # mounts
+@pytest.mark.parametrize("writer", sorted(NAMED))
+def test_links_within_a_stick_and_links_of_ours_are_followed(stick, writer):
+    mine = stick.parent / "my stick"
+    mine.symlink_to(stick)
+    for place in (stick / "here", mine / "real", stick.parent / "by"):
+        NAMED[writer](place / "messages.tally")
+        assert (place / "messages.tally").read_bytes() == b"new"
+
+
+def test_every_command_that_takes_the_name_of_a_file_to_write_looks_for_such_links():
+    plain = {"write_file": "is_named", "save_file": None}
+    for path in [*ROOT.glob("*/cli.py"), *ROOT.glob("*/commands/*.py"), ROOT / "administrator/web/carry.py"]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            if name in plain:
+                assert plain[name] in {word.arg for word in node.keywords}, f"{path}:{node.lineno}"
 
 
 def test_what_a_restore_unpacks_follows_no_link(tmp_path):

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from tallystick.directories import sync_directory
+from tallystick.directories import LedAwayError, check_leads_there, sync_directory
 from tallystick.errors import Error
 from tallystick.sentences import _
 
@@ -40,6 +40,15 @@ def save_file(path: Path, chunks: Iterable[bytes], *, mode: int = 0o644) -> None
         sync_directory(path.parent)
     except OSError as error:
         raise file_fault(path, error) from error
+
+
+def save_named_file(path: Path, chunks: Iterable[bytes], *, mode: int = 0o644) -> None:
+    """The same where a person named the place: on a stick, no link of it is followed off it. Raises ``FileError``."""
+    try:
+        check_leads_there(path.parent)
+    except OSError as error:
+        raise file_fault(path, error) from error
+    save_file(path, chunks, mode=mode)
 
 
 def remove_drafts(directory: Path, names: Iterable[str]) -> None:
@@ -74,6 +83,8 @@ def file_fault(path: Path, error: OSError) -> FileError:
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
             return FileError("disk-full", expected=_("room for {path}", path=path), seen=seen)
+        case _ if isinstance(error, LedAwayError):
+            return FileError("link-leads-away", expected=_("{path} where its name says", path=path), seen=seen)
         case errno.ENOENT | errno.ENOTDIR | errno.EISDIR:
             return FileError("not-found", expected=_("the file {path}", path=path), seen=seen)
         case _:

@@ -166,7 +166,7 @@ def outbox(
         waiting = _open(data).outbox()
         text = b"".join(format_file(message.compact for message in waiting))
         if output is not None:
-            platform.write_file(output, text)
+            platform.write_file(output, text, is_named=True)
         if as_json:
             messages = [{**views.plain(views.show_waiting(message)), "message": message.compact} for message in waiting]
             _print_json(

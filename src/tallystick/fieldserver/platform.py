@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from tallystick import __version__
-from tallystick.directories import create_file, sync_directory
+from tallystick.directories import LedAwayError, check_leads_there, create_file, sync_directory
 from tallystick.domain.text import identifies
 from tallystick.errors import Error
 from tallystick.fieldserver.state import Device
@@ -225,8 +225,23 @@ def stamp_of(directory: Path) -> tuple[tuple[int, int, int], ...] | None:
     return tuple((stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in found)
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file durably and as one: it is there whole, or as it was. Raises ``Error`` (``disk-...``)."""
+def _check_leads_there(path: Path) -> None:
+    try:
+        check_leads_there(path.parent)
+    except LedAwayError as error:
+        expected = _("to write {name} where its name says", name=path.name)
+        raise Error("link-leads-away", expected=expected, seen=error.strerror or str(error)) from error
+    except OSError as error:
+        refuse_disk(error, _("to write {name}", name=path.name))
+
+
+def write_file(path: Path, data: bytes, *, is_named: bool = False) -> None:
+    """Write a file durably and as one: it is there whole, or as it was. Raises ``Error`` (``disk-...``).
+
+    ``is_named``: by a person, perhaps on a stick; then no link of it is followed off it (``link-leads-away``).
+    """
+    if is_named:
+        _check_leads_there(path)
     draft = path.with_name(f".{path.name}.{os.getpid()}.new")  # two commands may write the same file at once
     try:
         file = create_file(draft)

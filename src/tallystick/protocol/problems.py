@@ -186,6 +186,8 @@ PROBLEMS: tuple[Problem, ...] = (
          "Make room on the disk, then try again; nothing was changed."),
     _row("disk-failed", 500, "The disk could not be written", "a disk that takes and keeps writes",
          "Check that the disk is mounted writable and healthy, then try again; nothing was changed."),
+    _row("link-leads-away", 409, "A link leads to another disk", "a place on the disk that its name says",
+         "Nothing was written. Who made that link? If it was you, name the place that it leads to; if not, use another stick."),
     _row("already-initialised", 409, "Already initialised", "an empty or new data directory",
          "Use the data directory as it is, or choose another one."),
     _row("host-id-empty", 422, "A host id that identifies nothing", "an id that no other machine has",

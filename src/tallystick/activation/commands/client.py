@@ -193,9 +193,9 @@ class ApiClient:
         self, output: Path, content: bytes, document: Mapping[str, Any], *sentences: str, mode: int = 0o644
     ) -> None:
         """Write a tally file, and say so."""
-        from tallystick.activation.files import save_file
+        from tallystick.activation.files import save_named_file
 
-        save_file(output, [content], mode=mode)
+        save_named_file(output, [content], mode=mode)
         self.show_result({**document, "file": os.fspath(output)}, *sentences)
 
 

@@ -169,7 +169,7 @@ def hand_over(
     as_json: AsJson = False,
 ) -> None:
     """Give the root up for a new one. Whoever has pinned the old root takes the new one with the next keyset."""
-    from tallystick.activation.files import save_file
+    from tallystick.activation.files import save_named_file
     from tallystick.activation.keys import lifecycle, signing
     from tallystick.activation.server.instance import Activation
     from tallystick.protocol.envelope import PrivateKey
@@ -182,7 +182,7 @@ def hand_over(
         else:
             seed = Activation.random_bytes(32)
             successor = PrivateKey(seed)
-            save_file(new_root, [lifecycle.key_pem(seed, passphrase)], mode=0o600)
+            save_named_file(new_root, [lifecycle.key_pem(seed, passphrase)], mode=0o600)
         keyset = lifecycle.hand_over(data, old, successor, now=Activation.now())
         signer = _signer(data)
         note("keys-hand-over", keyset.root_fingerprint, f"keyset {keyset.version}")

@@ -44,7 +44,7 @@ def message(
     as_json: AsJson = False,
 ) -> None:
     """Take the messages of a tally file and write the replies, as the upload box does."""
-    from tallystick.activation.files import save_file
+    from tallystick.activation.files import save_named_file
 
     if data is None or url is not None:
         with reached(data, url, token_file, as_json=as_json) as client:
@@ -55,7 +55,7 @@ def message(
     with console.opened(data, database, as_json=as_json) as activation, _rows_for_programs(as_json) as write_row:
         summary = Summary()
         with _progress(file) as advance:
-            save_file(output, _replies(activation, file, summary, write_row, advance))
+            save_named_file(output, _replies(activation, file, summary, write_row, advance))
         if not as_json:
             _show(summary, output)
         exit_code = summary.exit_code
@@ -103,7 +103,7 @@ class Summary:
 
 def _carry(client: ApiClient, file: Path, output: Path) -> int:
     """The same at a running server; the reply file holds the same envelopes. Returns the exit code."""
-    from tallystick.activation.files import file_fault, save_file
+    from tallystick.activation.files import file_fault, save_named_file
     from tallystick.protocol.tallyfile import MEDIA_TYPE, format_file
 
     try:
@@ -114,7 +114,9 @@ def _carry(client: ApiClient, file: Path, output: Path) -> int:
     rows = client.request("POST", "/v1/messages", content, headers=headers)
     keyset = client.fetch("GET", "/v1/keys")[0].decode().strip()
     replies = [envelope for row in rows for envelope in row["reply"].split("\n") if envelope]
-    save_file(output, format_file([keyset, *replies], comment="Tallystick: replies. Carry them to where they belong."))
+    save_named_file(
+        output, format_file([keyset, *replies], comment="Tallystick: replies. Carry them to where they belong.")
+    )
     columns = [
         (_("Line#"), "line_number"),
         (_("Field server"), "device_id"),

@@ -23,7 +23,7 @@ from typing import IO, Any, Final, Never
 
 from tallystick import __version__
 from tallystick.activation.core import interventions
-from tallystick.activation.files import file_fault, load_file, save_file
+from tallystick.activation.files import file_fault, load_file, save_file, save_named_file
 from tallystick.activation.keys import sealing, signing
 from tallystick.activation.keys.signing import KEYS_DIRECTORY, KEYSET_FILE, SIGNING_FILE
 from tallystick.activation.settings import SETTINGS_FILE, read_document, without_secrets
@@ -104,7 +104,7 @@ def make_backup(
             files[DATABASE_NAME] = _copy_sqlite(database, Path(scratch) / DATABASE_NAME)
         archive = Path(scratch) / "archive"
         _write_archive(archive, files, backup)
-        save_file(output, _pieces(archive), mode=0o600)
+        save_named_file(output, _pieces(archive), mode=0o600)
     return backup
 
 

@@ -21,7 +21,7 @@ from tallystick.administrator.core.ways import ADD
 from tallystick.administrator.memory.inventory import Inventory
 from tallystick.administrator.memory.messages import KnownReply, Mailbag, Outbound, read_message
 from tallystick.administrator.ports import next_step_of
-from tallystick.directories import create_file
+from tallystick.directories import LedAwayError, check_leads_there, create_file
 from tallystick.domain.ids import DeviceId, EntitlementId
 from tallystick.errors import Error
 from tallystick.protocol import tallyfile
@@ -86,9 +86,10 @@ def write_durably(path: Path, data: bytes, *, device: int | None = None) -> None
 
     A stick may be pulled out at any moment: its directory is opened once and everything is done in it, so that nothing
     lands in an empty place where the stick was; and it is told when the name leads elsewhere afterwards. ``device``: the
-    ``st_dev`` on which it shall be. Raises ``Error`` (``disk-failed``, ``disk-full``).
+    ``st_dev`` on which it shall be. Raises ``Error`` (``disk-failed``, ``disk-full``, ``link-leads-away``).
     """
     try:
+        check_leads_there(path.parent)
         directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY) if _HAS_DIRECTORIES else None
         try:
             there = path.parent.stat() if directory is None else os.fstat(directory)
@@ -100,6 +101,8 @@ def write_durably(path: Path, data: bytes, *, device: int | None = None) -> None
                 os.close(directory)
     except OSError as error:
         code = "disk-full" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "disk-failed"
+        if isinstance(error, LedAwayError):
+            code = "link-leads-away"
         raise TallyFileError(
             code, expected=_("to write {path}", path=path), seen=error.strerror or str(error)
         ) from None

@@ -11,6 +11,7 @@ import typer
 
 from tallystick.activation.commands import (
     catalog,
+    config,
     entitlements,
     field_servers,
     instance,
@@ -69,7 +70,7 @@ app.command("enrol", epilog=f"{_EXAMPLE} enrol DEVICE_ID --account Harbour --dat
 app.command("clock", epilog=f"{_EXAMPLE} clock --data DIR")(upkeep.clock)
 app.command("backup", epilog=f"{_EXAMPLE} backup -o backup.tar.gz --data DIR")(upkeep.backup)
 app.command("restore", epilog=f"{_EXAMPLE} restore --from backup.tar.gz --data NEW-DIR")(upkeep.restore)
-app.add_typer(upkeep.config_app, name="config")
+app.add_typer(config.config_app, name="config")
 app.add_typer(people.account_app, name="account")
 app.add_typer(people.person_app, name="person")
 app.add_typer(people.token_app, name="token")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from jinja2 import Environment, nodes
+from jinja2.ext import extract_from_ast
 
 import tallystick
 
@@ -175,6 +176,27 @@ def test_every_text_of_a_template_is_marked(path):
 )
 def test_the_lint_sees_an_unmarked_text_of_a_template(source):
     assert list(unmarked_in_template(source))
+
+
+# Limits are constants of the code, which a page is given: a number of two digits, or with a unit, is one that goes stale.
+LIMIT = re.compile(r"\b\d{2,}\b(?!\.\d|:)|\b\d+ (?:days?|hours?|minutes?|weeks?|symbols?|times)\b")
+
+
+def limits_in(source):
+    tree = Environment(extensions=["jinja2.ext.i18n"]).parse(source)
+    for _line, _function, text in extract_from_ast(tree):
+        for part in (text,) if isinstance(text, str) else text:
+            yield from LIMIT.findall(re.sub(r"https?://\S+|SHA256", "", part or ""))
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_a_page_is_given_its_limits(path):
+    assert list(limits_in(path.read_text("utf-8"))) == []
+
+
+@pytest.mark.parametrize("source", ['{{ _("At most 366.") }}', "{% trans %}It counts for 7 days.{% endtrans %}"])
+def test_the_lint_sees_a_limit(source):
+    assert list(limits_in(source))
 
 
 # What our scripts say stands in the page, marked there: a script has no words with spaces between and no assigned text.

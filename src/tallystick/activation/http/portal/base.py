@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from tallystick.activation.core.people import INVITATION_SECONDS, PASSWORD_LENGTH_MIN
+from tallystick.activation.core.people import COURIER_DAYS_MAX, INVITATION_SECONDS, PASSWORD_LENGTH_MIN, TOKEN_DAYS_MAX
 from tallystick.activation.core.permissions import VENDOR_ROLES, Permission, Role
 from tallystick.activation.services import Office, OfficeError, field_servers, sign_in
 from tallystick.activation.services.sign_in import Visitor
@@ -69,6 +69,8 @@ def make_context(office: Office) -> PortalContext:
             "issuer": office.signer.keyset.issuer,
             "password_min": PASSWORD_LENGTH_MIN,
             "invitation_days": INVITATION_SECONDS // 86_400,
+            "token_days_max": TOKEN_DAYS_MAX,
+            "courier_days_max": COURIER_DAYS_MAX,
         },
     )
     return PortalContext(office=office, environment=environment)

@@ -38,7 +38,7 @@ class License(Struct, frozen=True, kw_only=True):
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """The answer of a check.
+    """The answer of a check. ``code`` is stable, and a row of docs/errors.md where it is not ``licensed``.
 
     ``required`` is what the software asks for, ``activated`` what the licenses in force carry together, ``used`` what
     of it is taken, ``available`` what is left. ``is_violation``: more is required than activated.
@@ -46,6 +46,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
     feature: str
     standing: Standing
+    code: str
     required: int
     used: int
     available: int
@@ -98,6 +99,7 @@ def decide_verdict(
     return Verdict(
         feature=feature,
         standing=standing,
+        code=str(standing),
         required=required,
         used=used,
         available=activated - used,
@@ -105,6 +107,20 @@ def decide_verdict(
         why=why,
         expires_at=next_expiry,
         engineering=engineering,
+    )
+
+
+def refuse_check(feature: str, required: int, *, code: str, why: str) -> Verdict:
+    """Not licensed, for another reason than what is held."""
+    return Verdict(
+        feature=feature,
+        standing=Standing.NOT_LICENSED,
+        code=code,
+        required=required,
+        used=0,
+        available=0,
+        activated=0,
+        why=why,
     )
 
 

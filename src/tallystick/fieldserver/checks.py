@@ -1,12 +1,16 @@
-"""May this feature run? What licensed software on the field server asks.
+"""May this feature run? What a licensed program on the field server asks, in Python.
 
 ::
 
     from tallystick.fieldserver import checks
 
-    licenses = checks.open("/var/lib/tallystick")
+    licenses = checks.open("/var/lib/tallystick", root="YNIvjrG4wM03Inx8O65S-vJsiLrwYyFwNK6U42qkeXQ")
     if licenses.check("mqtt-client").is_licensed:
         ...
+
+The program names the root of its vendor: a license under any other root is ``not licensed: other issuer``. ``open`` reads
+the data directory itself, as the user who owns it; ``asking.connect`` asks the agent over its socket, as any user whom the
+socket lets in. Both decide by the same rules (docs/protocol/checks.md).
 
 Guarantees: a check never raises, never writes and never waits for a network; the worst answer is "not licensed, and
 why" (protocol, P6). It is answered from memory, in under a microsecond when it is asked again. Signatures are
@@ -19,15 +23,16 @@ It leaves to others: what to do about the answer. No control logic may depend on
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 from typing import Final
 
-from tallystick.domain.verdict import License, Standing, Verdict, decide_verdict
+from tallystick.domain.verdict import License, Verdict, decide_verdict, refuse_check
 from tallystick.errors import Error
 from tallystick.fieldserver import platform
-from tallystick.fieldserver.state import State
+from tallystick.fieldserver.state import State, keyset_beside
 from tallystick.fieldserver.vault import Vault
+from tallystick.protocol import answers
 from tallystick.protocol.problems import problem_for
 
 _LOOK_SECONDS: Final = 1.0
@@ -35,7 +40,11 @@ _ANSWERS_MAX: Final = 1024
 
 
 class Checks:
-    """Answers checks. Safe to share among threads."""
+    """Answers checks. Safe to share among threads.
+
+    ``roots``: the fingerprints of the vendor's roots that the program names. None: what the agent itself shows to
+    technicians, under the root that it has pinned, which proves nothing to a program.
+    """
 
     def __init__(
         self,
@@ -43,13 +52,16 @@ class Checks:
         load: Callable[[], State],
         stamp: Callable[[], Hashable],
         wall_clock: Callable[[], float],
+        roots: Iterable[str] | None = None,
     ) -> None:
+        self._roots = None if roots is None else frozenset(roots)
+        self._newest = ("", 0, 0)  # of the grants that were believed here: device, epoch, number
         self._load = load
         self._stamp = stamp
         self._wall_clock = wall_clock
         self._lock = threading.Lock()
         self._state: State | None = None
-        self._trouble: str | None = "the vault was not read yet"
+        self._trouble: Error = Error("not-initialised", expected="a vault", seen="none yet")
         self._stamped: Hashable = None
         self._is_settled = False
         self._highest = 0.0  # the highest wall clock seen in this process, since the grant in force came
@@ -68,7 +80,19 @@ class Checks:
             with self._lock:
                 return self._answer(feature, required)
         except Exception as error:  # noqa: BLE001 - a check never raises, whatever is broken below it (P6)
-            return _not_licensed(str(feature), 1, f"the check itself failed: {type(error).__name__}")
+            why = f"the check itself failed: {type(error).__name__}"
+            return refuse_check(str(feature), 1, code="invariant", why=why)
+
+    def held(self) -> tuple[State, int]:
+        """What is held, and the highest time seen. Raises ``Error`` where the vault cannot be read."""
+        with self._lock:
+            now = self._wall_clock()
+            if not self._looked_at <= now < self._look_again_at:
+                self._look_at(now)
+            if self._state is None:
+                trouble = self._trouble  # raised as a new one: the same would carry all its tracebacks
+                raise Error(trouble.code, expected=trouble.expected, seen=trouble.seen)
+            return self._state, int(max(self._highest, self._state.time_seen))
 
     def look(self) -> None:
         """Look at the vault again with the next check, however short ago the last look was."""
@@ -77,12 +101,14 @@ class Checks:
 
     def _answer(self, feature: str, required: int) -> Verdict:
         if not _is_question(feature, required):
-            return _not_licensed(str(feature), 1, "a check needs a feature's name and a whole number from 0")
+            return answers.refused(str(feature), 1, code="check-wrong", seen="another question")
+        if self._roots is not None and (wrong := answers.check_question(self._roots, feature, required)) is not None:
+            return wrong
         now = self._wall_clock()
         if not self._looked_at <= now < self._look_again_at:
             self._look_at(now)
         if self._state is None:
-            verdict = _not_licensed(feature, required, self._trouble or "")
+            verdict = refuse_check(feature, required, code=self._trouble.code, why=_why(self._trouble))
         else:
             moment = int(max(self._highest, self._state.time_seen))
             held = self._state.licenses
@@ -108,19 +134,48 @@ class Checks:
     def _reload(self) -> None:
         before = self._state
         try:
-            self._state, self._trouble = self._load(), None
+            self._state = self._believed(self._load())
         except Error as error:
-            problem = problem_for(error.code)
-            self._state, self._trouble = None, f"{problem.title} ({error.code}): {error}. {problem.next_step}"
+            self._state, self._trouble = None, error
         except Exception as error:  # noqa: BLE001 - see check
-            self._state, self._trouble = None, f"the vault could not be read: {type(error).__name__}"
+            self._state = None
+            self._trouble = Error("vault-damaged", expected="a vault that can be read", seen=type(error).__name__)
         if before is None or self._state is None or self._state.applied != before.applied:
             # A grant that was taken carries the activation server's time and heals a clock that had jumped ahead.
             self._highest = 0.0
 
+    def _believed(self, state: State) -> State:
+        """Rules 9 and 14 for a program; signatures were checked when the vault was read. Raises ``Error``."""
+        keyset = keyset_beside(state)
+        if self._roots is None or keyset is None:
+            return state
+        if not self._roots & keyset.root_fingerprints:
+            seen = f"root {keyset.root_fingerprint} of {keyset.issuer}"
+            raise Error("other-issuer", expected=problem_for("other-issuer").expected, seen=seen)
+        if state.applied is not None:
+            device, epoch, number = self._newest
+            if device == state.device_id and (state.epoch, state.applied.number) < (epoch, number):
+                seen = f"grant {state.applied.number} of epoch {state.epoch}"
+                raise Error("older-grant", expected=problem_for("older-grant").expected, seen=seen)
+            self._newest = (state.device_id, state.epoch, state.applied.number)
+        return state
 
-def open(data_dir: str | Path) -> Checks:  # noqa: A001 - reads `checks.open(...)`
-    """Checks on the data directory of a field server. Never raises: what is wrong with it, a check will say."""
+
+def open(data_dir: str | Path, *, root: str | Iterable[str] = ()) -> Checks:  # noqa: A001 - reads `checks.open(...)`
+    """Checks on the data directory of a field server, for a program that names its vendor's root (or a few of them).
+
+    Never raises: what is wrong, a check will say. Without a root, as before there were roots to name, every check is
+    ``not licensed`` (``check-wrong``) and says what to do: decision 0038.
+    """
+    return _open(data_dir, (root,) if isinstance(root, str) else tuple(root))
+
+
+def of_agent(data_dir: str | Path) -> Checks:
+    """What the agent itself shows to technicians: under whatever root it has pinned. Not for programs."""
+    return _open(data_dir, None)
+
+
+def _open(data_dir: str | Path, roots: Iterable[str] | None) -> Checks:
     directory = Path(data_dir)
     disk = platform.FileDisk(directory)
     vaults: dict[bytes, Vault] = {}
@@ -132,7 +187,7 @@ def open(data_dir: str | Path) -> Checks:  # noqa: A001 - reads `checks.open(...
             vaults[seed] = Vault(disk, seed)
         return vaults[seed].peek()
 
-    return Checks(load=load, stamp=lambda: platform.stamp_of(directory), wall_clock=platform.WALL_CLOCK)
+    return Checks(load=load, stamp=lambda: platform.stamp_of(directory), wall_clock=platform.WALL_CLOCK, roots=roots)
 
 
 def _is_question(feature: object, required: object) -> bool:
@@ -145,13 +200,6 @@ def _expiries(licenses: tuple[License, ...], *, after: float) -> list[float]:
     ]
 
 
-def _not_licensed(feature: str, required: int, why: str) -> Verdict:
-    return Verdict(
-        feature=feature,
-        standing=Standing.NOT_LICENSED,
-        required=required,
-        used=0,
-        available=0,
-        activated=0,
-        why=why,
-    )
+def _why(error: Error) -> str:
+    problem = problem_for(error.code)
+    return f"{problem.title} ({error.code}): {error}. {problem.next_step}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,7 +48,9 @@ Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="The data dire
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-@app.command(epilog="Example: tallystick fieldserver init --data /var/lib/tallystick --kind AS-P --name plant-room")
+@app.command(
+    epilog="Example: tallystick fieldserver init --data /var/lib/tallystick --kind AS-P --name plant-room --keys keys.tally"
+)
 def init(
     data: Annotated[Path, typer.Option("--data", metavar="DIR", help="A new or empty directory.")],
     kind: Annotated[str, typer.Option("--kind", help="The kind of field server, for example AS-P.")],
@@ -55,20 +58,36 @@ def init(
     host_id: Annotated[
         str | None, typer.Option("--host-id", metavar="ID", help="Instead of an id made from this machine's own.")
     ] = None,
+    root: Annotated[
+        str | None,
+        typer.Option("--root", metavar="FINGERPRINT", help="The root of the activation server to pin: 43 symbols."),
+    ] = None,
     keys: Annotated[
         Path | None,
         typer.Option("--keys", metavar="FILE", help="A tally file with the keys of the activation server to pin."),
     ] = None,
+    trust_first: Annotated[
+        bool,
+        typer.Option(
+            "--trust-first", help="For trials: pin the root of whoever delivers keys first. It is shown everywhere."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a field server: its key, its certificate, its password."""
+    """Make a field server: its key, its certificate, its password. Name the root that it pins."""
+    import msgspec
+
     from tallystick.fieldserver import platform
     from tallystick.fieldserver.commissioning import commission
+    from tallystick.protocol.answers import is_fingerprint
 
     with _told(as_json):
         settings = platform.parse_settings(
             platform.encode_settings(platform.Settings(kind=kind, name=name, host_id=host_id)), code="usage"
         )
+        if root is not None and not is_fingerprint(root):
+            raise Error("usage", expected=_("--root with the 43 symbols of a root's fingerprint"), seen=repr(root[:60]))
+        settings = msgspec.structs.replace(settings, root=root, trust_first=trust_first)
         made = commission(
             data,
             settings=settings,
@@ -85,6 +104,7 @@ def init(
 @app.command(epilog="Example: tallystick fieldserver run --data /var/lib/tallystick --host 0.0.0.0 --port 8443")
 def run(
     data: Data,
+    *,
     host: Annotated[str, typer.Option("--host", help="The address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes a free one.")] = 8443,
     activation: Annotated[
@@ -94,6 +114,16 @@ def run(
     announce: Annotated[
         bool, typer.Option("--announce", help="Say by multicast DNS that it is here: tallystick admin find.")
     ] = False,
+    socket: Annotated[
+        Path | None,
+        typer.Option("--socket", metavar="PATH", help="Where programs ask; else check.sock in the data directory."),
+    ] = None,
+    socket_mode: Annotated[
+        str, typer.Option("--socket-mode", metavar="OCTAL", help="Who may ask: 600, 660 or 666, for example.")
+    ] = "600",
+    socket_group: Annotated[
+        str | None, typer.Option("--socket-group", metavar="GROUP", help="The group of the socket.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the agent with its HTTPS API until SIGTERM or Ctrl-C. Prints its address when it listens."""
@@ -110,7 +140,19 @@ def run(
     for package in wanted:
         if find_spec(package) is None:
             raise ModuleNotFoundError(f"No module named {package!r}", name=package)
-    become(data=data, host=host, port=port, activation=activation, is_announced=announce, as_json=as_json)
+    with _told(as_json):
+        mode = _parse_mode(socket_mode)
+    become(
+        data=data,
+        host=host,
+        port=port,
+        activation=activation,
+        is_announced=announce,
+        as_json=as_json,
+        socket=socket,
+        socket_mode=mode,
+        socket_group=socket_group,
+    )
 
 
 @app.command(epilog="Example: tallystick fieldserver status --data /var/lib/tallystick")
@@ -243,16 +285,29 @@ def check(
     feature: Annotated[str, typer.Argument(help="The name of a feature.")],
     data: Data,
     used: Annotated[int, typer.Option("--used", min=0, metavar="N", help="How many units the software needs.")] = 1,
+    root: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--root", metavar="FINGERPRINT", help="As a program that names this root (or several) would decide."
+        ),
+    ] = None,
+    answer: Annotated[
+        bool, typer.Option("--answer", help="Print the signed answer that programs get at the socket.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """May this feature run? Exit code 0 if it may, 1 if not."""
+    """May this feature run? Exit code 0 if it may, 1 if not. Without --root: under whatever root it has pinned."""
     from tallystick.fieldserver import checks, views
 
-    verdict = checks.open(data).check(feature, used)
+    if answer:
+        with _told(as_json):
+            tell(_answer(data, feature, used).rstrip("\n"))
+            return
+    verdict = (checks.open(data, root=root) if root else checks.of_agent(data)).check(feature, used)
     if as_json:
-        _print_json(views.plain(views.show_verdict(verdict)))
+        _print_json(views.plain(views.show_verdict(verdict)) | {"code": verdict.code})
     else:
-        tell(f"{feature}: {verdict.standing}")
+        tell(f"{feature}: {verdict.standing}" + ("" if verdict.code == verdict.standing else f" ({verdict.code})"))
     if not verdict.is_licensed:
         tell(f"{feature}: {verdict.why}", error=True)
         raise typer.Exit(REFUSED)
@@ -281,6 +336,19 @@ def _open(data: Path) -> Any:
     from tallystick.fieldserver.commissioning import open_agent
 
     return open_agent(platform.load_home(data), clock=platform.SystemClock(), random=platform.SystemRandom())
+
+
+def _answer(data: Path, feature: str, required: int) -> str:
+    from tallystick.fieldserver import checks, platform
+    from tallystick.fieldserver.answering import Answerer
+    from tallystick.protocol import answers
+    from tallystick.protocol.envelope import encode_base64url
+
+    nonce = encode_base64url(platform.SystemRandom().bytes(answers.NONCE_BYTES))
+    question = answers.parse_target(answers.Question(feature=feature, required=required, nonce=nonce).target)
+    device = platform.load_home(data).device
+    answerer = Answerer(device=device, checks=checks.of_agent(data), clock=platform.SystemClock())
+    return answerer.answer(question).decode()
 
 
 def _chunks(file: Path) -> Iterator[bytes]:
@@ -368,6 +436,12 @@ def _parse_wish(purpose: str, wants: list[str], *, everything: bool, final: bool
                     [purpose, *(["--all"] if everything else []), *(f"...={number}" for _other, number in ends)]
                 ),
             )
+
+
+def _parse_mode(text: str) -> int:
+    if re.fullmatch("0?[0-7]{3}", text) is None:
+        raise Error("usage", expected=_("--socket-mode with three octal digits, for example 660"), seen=repr(text[:20]))
+    return int(text, 8)
 
 
 def _parse_end(text: str) -> tuple[str, int]:

@@ -23,7 +23,9 @@ from tallystick.fieldserver.platform import Home, Settings, write_file
 from tallystick.fieldserver.ports import Clock, Random
 from tallystick.fieldserver.state import State
 from tallystick.protocol.envelope import PrivateKey
-from tallystick.protocol.tallyfile import parse_chunks
+from tallystick.protocol.keys import Keyset, parse_keyset
+from tallystick.protocol.messages import KEYS
+from tallystick.protocol.tallyfile import BadLine, parse_chunks
 from tallystick.sentences import _
 
 _SERIAL_BYTES: Final = 19
@@ -53,13 +55,22 @@ def open_agent(home: Home, *, clock: Clock, random: Random) -> Agent:
 def commission(
     directory: Path, *, settings: Settings, clock: Clock, random: Random, keys: bytes | None = None
 ) -> Commissioned:
-    """Make a field server. ``keys``: a tally file whose keyset pins the root.
+    """Make a field server. ``keys``: a tally file with the keyset of the root, which is taken as the one to pin.
 
-    Raises ``Error``: ``already-initialised``, ``disk-full``, ``disk-failed``, ``vault-locked``.
+    Raises ``Error``: ``already-initialised``, ``disk-full``, ``disk-failed``, ``vault-locked``; ``usage`` where neither a
+    root nor trust at first delivery is asked for; and what is wrong with ``keys``. Nothing was made then.
     """
     settings = msgspec.structs.replace(
         settings, name=normal(settings.name), kind=normal(settings.kind), host_id=_checked_host_id(settings.host_id)
     )
+    if keys is not None:
+        settings = msgspec.structs.replace(settings, root=find_root(keys, named=settings.root))
+    if (settings.root is None) is not settings.trust_first:
+        raise Error(
+            "usage",
+            expected=_("one of --root FINGERPRINT, --keys FILE and --trust-first"),
+            seen=_("both") if settings.trust_first else _("none"),
+        )
     try:
         make_directory(directory)
     except OSError as error:
@@ -85,6 +96,26 @@ def _checked_host_id(host_id: str | None) -> str | None:
     if host_id is not None and not identifies(host_id):
         raise Error("host-id-empty", expected=_("what tells this machine from others"), seen=repr(host_id[:60]))
     return None if host_id is None else normal(host_id)
+
+
+def find_root(data: bytes, *, named: str | None) -> str:
+    """The root to pin: that of the newest keyset in a tally file, or the one that was named and led to it. Raises ``Error``."""
+    found: list[Keyset] = []
+    for line in parse_chunks([data]):
+        if isinstance(line, BadLine):
+            raise line.error
+        if line.envelope.typ == KEYS:
+            found.append(parse_keyset(line.envelope))
+    if not found:
+        raise Error("not-found", expected=_("a tally file with the keys of the activation server"), seen=_("no keys"))
+    newest = max(found, key=lambda keyset: keyset.version)
+    if named is not None and named not in newest.root_fingerprints:
+        raise Error(
+            "root-differs",
+            expected=_("root {thumbprint}", thumbprint=named),
+            seen=_("root {thumbprint}", thumbprint=newest.root_fingerprint),
+        )
+    return named or newest.root_fingerprint
 
 
 def _check_unused(directory: Path) -> None:

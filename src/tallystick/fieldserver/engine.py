@@ -10,7 +10,7 @@ anything of it is let out; one that is the same object needs no write. The rules
     field server writes by itself is never held up, and is bounded by what the activation server signs.
 4.  Relinquish: epoch + 1, no grant, and the message that says so; only if every held license allows it. Where it is
     final, no grant is ever taken any more, nothing is wished for, and every later message says so, too.
-5.  The first keyset pins its root; later ones need the same root, or one that it was handed over to, the same issuer,
+5.  The first keyset pins its root, which must be the one that was named at init where one was; later ones need the same root, or one that it was handed over to, the same issuer,
     and a higher version.
 6.  A reply counts if a key of the keyset signed it while it was valid, its issuer is the keyset's, and it is for
     this device. Then, in this order, and in one step:
@@ -130,7 +130,7 @@ def receive(state: State, envelope: Unverified, *, device: Device, now: int, ran
     try:
         match envelope.typ:
             case messages.KEYS:
-                after, effect, code, detail = _receive_keyset(state, envelope)
+                after, effect, code, detail = _receive_keyset(state, envelope, device=device)
             case messages.GRANT | messages.REFUSAL | messages.CREDIT:
                 if state.applied is not None and state.applied.digest == digest:
                     return state, _received(kind, envelope, LineEffect.ALREADY, None, "This grant is in force.")
@@ -336,7 +336,7 @@ def _applied_claim(state: State) -> AppliedGrant | None:
 # Receiving
 
 
-def _receive_keyset(state: State, envelope: Unverified) -> tuple[State, LineEffect, str | None, str]:
+def _receive_keyset(state: State, envelope: Unverified, *, device: Device) -> tuple[State, LineEffect, str | None, str]:
     """Rule 5."""
     have = state.keyset
     if have is not None and have.compact == envelope.compact:
@@ -344,6 +344,12 @@ def _receive_keyset(state: State, envelope: Unverified) -> tuple[State, LineEffe
     if have is None:
         keyset = keys.parse_keyset(envelope)
         root = keyset.root_fingerprint
+        if device.root is not None and device.root not in keyset.root_fingerprints:
+            _refuse(
+                "root-differs",
+                _("root {thumbprint}, which was named at init", thumbprint=device.root),
+                _("root {thumbprint}", thumbprint=root),
+            )
         return replace(state, keyset=keyset), LineEffect.APPLIED, None, f"Root {root} of {keyset.issuer} is pinned."
     keyset = keys.parse_successor(envelope, have)
     if keyset.version <= have.version:

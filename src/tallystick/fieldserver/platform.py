@@ -28,10 +28,11 @@ from tallystick import __version__
 from tallystick.directories import LedAwayError, check_leads_there, create_file, sync_directory
 from tallystick.domain.text import identifies
 from tallystick.errors import Error
-from tallystick.fieldserver.state import Device
+from tallystick.fieldserver.state import Device, Trust
 from tallystick.fieldserver.vault import SLOTS, refuse_disk
-from tallystick.protocol.envelope import PrivateKey, encode_json
-from tallystick.protocol.messages import Claims, Facts, Text, convert_claims
+from tallystick.protocol import messages
+from tallystick.protocol.envelope import PrivateKey
+from tallystick.protocol.messages import Claims, Facts, Hash, Text, convert_claims
 from tallystick.protocol.problems import WireError
 from tallystick.sentences import _
 from tallystick.structs import know
@@ -154,11 +155,17 @@ class FileLock:
 
 
 class Settings(Claims, frozen=True):
-    """``fieldserver.json``. ``host_id`` None: asked for at every start, so that a move to another host shows."""
+    """``fieldserver.json``. ``host_id`` None: asked for at every start, so that a move to another host shows.
+
+    ``root``: the fingerprint of the root that was named at init. ``trust_first``: trust at first delivery was asked for.
+    Releases before there was either recorded neither.
+    """
 
     kind: Text
     name: Text
     host_id: Text | None = None
+    root: Hash | None = None
+    trust_first: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +194,9 @@ def load_home(directory: Path) -> Home:
         name=settings.name,
         software=f"tallystick {__version__}",
     )
-    return Home(directory=directory, seed=seed, settings=settings, device=Device(key=PrivateKey(seed), facts=facts))
+    trust = Trust.FIRST if settings.trust_first else Trust.UNRECORDED if settings.root is None else Trust.NAMED
+    device = Device(key=PrivateKey(seed), facts=facts, root=settings.root, trust=trust)
+    return Home(directory=directory, seed=seed, settings=settings, device=device)
 
 
 def parse_settings(data: bytes, *, code: str = "vault-damaged") -> Settings:
@@ -200,8 +209,7 @@ def parse_settings(data: bytes, *, code: str = "vault-damaged") -> Settings:
 
 def encode_settings(settings: Settings) -> bytes:
     """For ``fieldserver.json``."""
-    fields = {"kind": settings.kind, "name": settings.name, "host_id": settings.host_id}
-    return encode_json({name: value for name, value in fields.items() if value is not None}) + b"\n"
+    return messages.encode_claims(settings) + b"\n"
 
 
 def read_seed(directory: Path) -> bytes:

@@ -23,11 +23,29 @@ _ENVIRONMENT: Final = {"MALLOC_ARENA_MAX": "2"}
 
 
 def become(
-    *, data: Path, host: str, port: int, activation: str | None, as_json: bool, is_announced: bool = False
+    *,
+    data: Path,
+    host: str,
+    port: int,
+    activation: str | None,
+    as_json: bool,
+    is_announced: bool,
+    socket: Path | None,
+    socket_mode: int,
+    socket_group: str | None,
 ) -> Never:
     """Replace this process with the agent."""
-    options = {"data": str(data), "host": host, "port": port, "activation": activation, "json": as_json}
-    options["announce"] = is_announced
+    options = {
+        "data": str(data),
+        "host": host,
+        "port": port,
+        "activation": activation,
+        "json": as_json,
+        "announce": is_announced,
+        "socket": None if socket is None else str(socket),
+        "socket_mode": socket_mode,
+        "socket_group": socket_group,
+    }
     sys.stdout.flush()
     sys.stderr.flush()
     # -P: the directory that this was started in is no place to import from.
@@ -37,6 +55,7 @@ def become(
 
 def main(options: dict[str, Any]) -> int:
     """Run the agent, and return its exit code."""
+    from tallystick.fieldserver.local_socket import SocketWish  # noqa: PLC0415 - as the next one
     from tallystick.fieldserver.service import serve  # noqa: PLC0415 - so that what it lacks is told by main's caller
 
     def announce(url: str) -> None:
@@ -50,7 +69,12 @@ def main(options: dict[str, Any]) -> int:
             port=options["port"],
             activation=options["activation"],
             announce=announce,
-            is_announced=bool(options.get("announce")),
+            is_announced=options["announce"],
+            wish=SocketWish(
+                path=None if options["socket"] is None else Path(options["socket"]),
+                mode=options["socket_mode"],
+                group=options["socket_group"],
+            ),
         )
     except Error as error:
         if options["json"]:

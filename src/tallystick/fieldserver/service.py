@@ -27,11 +27,14 @@ from tallystick.errors import Error
 from tallystick.fieldserver import checks as licenses
 from tallystick.fieldserver import platform
 from tallystick.fieldserver.agent import Agent
+from tallystick.fieldserver.answering import Answerer
 from tallystick.fieldserver.api import Api, make_app
 from tallystick.fieldserver.certificate import fingerprint_of
 from tallystick.fieldserver.commissioning import open_agent
 from tallystick.fieldserver.gate import Gate
+from tallystick.fieldserver.local_socket import SOCKET_FILE, USUAL_SOCKET, LocalSocket, SocketWish
 from tallystick.sentences import _
+from tallystick.terminal import tell
 
 CONNECTIONS_MAX: Final = 256
 ADDRESS_MAX: Final = 128  # of one address: half, so that nobody takes all
@@ -101,9 +104,10 @@ def serve(
     activation: str | None,
     announce: Callable[[str], None],
     is_announced: bool = False,
+    wish: SocketWish = USUAL_SOCKET,
 ) -> None:
     """Run until a signal says stop. ``announce`` is called with the URL once it listens, and with ``is_announced``
-    the network is told by multicast DNS.
+    the network is told by multicast DNS. ``wish``: the socket at which programs ask.
 
     Raises ``Error``: those of the vault, and ``address-taken``.
     """
@@ -112,7 +116,7 @@ def serve(
     agent = open_agent(home, clock=clock, random=random)
     agent.peek()  # a vault that cannot be read is named now
     _note_time(agent)
-    answers = licenses.open(directory)
+    answers = licenses.of_agent(directory)
     certificate = platform.read_file(directory / platform.TLS_CERTIFICATE_FILE)
     gate = Gate(
         platform.read_file(directory / platform.PASSWORD_HASH_FILE).decode("ascii", "replace"),
@@ -138,14 +142,34 @@ def serve(
         looked=(lambda: None) if route is None else route.look,
     )
     listener = _listen(host, port)
+    programs = LocalSocket(
+        wish.path or directory / SOCKET_FILE,
+        answer=Answerer(device=home.device, checks=answers, clock=clock).answer,
+        monotonic=platform.MONOTONIC,
+    )
     end_announcement = _announce(home, fingerprint_of(certificate), host, listener) if is_announced else lambda: None
     try:
+        _open_socket(programs, wish)
         _run(api, directory, listener, started=lambda: _start(announce, host, listener, agent, route, stopped))
     finally:
         stopped.set()
+        programs.stop()
         end_announcement()
         if route is not None:
             route.stop()
+
+
+def _open_socket(programs: LocalSocket, wish: SocketWish) -> None:
+    """Where nobody asked for a certain path, a field server that cannot have the usual one runs without, and says so."""
+    try:
+        programs.listen(mode=wish.mode, group=wish.group)
+    except Error as error:
+        if wish.path is not None or wish.group is not None:
+            raise
+        sentence = _("Programs cannot ask at {path}: {why}. Name another path: --socket", path=programs.path, why=error)
+        tell(sentence, error=True)
+        return
+    programs.start()
 
 
 def _announce(home: platform.Home, fingerprint: str, host: str, listener: socket.socket) -> Callable[[], None]:

@@ -41,12 +41,22 @@ class LineEffect(StrEnum):
     ERROR = "error"  # not usable here; nothing changed
 
 
+class Trust(StrEnum):
+    """How a field server comes to the root that it pins. It proves nothing to a program, which names its own."""
+
+    NAMED = "named"  # at init, by its fingerprint or with the vendor's keys
+    FIRST = "first-delivery"  # asked for at init, for trials: whoever delivers first
+    UNRECORDED = "unrecorded"  # made by a release that did not record it; whoever delivered first
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
     """Who this field server is, and what it says about itself."""
 
     key: PrivateKey
     facts: Facts
+    root: str | None = None  # the fingerprint that was named at init; None: the first keyset that is delivered pins one
+    trust: Trust = Trust.UNRECORDED
 
     @property
     def device_id(self) -> DeviceId:
@@ -194,6 +204,20 @@ class Received:
     effect: LineEffect
     code: str | None
     detail: str
+
+
+def keyset_beside(state: State) -> Keyset | None:
+    """The keyset that goes with the grant in force: the current one if it lists the grant's key in its time.
+
+    Else that key was taken out since, and it is the one that the grant was taken with (docs/protocol/checks.md).
+    """
+    current, applied = state.keyset, state.applied
+    if current is None or applied is None or applied.keyset is current or applied.keyset.compact == current.compact:
+        return current
+    message = open_envelope(applied.compact.encode())
+    issued_at = convert_claims(message.payload, Grant).iat
+    is_listed = current.issuer == applied.keyset.issuer and current.may_have_signed(message.kid, issued_at=issued_at)
+    return current if is_listed else applied.keyset
 
 
 def make_waiting(compact: str, claims: Request) -> Waiting:

@@ -116,6 +116,13 @@ class Keyset:
             seen=_("kid {kid}", kid=str(message.kid)[:12]) if message.kid else _("a message that carries its own key"),
         )
 
+    def may_have_signed(self, kid: str | None, *, issued_at: int) -> bool:
+        """Whether the key that ``kid`` names is listed, and was valid at that moment."""
+        for key in self.keys:
+            if key.kid == kid:
+                return key.valid_from <= issued_at and (key.valid_until is None or issued_at < key.valid_until)
+        return False
+
     def check_issued(self, verified: Verified, *, issuer: str, issued_at: int) -> None:
         """Raises ``WireError`` unless the message names this issuer and its key was valid when it was issued."""
         if issuer != self.issuer:

@@ -19,7 +19,8 @@ from tallystick.fieldserver import checks
 
 def _init(bench: Bench, name: str) -> tuple[Path, str]:
     data = bench.home / name
-    command = [*TALLYSTICK, "fieldserver", "init", "--data", str(data), "--kind", "AS-P", "--name", name, "--json"]
+    command = [*TALLYSTICK, "fieldserver", "init", "--data", str(data), "--kind", "AS-P", "--name", name]
+    command += ["--trust-first", "--json"]
     view = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
     return data, Path(view["password_file"]).read_text("utf-8").strip()
 

@@ -195,7 +195,17 @@ def limit_files(size):
 
 INITS = {
     "activation": ["activation", "init", "--issuer", "Example Controls"],
-    "fieldserver": ["fieldserver", "init", "--kind", "AS-P", "--name", "roof", "--host-id", "host-roof"],
+    "fieldserver": [
+        "fieldserver",
+        "init",
+        "--kind",
+        "AS-P",
+        "--name",
+        "roof",
+        "--host-id",
+        "host-roof",
+        "--trust-first",
+    ],
 }
 
 

@@ -31,7 +31,8 @@ def made(tmp_path):
 
 
 def field_server(directory, name="roof"):
-    return run("fieldserver", "init", "--data", directory / name, "--kind", "AS-P", "--name", name, "--host-id", name)
+    who = ("--kind", "AS-P", "--name", name, "--host-id", name, "--trust-first")
+    return run("fieldserver", "init", "--data", directory / name, *who)
 
 
 def test_a_stolen_laptop_reaches_nothing_any_more(tmp_path, made):

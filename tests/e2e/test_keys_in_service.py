@@ -31,9 +31,8 @@ def test_field_servers_and_device_administrators_follow_a_rotation_and_a_hand_ov
         return run("admin", *words, expect=expect, env=laptop)
 
     def field_server(name, *options):
-        init = run(
-            "fieldserver", "init", "--data", tmp_path / name, "--kind", "AS-P", "--name", name, "--host-id", name
-        )
+        who = ("--kind", "AS-P", "--name", name, "--host-id", name, "--root", made["root_fingerprint"])
+        init = run("fieldserver", "init", "--data", tmp_path / name, *who)
         return init, lambda port=0: serving("fieldserver", "run", "--data", tmp_path / name, "--port", port, *options)
 
     def status(name):
@@ -78,7 +77,19 @@ def test_field_servers_and_device_administrators_follow_a_rotation_and_a_hand_ov
                     shown = status(name)
                     assert (shown["keyset_version"], shown["root_fingerprint"]) == (4, handed["root_fingerprint"])
     # And by a file: the reply file's first line is the keyset.
-    late = run("fieldserver", "init", "--data", tmp_path / "late", "--kind", "AS-P", "--name", "late", "--host-id", "l")
+    late = run(
+        "fieldserver",
+        "init",
+        "--data",
+        tmp_path / "late",
+        "--kind",
+        "AS-P",
+        "--name",
+        "late",
+        "--host-id",
+        "l",
+        "--trust-first",
+    )
     assert late
     old = tmp_path / "old-keys.tally"
     old.write_text(before + "\n")
@@ -135,7 +146,19 @@ def test_a_hardware_module_takes_over_with_a_rotation_and_signs(tmp_path):
         assert [key["place"] for key in rotated["keys"]] == [None, "token"]
         assert not (data / "keys" / "signing.pem").exists()
         wait_until(lambda: fetch_keys(told["url"]) != before, what="the token's key in service")
-        init = run("fieldserver", "init", "--data", tmp_path / "f", "--kind", "AS-P", "--name", "f", "--host-id", "f1")
+        init = run(
+            "fieldserver",
+            "init",
+            "--data",
+            tmp_path / "f",
+            "--kind",
+            "AS-P",
+            "--name",
+            "f",
+            "--host-id",
+            "f1",
+            "--trust-first",
+        )
         assert init
         keys = tmp_path / "keys.tally"
         keys.write_text(fetch_keys(told["url"]) + "\n")

@@ -62,7 +62,8 @@ def test_the_whole_offline_return_through_the_portal(page, tmp_path):
         waiting.value.save_as(certificate)
         line = page.locator("tbody a code").first.inner_text()
 
-        made = run("fieldserver", "init", "--data", device, "--kind", "AS-P", "--name", "roof", "--host-id", "h1")
+        who = ("--kind", "AS-P", "--name", "roof", "--host-id", "h1", "--trust-first")
+        made = run("fieldserver", "init", "--data", device, *who)
         with serving("fieldserver", "run", "--data", device, "--port", "0") as (server, _):
             words = ("--password-file", made["password_file"], "--fingerprint", made["certificate_fingerprint"])
             run("admin", "add", server["url"], *words, env=home)

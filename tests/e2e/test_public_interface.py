@@ -72,7 +72,8 @@ def test_every_promised_command_answers_with_its_promised_keys(site):
     site.call(*words, "-o", certificate)
 
     device = str(site.directory / "device")
-    made = site.call("fieldserver", "init", "--data", device, "--kind", "AS-P", "--name", "roof", "--host-id", "h1")
+    who = ("--kind", "AS-P", "--name", "roof", "--host-id", "h1", "--trust-first")
+    made = site.call("fieldserver", "init", "--data", device, *who)
     assert made.keys() >= {"device_id", "kind", "name", "certificate_fingerprint", "password_file"}
     with site.running("activation", "serve", "--data", site.data, "--port", "0") as activation:
         with site.running("fieldserver", "run", "--data", device, "--port", "0") as address:

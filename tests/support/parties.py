@@ -266,7 +266,10 @@ class FieldServer(Process):
         from tallystick.fieldserver.platform import Settings, SystemClock, SystemRandom
 
         settings = Settings(
-            kind=kind, name=self.name, host_id=f"host-{self.name}-{self.directory.parent.parent.name}"[:128]
+            kind=kind,
+            name=self.name,
+            host_id=f"host-{self.name}-{self.directory.parent.parent.name}"[:128],
+            trust_first=True,
         )
         made = commission(self.directory, settings=settings, clock=SystemClock(), random=SystemRandom())
         self.id = made.home.device.device_id

@@ -24,7 +24,9 @@ from powercuts.recording import Event, Said, record
 TOOLS: Final = Path(__file__).parents[1]
 FAULTS: Final = TOOLS.parent / "tests" / "support" / "faults"
 COMMANDS: Final = {
-    "fieldserver-init": ["-m", "tallystick", "fieldserver", "init", "--kind", "AS-P", "--name", "roof", "--json"],
+    "fieldserver-init": [
+        *("-m", "tallystick", "fieldserver", "init", "--kind", "AS-P", "--name", "roof", "--trust-first", "--json"),
+    ],
     "activation-init": ["-m", "tallystick", "activation", "init", "--issuer", "Example Controls", "--json"],
 }
 # Which error each scenario must find.

@@ -45,7 +45,7 @@ from tallystick.protocol.messages import Facts
 from tallystick.protocol.tallyfile import GoodLine
 from tallystick.simulator.crowd import MemoryDisk
 
-SETTINGS: Final = platform.Settings(kind="AS-P", name="roof", host_id="host-roof")
+SETTINGS: Final = platform.Settings(kind="AS-P", name="roof", host_id="host-roof", trust_first=True)
 STEPS: Final = 24
 ROUNDS: Final = 6
 FIELD_SERVERS: Final = 3
@@ -69,9 +69,10 @@ def fieldserver_vault(root: Path) -> None:
     with _activation_elsewhere(root) as (activation, line):
         clock, dice = platform.SystemClock(), random.Random("vault")  # the same course every time
         home = commissioning.commission(
-            root / "data", settings=SETTINGS, clock=clock, random=platform.SystemRandom(), keys=_keys(activation)
+            root / "data", settings=SETTINGS, clock=clock, random=platform.SystemRandom()
         ).home
         agent = commissioning.open_agent(home, clock=clock, random=platform.SystemRandom())
+        agent.deliver(list(tallyfile.parse_chunks([_keys(activation)])))
         _say_state(agent)
         for step in range(STEPS):
             match ("ask", "deliver", "ask", "killed", "deliver")[step % 5]:

@@ -18,7 +18,7 @@ import typer
 from tallystick.errors import Error
 from tallystick.fieldserver.process import refusal_text
 from tallystick.protocol.problems import WireError, problem_document
-from tallystick.sentences import _, spoken
+from tallystick.sentences import Sentence, _, spoken
 from tallystick.terminal import plain, quoted, tell, tell_json
 
 if TYPE_CHECKING:
@@ -466,6 +466,8 @@ def _show_commissioned(made: Commissioned, as_json: bool) -> None:
         "name": device.facts.name,
         "certificate_fingerprint": made.certificate_fingerprint,
         "password_file": str(made.password_file),
+        "root_fingerprint": device.root,
+        "trust": str(device.trust),  # never "unrecorded": it was asked for
     }
     if as_json:
         _print_json(view)
@@ -485,7 +487,19 @@ def _show_commissioned(made: Commissioned, as_json: bool) -> None:
         )
     )
     tell(_("Password of the API: in {password_file}", password_file=view["password_file"]))
+    tell(_trust_sentence(str(device.trust), device.root))
     tell(_("Next: tallystick fieldserver run --data {directory}", directory=quoted(made.home.directory)))
+
+
+def _trust_sentence(trust: str | None, root: str | None) -> Sentence:
+    """How it comes to the root that it pins, wherever people look at it."""
+    match trust:
+        case "named":
+            return _("Root {root} was named when this field server was set up.", root=root)
+        case "first-delivery":
+            return _("For trials only: this field server trusts whoever delivers keys first (--trust-first).")
+        case _:
+            return _("An earlier release set this field server up: it trusts whoever delivered keys first.")
 
 
 def _show_status(view: dict[str, Any]) -> None:
@@ -499,6 +513,7 @@ def _show_status(view: dict[str, Any]) -> None:
     console.print(
         spoken(_("Certificate {certificate}; activation server: {issuer}", certificate=certificate, issuer=issuer))
     )
+    console.print(spoken(_trust_sentence(view.get("trust"), view.get("named_root"))))
     licenses = _table(_("Licenses"), _("Line"), _("Product"), _("Quantity"), _("Expires"))
     for row in view["licenses"]:
         expires = _moment(row["expires"]) + (spoken(_(" (expired)")) if row["expired"] else "")

@@ -25,6 +25,7 @@ from tallystick.fieldserver.state import State
 from tallystick.protocol.envelope import PrivateKey
 from tallystick.protocol.keys import Keyset, parse_keyset
 from tallystick.protocol.messages import KEYS
+from tallystick.protocol.problems import WireError
 from tallystick.protocol.tallyfile import BadLine, parse_chunks
 from tallystick.sentences import _
 
@@ -101,11 +102,17 @@ def _checked_host_id(host_id: str | None) -> str | None:
 def find_root(data: bytes, *, named: str | None) -> str:
     """The root to pin: that of the newest keyset in a tally file, or the one that was named and led to it. Raises ``Error``."""
     found: list[Keyset] = []
+    trouble: Error | None = None
     for line in parse_chunks([data]):
-        if isinstance(line, BadLine):
-            raise line.error
-        if line.envelope.typ == KEYS:
-            found.append(parse_keyset(line.envelope))
+        try:
+            if isinstance(line, BadLine):
+                trouble = line.error
+            elif line.envelope.typ == KEYS:
+                found.append(parse_keyset(line.envelope))
+        except WireError as error:
+            trouble = error
+    if not found and trouble is not None:
+        raise trouble
     if not found:
         raise Error("not-found", expected=_("a tally file with the keys of the activation server"), seen=_("no keys"))
     newest = max(found, key=lambda keyset: keyset.version)

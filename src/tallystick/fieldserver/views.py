@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from tallystick.domain.ids import parse_activation_id, parse_line_id
 from tallystick.domain.verdict import License, Verdict, decide_verdict
@@ -25,6 +25,7 @@ from tallystick.fieldserver.state import (
     Return,
     ReturnWant,
     State,
+    Trust,
     Waiting,
     Wish,
     Written,
@@ -53,6 +54,8 @@ def show_identity(
         device_id=device.device_id,
         certificate_fingerprint=fingerprint,
         root_fingerprint=None if keyset is None else keyset.root_fingerprint,
+        trust=_show_trust(device),
+        named_root=UNSET if device.root is None else device.root,
         issuer=None if keyset is None else keyset.issuer,
         keyset_version=None if keyset is None else keyset.version,
         protocol=device_api.VERSION,
@@ -73,6 +76,7 @@ def show_licenses(device: Device, state: State, *, required: Mapping[str, int], 
         state,
         name=device.facts.name,
         kind=device.facts.kind,
+        trust=_show_trust(device),
         applied=None if state.applied is None else copied(device_api.AppliedNote, state.applied),
         licenses=tuple(_show_license(license_, moment) for license_ in state.licenses),
         features=tuple(copied(device_api.FeatureNote, verdict, violation=verdict.is_violation) for verdict in verdicts),
@@ -80,6 +84,10 @@ def show_licenses(device: Device, state: State, *, required: Mapping[str, int], 
         outcomes=tuple(_show_outcome(outcome) for outcome in state.outcomes),
         final=True if state.final else UNSET,
     )
+
+
+def _show_trust(device: Device) -> str | UnsetType:
+    return UNSET if device.trust is Trust.UNRECORDED else str(device.trust)
 
 
 def show_verdict(verdict: Verdict) -> device_api.CheckResult:

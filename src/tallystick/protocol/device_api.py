@@ -1,6 +1,7 @@
 """The field server's local HTTP API, once for both sides and for its OpenAPI document (``make docs`` writes that).
 
-Guarantees: what a field server answers is written in full, null too, with no other name. Whoever reads an answer passes
+Guarantees: what a field server answers is written in full, null too, with no other name, but for what came with a later
+release, which is left out where there is nothing to say. Whoever reads an answer passes
 over what it does not know and takes a default for what an older field server does not say, so patterns and lists of
 values are told (``extra_json_schema``) and not enforced. What is asked of a field server is exact, and what it takes is
 enforced. Moments are Unix seconds, UTC. It leaves the transport, the password and what a request means to both sides.
@@ -35,6 +36,11 @@ _NUMBER: Final = _told(minimum=1)
 _MOMENT: Final = Meta(description="Unix seconds, UTC.")
 
 
+# How it comes to the root that it pins: named when it was set up, or by whoever delivered first, which was asked for. Left
+# out where it was set up by a release that did not record it.
+Trust = Annotated[str, _told(enum=["named", "first-delivery"])] | UnsetType
+
+
 class Answer(Struct, frozen=True, kw_only=True):
     """What a field server says of itself."""
 
@@ -62,7 +68,10 @@ class OwnRoute(Answer, frozen=True, kw_only=True):
 
 
 class Identity(Answer, frozen=True, kw_only=True):
-    """Who a field server is. ``activation`` null: it was not told of any route of its own."""
+    """Who a field server is. ``activation`` null: it was not told of any route of its own.
+
+    ``named_root``: the fingerprint of the root that was named when it was set up.
+    """
 
     device_id: Annotated[DeviceId, _HASH]
     kind: str
@@ -75,6 +84,8 @@ class Identity(Answer, frozen=True, kw_only=True):
     keyset_version: Annotated[int, _NUMBER] | None = None
     protocol: Annotated[int, _told(const=VERSION)] = VERSION
     activation: OwnRoute | None = None
+    trust: Trust = UNSET
+    named_root: Annotated[str, _HASH] | UnsetType = UNSET
 
 
 class AppliedNote(Answer, frozen=True, kw_only=True):
@@ -169,6 +180,7 @@ class LicenseReport(Answer, frozen=True, kw_only=True):
     time_seen: int = 0
     rolled_back_at: int | None = None
     final: Literal[True] | UnsetType = UNSET
+    trust: Trust = UNSET
 
     @property
     def held(self) -> dict[LineId, int]:

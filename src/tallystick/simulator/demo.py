@@ -52,6 +52,7 @@ class Stage:
     lines: dict[str, str] = field(default_factory=dict)
     passwords: dict[str, str] = field(default_factory=dict)
     entitlement_id: str = ""
+    root: str = ""  # the fingerprint of the vendor's root, as it would stand in the image of a device
     setup_code: str = ""  # of the portal's first-run page
 
     def run(self, *words: str, laptop: str = "office", expect: Sequence[int] = (_DONE,)) -> Any:
@@ -185,7 +186,8 @@ def _set_the_stage(stage: Stage) -> None:
     stage.lines = {line["product"]: line["line"] for line in created["lines"]}
     _serve(stage)
     url = stage.addresses["activation"]
-    stage.tell(f"  Activation server of {made['issuer']}: {url}, root {made['root_fingerprint'][:16]}...")
+    stage.root = made["root_fingerprint"]
+    stage.tell(f"  Activation server of {made['issuer']}: {url}, root {stage.root[:16]}...")
     for name, kind in FIELD_SERVERS.items():
         made = stage.run(
             "fieldserver",
@@ -198,6 +200,8 @@ def _set_the_stage(stage: Stage) -> None:
             name,
             "--host-id",
             f"demo-{name}",
+            "--root",
+            stage.root,
         )
         # The first two have a route of their own to the activation server, gateway only to the technician's laptop.
         _run_field_server(stage, name, *(() if name == "gateway" else ("--activation", url)))
@@ -220,7 +224,8 @@ def _activate_online(stage: Stage) -> None:
     stage.run("admin", "activate", "plant-room")
     held = stage.held("plant-room")
     stage.check(held == {"smartdriver": 2, "snmp-notification": 1, "engineering": 1}, "three licenses", held)
-    verdict = stage.run("fieldserver", "check", "smartdriver", "--used", "2", "--data", stage.data("plant-room"))
+    question = ("check", "smartdriver", "--used", "2", "--root", stage.root, "--data", stage.data("plant-room"))
+    verdict = stage.run("fieldserver", *question)
     stage.tell(f"  plant-room holds {_words(held)}. Check smartdriver, 2 used: {verdict['standing']}.")
 
 

@@ -57,7 +57,7 @@ class FieldServer(Process):
         self.directory, self.name = directory, name
         self.made = tallystick(
             "fieldserver", "init", "--data", directory, "--kind", KINDS[name], "--name", name,
-            "--host-id", f"host-{name}-{directory.parent.name}", "--json",
+            "--host-id", f"host-{name}-{directory.parent.name}", "--trust-first", "--json",
         )  # fmt: skip
         self.id = self.made["device_id"]
         self.password_file = self.made["password_file"]

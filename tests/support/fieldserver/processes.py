@@ -31,12 +31,12 @@ def run(*words, expect=0, stdin=None, **options):
 class FieldServer:
     """A data directory, and the process that runs on it, if any."""
 
-    def __init__(self, directory, *options, name="plant-room"):
+    def __init__(self, directory, *options, name="plant-room", trust=("--trust-first",)):
         self.directory = Path(directory)
         self.options = options
         self.process = None
         self.made, _ = run(
-            "init", "--data", directory, "--kind", "AS-P", "--name", name, "--host-id", f"host-{name}", "--json"
+            "init", "--data", directory, "--kind", "AS-P", "--name", name, "--host-id", f"host-{name}", "--json", *trust
         )
         self.id = self.made["device_id"]
 

@@ -106,7 +106,9 @@ def test_the_time_seen_is_saved_hourly_and_not_more_often(rig):
 
 
 def commission(directory, **options):
-    settings = Settings(kind="AS-P", name=options.pop("name", "plant-room"), host_id="h")
+    settings = Settings(
+        kind="AS-P", name=options.pop("name", "plant-room"), host_id="h", trust_first="keys" not in options
+    )
     return commissioning.commission(
         directory, settings=settings, clock=platform.SystemClock(), random=platform.SystemRandom(), **options
     )

@@ -24,7 +24,8 @@ class Cli:
         return (json.loads(result.stdout) if "--json" in words else result.stdout), result.stderr
 
     def init(self, *words, expect=0):
-        return self("init", "--kind", "AS-P", "--name", "Roof", "--host-id", "h1", *words, expect=expect)
+        trust = () if {"--root", "--keys", "--trust-first"} & set(words) else ("--trust-first",)
+        return self("init", "--kind", "AS-P", "--name", "Roof", "--host-id", "h1", *trust, *words, expect=expect)
 
     def file(self, *lines):
         path = self.directory / "file.tally"
@@ -46,7 +47,10 @@ def pinned(cli):
 
 def test_init_tells_what_the_interface_promises(cli):
     made, _ = cli.init("--json")
-    assert made.keys() == {"device_id", "kind", "name", "certificate_fingerprint", "password_file"}
+    assert made.keys() == {"device_id", "kind", "name", "certificate_fingerprint", "password_file"} | {
+        "root_fingerprint",
+        "trust",
+    }
     assert (made["kind"], made["name"]) == ("AS-P", "Roof")
     assert made["certificate_fingerprint"].startswith("SHA256:")
     status, _ = cli("status", "--json")

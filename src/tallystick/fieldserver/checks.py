@@ -165,7 +165,7 @@ def open(data_dir: str | Path, *, root: str | Iterable[str] = ()) -> Checks:  # 
     """Checks on the data directory of a field server, for a program that names its vendor's root (or a few of them).
 
     Never raises: what is wrong, a check will say. Without a root, as before there were roots to name, every check is
-    ``not licensed`` (``check-wrong``) and says what to do: decision 0038.
+    ``not licensed`` (``check-wrong``) and says what to do: decision 0041.
     """
     return _open(data_dir, (root,) if isinstance(root, str) else tuple(root))
 

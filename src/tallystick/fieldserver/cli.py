@@ -75,19 +75,15 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Make a field server: its key, its certificate, its password. Name the root that it pins."""
-    import msgspec
-
     from tallystick.fieldserver import platform
     from tallystick.fieldserver.commissioning import commission
     from tallystick.protocol.answers import is_fingerprint
 
     with _told(as_json):
-        settings = platform.parse_settings(
-            platform.encode_settings(platform.Settings(kind=kind, name=name, host_id=host_id)), code="usage"
-        )
         if root is not None and not is_fingerprint(root):
             raise Error("usage", expected=_("--root with the 43 symbols of a root's fingerprint"), seen=repr(root[:60]))
-        settings = msgspec.structs.replace(settings, root=root, trust_first=trust_first)
+        wish = platform.Settings(kind=kind, name=name, host_id=host_id, root=root, trust_first=trust_first)
+        settings = platform.parse_settings(platform.encode_settings(wish), code="usage")
         made = commission(
             data,
             settings=settings,

@@ -80,12 +80,10 @@ class LocalSocket:
         self.path = path
         self._answer = answer
         self._monotonic = monotonic
-        self._selector = selectors.DefaultSelector()
         self._users: Counter[int] = Counter()
         self._connections: dict[int, _Connection] = {}
         self._look_at = 0.0
-        self._waker, self._woken = socket.socketpair()
-        self._thread = threading.Thread(target=self._serve, name="checks", daemon=True)
+        self._thread: threading.Thread | None = None
         self._listener: socket.socket | None = None
         self._inode = 0
 
@@ -96,25 +94,30 @@ class LocalSocket:
 
     def start(self) -> None:
         """Answer, in a thread of its own."""
-        if self._listener is not None:
-            self._listener.setblocking(False)
-            self._selector.register(self._listener, selectors.EVENT_READ)
-            self._selector.register(self._woken, selectors.EVENT_READ)
-            self._thread.start()
+        if self._listener is None:
+            return
+        self._selector = selectors.DefaultSelector()
+        self._waker, self._woken = socket.socketpair()
+        self._listener.setblocking(False)
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._selector.register(self._woken, selectors.EVENT_READ)
+        self._thread = threading.Thread(target=self._serve, name="checks", daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
         """End it, and take the path away where it is still ours."""
-        if self._thread.is_alive():
+        if self._listener is None:
+            return
+        if self._thread is not None:
             self._waker.send(b"x")
             self._thread.join()
-        for one in (*(connection.socket for connection in self._connections.values()), self._waker, self._woken):
-            one.close()
-        self._selector.close()
-        if self._listener is not None:
-            self._listener.close()
-            with contextlib.suppress(OSError):
-                if self.path.stat().st_ino == self._inode:
-                    self.path.unlink()
+            for one in (*(connection.socket for connection in self._connections.values()), self._waker, self._woken):
+                one.close()
+            self._selector.close()
+        self._listener.close()
+        with contextlib.suppress(OSError):
+            if self.path.stat().st_ino == self._inode:
+                self.path.unlink()
 
     def _serve(self) -> None:
         while True:

@@ -9,15 +9,17 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from support.fieldserver.helpers import NOW, Desk, activate
+from support.fieldserver.helpers import NOW, Desk, Issuer, activate
 from support.fieldserver.rig import Rig
 from tallystick.errors import Error
 from tallystick.fieldserver import commissioning, platform, vault
 from tallystick.fieldserver.agent import TIME_SAVED_SECONDS
 from tallystick.fieldserver.certificate import fingerprint_of
 from tallystick.fieldserver.platform import FileLock, Settings
-from tallystick.fieldserver.state import Refresh, Relinquish
+from tallystick.fieldserver.state import Refresh, Relinquish, Trust
+from tallystick.protocol import keys
 from tallystick.protocol.envelope import open_envelope
+from tallystick.protocol.tallyfile import parse_chunks
 
 
 @pytest.fixture
@@ -241,3 +243,100 @@ def test_relinquish_then_sync_heals_across_a_restart(rig):
     again = rig.other()
     assert again.ask(Relinquish()).message == first
     assert open_envelope(first.compact.encode()).jwk == rig.desk.device.key.public
+
+
+# Which root is pinned
+
+
+def root_of(desk):
+    return desk.issuer.root.public.thumbprint
+
+
+def named(directory, root):
+    settings = Settings(kind="AS-P", name="roof", host_id="h", root=root)
+    made = commissioning.commission(
+        directory, settings=settings, clock=platform.SystemClock(), random=platform.SystemRandom()
+    )
+    return commissioning.open_agent(made.home, clock=platform.SystemClock(), random=platform.SystemRandom())
+
+
+def deliver(agent, *lines):
+    return [line.received for line in agent.deliver(list(parse_chunks(["\n".join(lines).encode()]))).lines]
+
+
+def test_a_root_that_is_named_is_the_only_one_that_is_pinned(tmp_path):
+    desk, mallory = Desk(), Issuer(seed=9)
+    agent = named(tmp_path, root_of(desk))
+    (refused,) = deliver(agent, mallory.keyset())
+    assert (refused.effect, refused.code) == ("error", "root-differs")
+    assert agent.peek().keyset is None
+    (taken,) = deliver(agent, desk.issuer.keyset())
+    assert taken.effect == "applied"
+
+
+def test_a_named_root_that_was_handed_over_before_the_first_delivery_is_followed(tmp_path):
+    desk, successor = Desk(), Issuer(seed=3)
+    handover = keys.make_handover(
+        desk.issuer.root, issuer=desk.issuer.name, version=2, issued_at=NOW, successor=successor.root.public
+    )
+    key = keys.SigningKey(jwk=keys.Jwk(**desk.issuer.key.public.jwk), valid_from=0)
+    keyset = keys.make_keyset(
+        successor.root, issuer=desk.issuer.name, version=2, issued_at=NOW, keys=(key,), handovers=(handover,)
+    )
+    (taken,) = deliver(named(tmp_path, root_of(desk)), keyset)
+    assert taken.effect == "applied"
+
+
+def test_trust_at_first_delivery_must_be_asked_for(tmp_path):
+    settings = Settings(kind="AS-P", name="roof", host_id="h")
+    with pytest.raises(Error) as caught:
+        commissioning.commission(
+            tmp_path / "new", settings=settings, clock=platform.SystemClock(), random=platform.SystemRandom()
+        )
+    assert caught.value.code == "usage"
+    assert "--trust-first" in caught.value.expected
+    assert not (tmp_path / "new").exists()
+
+
+def test_how_the_root_is_pinned_is_recorded(tmp_path):
+    desk = Desk()
+    assert named(tmp_path / "named", root_of(desk)).device.trust is Trust.NAMED
+    assert commission(tmp_path / "first").home.device.trust is Trust.FIRST
+    given = commission(tmp_path / "keys", keys=(desk.issuer.keyset() + "\n").encode())
+    assert (given.home.device.trust, given.home.device.root) == (Trust.NAMED, root_of(desk))
+    assert platform.load_home(tmp_path / "keys").settings == given.home.settings
+
+
+def test_a_field_server_of_an_earlier_release_goes_on_and_says_that_nothing_was_recorded(tmp_path):
+    commission(tmp_path)
+    (tmp_path / platform.SETTINGS_FILE).write_bytes(b'{"kind":"AS-P","name":"plant-room","host_id":"h"}\n')
+    home = platform.load_home(tmp_path)
+    assert (home.device.trust, home.device.root) == (Trust.UNRECORDED, None)
+    agent = commissioning.open_agent(home, clock=platform.SystemClock(), random=platform.SystemRandom())
+    (taken,) = deliver(agent, Issuer(seed=9).keyset())
+    assert taken.effect == "applied"
+
+
+@pytest.mark.parametrize(
+    ("lines", "code"), [((), "not-found"), (("junk",), "envelope-malformed"), (("entitlement",), "not-found")]
+)
+def test_a_file_without_keys_pins_nothing_and_makes_nothing(tmp_path, lines, code):
+    texts = [Desk().issuer.certificate() if line == "entitlement" else line for line in lines]
+    with pytest.raises(Error) as caught:
+        commission(tmp_path / "new", keys="\n".join(texts).encode())
+    assert caught.value.code == code
+    assert not (tmp_path / "new").exists()
+
+
+def test_keys_of_another_root_than_was_named_make_nothing(tmp_path):
+    settings = Settings(kind="AS-P", name="roof", host_id="h", root=root_of(Desk()))
+    with pytest.raises(Error) as caught:
+        commissioning.commission(
+            tmp_path / "new",
+            settings=settings,
+            clock=platform.SystemClock(),
+            random=platform.SystemRandom(),
+            keys=Issuer(seed=9).keyset().encode(),
+        )
+    assert caught.value.code == "root-differs"
+    assert not (tmp_path / "new").exists()

@@ -8,14 +8,20 @@ from dataclasses import replace
 
 import pytest
 
-from support.fieldserver.helpers import NOW, holding, license_claim, pinned
+from support.fieldserver.helpers import NOW, Issuer, holding, license_claim, pinned
 from tallystick.domain.verdict import Standing
 from tallystick.errors import Error
 from tallystick.fieldserver import checks, platform, vault
 from tallystick.fieldserver.checks import Checks
+from tallystick.fieldserver.state import keyset_beside
 from tallystick.fieldserver.vault import Vault
+from tallystick.protocol import keys
+from tallystick.protocol.envelope import PrivateKey
+from tallystick.protocol.problems import BY_CODE
 
 SEED = b"d" * 32
+ROOT = Issuer().root.public.thumbprint
+OTHER_ROOT = Issuer(seed=7).root.public.thumbprint
 
 
 class Bench:
@@ -161,7 +167,7 @@ def test_a_question_that_is_none_gets_an_answer(feature, required):
 
 
 def test_a_directory_that_is_not_there_is_not_licensed(tmp_path):
-    verdict = checks.open(tmp_path / "nothing").check("mqtt")
+    verdict = checks.open(tmp_path / "nothing", root=ROOT).check("mqtt")
     assert not verdict.is_licensed
     assert "not-initialised" in verdict.why
 
@@ -170,7 +176,7 @@ def test_a_damaged_vault_is_not_licensed_and_a_repaired_one_is(tmp_path):
     write_home(tmp_path, holding().state)
     good = (tmp_path / "vault-a").read_bytes()
     (tmp_path / "vault-a").write_bytes(b"junk")
-    licenses = checks.open(tmp_path)
+    licenses = checks.open(tmp_path, root=ROOT)
     assert "vault-damaged" in licenses.check("mqtt").why
     (tmp_path / "vault-a").write_bytes(good)
     licenses.look()
@@ -182,7 +188,7 @@ def test_a_check_reads_a_directory_that_it_may_not_write(tmp_path):
     before = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.iterdir()}
     tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
     try:
-        assert checks.open(tmp_path).check("mqtt").is_licensed
+        assert checks.open(tmp_path, root=ROOT).check("mqtt").is_licensed
     finally:
         tmp_path.chmod(stat.S_IRWXU)
     assert {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.iterdir()} == before
@@ -191,7 +197,7 @@ def test_a_check_reads_a_directory_that_it_may_not_write(tmp_path):
 def test_checks_beside_a_writer_always_see_a_whole_state(tmp_path):
     desk = holding()
     write_home(tmp_path, desk.state)
-    licenses, stop, seen = checks.open(tmp_path), threading.Event(), set()
+    licenses, stop, seen = checks.open(tmp_path, root=ROOT), threading.Event(), set()
 
     def look():
         while not stop.is_set():
@@ -212,7 +218,7 @@ def test_checks_beside_a_writer_always_see_a_whole_state(tmp_path):
 
 def test_a_repeated_check_takes_microseconds_at_most(tmp_path):
     write_home(tmp_path, holding().state)
-    licenses = checks.open(tmp_path)
+    licenses = checks.open(tmp_path, root=ROOT)
     licenses.check("mqtt")
     best = min(_time_of(licenses, 20_000) for _ in range(5))
     assert best < 3e-6, f"{best * 1e9:.0f} ns"  # `make bench` has the figure; this only tells a mistake
@@ -233,3 +239,99 @@ def test_importing_checks_loads_no_web_framework_and_no_command_line():
     names = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     loaded = set(names.stdout.split())
     assert not loaded & {"starlette", "uvicorn", "typer", "rich", "httpx2", "asyncio", "sqlalchemy", "fastapi"}
+
+
+# The program names the root
+
+
+class Program(Bench):
+    """Checks for a program, with everything below them in hand."""
+
+    def __init__(self, state, roots):
+        super().__init__(state)
+        self.checks = Checks(load=self.load, stamp=lambda: self.stamp, wall_clock=lambda: self.now, roots=roots)
+
+
+def test_a_license_under_another_root_is_not_licensed_other_issuer():
+    verdict = Program(holding().state, [OTHER_ROOT]).check()
+    assert (verdict.standing, verdict.code) == (Standing.NOT_LICENSED, "other-issuer")
+    assert ROOT in verdict.why
+    assert Program(holding().state, [OTHER_ROOT, ROOT]).check().is_licensed
+
+
+@pytest.mark.parametrize("roots", [(), ("typo",), ("A" * 44,), (None,)])
+def test_a_program_that_names_no_root_is_never_licensed(roots):
+    verdict = Program(holding().state, roots).check()
+    assert (verdict.standing, verdict.code) == (Standing.NOT_LICENSED, "check-wrong")
+
+
+def test_a_program_of_before_there_were_roots_is_not_licensed_and_told_what_to_do(tmp_path):
+    write_home(tmp_path, holding().state)
+    verdict = checks.open(tmp_path).check("mqtt")
+    assert (verdict.standing, verdict.code) == (Standing.NOT_LICENSED, "check-wrong")
+    assert "root" in verdict.why
+
+
+def test_several_roots_may_be_named_while_one_is_handed_over(tmp_path):
+    write_home(tmp_path, holding().state)
+    assert checks.open(tmp_path, root=[OTHER_ROOT, ROOT]).check("mqtt").is_licensed
+    assert checks.open(tmp_path, root=(root for root in (ROOT,))).check("mqtt").is_licensed
+
+
+def test_a_root_that_was_handed_over_is_still_the_programs():
+    desk = holding()
+    successor = Issuer(seed=3)
+    handover = keys.make_handover(
+        desk.issuer.root, issuer=desk.issuer.name, version=2, issued_at=NOW, successor=successor.root.public
+    )
+    key = keys.SigningKey(jwk=keys.Jwk(**desk.issuer.key.public.jwk), valid_from=0)
+    keyset = keys.make_keyset(
+        successor.root, issuer=desk.issuer.name, version=2, issued_at=NOW, keys=(key,), handovers=(handover,)
+    )
+    assert desk.take(keyset).effect == "applied"
+    new = successor.root.public.thumbprint
+    assert Program(desk.state, [ROOT]).check().is_licensed
+    assert Program(desk.state, [new]).check().is_licensed
+    assert Program(desk.state, [OTHER_ROOT]).check().code == "other-issuer"
+
+
+def test_a_grant_whose_key_was_taken_out_goes_with_the_keyset_that_it_came_with():
+    desk = holding()
+    key = keys.SigningKey(jwk=keys.Jwk(**PrivateKey(b"k" * 32).public.jwk), valid_from=0)
+    newer = keys.make_keyset(desk.issuer.root, issuer=desk.issuer.name, version=2, issued_at=NOW, keys=(key,))
+    before = desk.state.keyset
+    assert desk.take(newer).effect == "applied"
+    assert keyset_beside(desk.state) == before
+    assert keyset_beside(replace(desk.state, applied=None)).version == 2
+    assert Program(desk.state, [ROOT]).check().is_licensed
+
+
+def test_a_vault_that_was_put_back_is_told_from_the_newest_by_a_program_that_runs():
+    desk = holding(1)
+    older = desk.state
+    desk.grant(2)
+    bench = Program(desk.state, [ROOT])
+    assert bench.check().is_licensed
+    bench.put(older)
+    bench.now += 2
+    assert bench.check().code == "older-grant"
+    bench.put(desk.state)
+    bench.now += 2
+    assert bench.check().is_licensed
+
+
+def test_every_verdict_has_a_code_of_the_table_of_errors():
+    seen = {
+        Program(holding(licenses=(license_claim(expires=expires),)).state, [ROOT]).check(required=required).code
+        for expires in (None, NOW)
+        for required in (1, 2)
+    }
+    assert seen == {"licensed", "too-few", "expired"}
+    assert all(code in BY_CODE for code in seen - {"licensed"})
+
+
+@pytest.mark.parametrize(
+    ("feature", "required"), [("", 1), ("a b", 1), ("x" * 33, 1), ("mqtt", 10**9 + 1), ("mqtt", True)]
+)
+def test_a_program_asks_in_the_form_of_the_page(feature, required):
+    assert Program(holding().state, [ROOT]).check(feature, required).code == "check-wrong"

@@ -7,7 +7,8 @@ from typer.testing import CliRunner
 
 from support.fieldserver.helpers import LINE, Issuer, activation_id, license_claim
 from tallystick.fieldserver.cli import app
-from tallystick.protocol.envelope import LINE_BYTES_MAX
+from tallystick.protocol.answers import Question, Reader
+from tallystick.protocol.envelope import LINE_BYTES_MAX, open_envelope
 
 ISSUER = Issuer()
 runner = CliRunner()
@@ -227,3 +228,76 @@ def test_every_command_shows_an_example(command):
     result = runner.invoke(app, [command, "--help"])
     assert result.exit_code == 0
     assert f"Example: tallystick fieldserver {command}" in " ".join(result.stdout.split())
+
+
+# Which root
+
+
+ROOT = ISSUER.root.public.thumbprint
+
+
+def test_init_without_a_root_says_what_to_name(cli):
+    result = runner.invoke(app, ["init", "--kind", "AS-P", "--name", "Roof", "--host-id", "h1", *cli.data])
+    assert result.exit_code == 2
+    for option in ("--root", "--keys", "--trust-first"):
+        assert option in result.stderr
+
+
+@pytest.mark.parametrize("root", ["", "typo", ROOT[:-1], f"{ROOT}A", "A" * 42 + "B"])
+def test_init_with_a_root_that_is_no_fingerprint_is_wrong_usage(cli, root):
+    _, err = cli.init("--root", root, expect=2)
+    assert "43 symbols" in err
+    assert not (cli.directory / "data").exists()
+
+
+def test_init_with_a_root_and_trust_at_first_delivery_is_wrong_usage(cli):
+    cli.init("--root", ROOT, "--trust-first", expect=2)
+    assert not (cli.directory / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "trust"),
+    [(("--root", ROOT), f"Root {ROOT} was named", "named"), (("--trust-first",), "For trials only", "first-delivery")],
+)
+def test_init_and_status_say_how_the_root_is_pinned(cli, words, said, trust):
+    out, _ = cli.init(*words)
+    assert said in out
+    assert said in cli("status")[0].replace("\n", " ")
+    assert cli("status", "--json")[0]["trust"] == trust
+
+
+def test_status_of_a_field_server_of_an_earlier_release_says_so(cli):
+    cli.init()
+    (cli.directory / "data" / "fieldserver.json").write_bytes(b'{"kind":"AS-P","name":"Roof","host_id":"h1"}\n')
+    assert "An earlier release" in cli("status")[0]
+    assert "trust" not in cli("status", "--json")[0]
+
+
+def test_check_decides_as_a_program_that_names_a_root_would(cli):
+    made, _ = cli.init("--json")
+    cli("deliver", cli.file(ISSUER.keyset(), ISSUER.grant(made["device_id"], 1)))
+    assert "licensed" in cli("check", "mqtt", "--root", ROOT)[0]
+    out, err = cli("check", "mqtt", "--root", "A" * 43, expect=1)
+    assert "not-licensed (other-issuer)" in out
+    assert "Other issuer" in err
+    assert cli("check", "mqtt", "--root", "A" * 43, "--json", expect=1)[0]["code"] == "other-issuer"
+
+
+def test_check_prints_the_signed_answer_that_a_program_gets(cli):
+    made, _ = cli.init("--json")
+    cli("deliver", cli.file(ISSUER.keyset(), ISSUER.grant(made["device_id"], 1)))
+    out, _ = cli("check", "mqtt", "--answer")
+    assert out.startswith("# mqtt: licensed (1 activated, 1 required)\n")
+    answer, grant, keyset = [line for line in out.splitlines() if not line.startswith("#")]
+    claims = json.loads(open_envelope(answer.encode()).payload)
+    question = Question(feature="mqtt", required=1, nonce=claims["nonce"])
+    assert Reader([ROOT]).decide(question, out.encode()).is_licensed
+    assert (grant, keyset) == (ISSUER.grant(made["device_id"], 1), ISSUER.keyset())
+    assert cli("check", "a b", "--answer", expect=1)
+
+
+@pytest.mark.parametrize("mode", ["", "rw", "8", "1777", "999", "0o600"])
+def test_a_mode_of_the_socket_that_is_none_is_wrong_usage(cli, mode):
+    cli.init()
+    _, err = cli("run", "--socket-mode", mode, expect=2)
+    assert "660" in err

@@ -1,6 +1,7 @@
 """What a licensed program makes of an answer: the rules of docs/protocol/checks.md, each with its code, in their order."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,11 @@ from support.answers import (
     bad_answers,
     good_answers,
     licensed,
-    replace,
 )
 from tallystick.domain.verdict import Standing
 from tallystick.protocol import answers
 from tallystick.protocol.answers import Question, Reader, Remembered
+from tallystick.protocol.envelope import digest_of
 from tallystick.protocol.problems import BY_CODE, WireError
 
 PAGE = (Path(__file__).parents[3] / "docs" / "protocol" / "checks.md").read_text("utf-8")
@@ -191,8 +192,8 @@ def test_what_an_agent_signs_is_what_a_program_reads():
         now=NOW,
         time_seen=NOW,
         epoch=3,
-        grant=answers.digest_of(grant),
-        keyset=answers.digest_of(keyset),
+        grant=digest_of(grant),
+        keyset=digest_of(keyset),
     )
     body = f"{made}\n{grant}\n{keyset}\n".encode()
     assert Reader([ROOT_OF_GOOD]).decide(QUESTION, body).is_licensed

@@ -60,6 +60,8 @@ def test_a_scrapped_field_server_is_credited_at_once_and_takes_nothing_any_more(
     admin("return", "roof", "--final")
     assert online.activation.lines()[online.lines["smartdriver"]]["available"] == 3
     assert admin("show", "roof", "--json")["final"]
+    assert admin("show", "roof", "--json")["trust"] == "first-delivery"
+    assert "FOR TRIALS ONLY" in " ".join(admin("servers").split())
     admin("activate", "roof", "--line", "smartdriver=1", expect=1)
     assert "out-of-service" in admin.stderr
     admin("return", "roof", "--final")

@@ -234,6 +234,7 @@ def test_one_field_server_its_site_its_password_and_its_leaving(browser):
     device, *_ = devices(browser)
     browser.see(f"/servers/{device}")
     assert "Pinned certificate" in browser.text
+    assert "an earlier release set it up" in browser.text  # it does not say how it comes to its root
     browser.send(f"/servers/{device}/site", new_site="<b>Roof</b>")
     assert "&lt;b&gt;Roof" in browser.text
     assert browser.send(f"/servers/{device}/password", password="wrong").status_code in {401, 422}

@@ -267,6 +267,8 @@ def _list_row(record: FieldServerRecord, step: NextStep, *, is_reached: bool) ->
     """A field server in the list: its site is beside its name, and violations come before the next step."""
     features = () if record.report is None else record.report.features
     violations = [f"VIOLATION of {one.feature}" for one in features if one.violation]
+    if record.report is not None and record.report.trust == "first-delivery":
+        violations.append("FOR TRIALS ONLY: it trusts whoever delivered first")
     return [
         f"{record.name} ({record.site})" if record.site else record.name,
         record.kind,

@@ -82,6 +82,7 @@ def show_field_server(record: FieldServerRecord, *, is_reached: bool, next_step:
         "next_step": next_step,
         "seen_at": record.seen_at,
         "trouble": None if record.trouble is None else record.trouble.code,
+        "trust": None if report is None or report.trust is msgspec.UNSET else report.trust,
         "violations": [] if report is None else [one.feature for one in report.features if one.violation],
     }
 

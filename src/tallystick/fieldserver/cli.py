@@ -593,11 +593,6 @@ def _plain(text: object) -> str:
 
 
 def _moment(seconds: int | None) -> str:
-    from datetime import UTC, datetime
+    from tallystick.domain.dates import moment_text
 
-    if seconds is None:
-        return "never"
-    try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    except (OverflowError, OSError, ValueError):
-        return f"at {seconds}"
+    return "never" if seconds is None else moment_text(seconds)

@@ -62,7 +62,7 @@ Answering = Callable[[Question], bytes]
 class _Connection:
     """One program. ``late_at``: when it is closed unless an answer was taken by then."""
 
-    __slots__ = ("incoming", "is_last", "late_at", "outgoing", "socket", "user")
+    __slots__ = ("incoming", "is_last", "is_waiting", "late_at", "outgoing", "socket", "user")
 
     def __init__(self, connected: socket.socket, user: int, late_at: float) -> None:
         self.socket = connected
@@ -71,6 +71,7 @@ class _Connection:
         self.incoming = b""
         self.outgoing = memoryview(b"")
         self.is_last = False
+        self.is_waiting = False  # for the program to take more
 
 
 class LocalSocket:
@@ -197,13 +198,17 @@ class LocalSocket:
             return False
         connection.outgoing = connection.outgoing[sent:]
         if connection.outgoing:
-            self._selector.modify(connection.socket, selectors.EVENT_WRITE, connection)
+            if not connection.is_waiting:
+                connection.is_waiting = True
+                self._selector.modify(connection.socket, selectors.EVENT_WRITE, connection)
             return False
         if connection.is_last:
             self._close(connection)
             return False
         connection.late_at = self._monotonic() + SILENT_SECONDS
-        self._selector.modify(connection.socket, selectors.EVENT_READ, connection)
+        if connection.is_waiting:
+            connection.is_waiting = False
+            self._selector.modify(connection.socket, selectors.EVENT_READ, connection)
         return True
 
     def _handle(self, head: bytes) -> tuple[bytes, bool]:

@@ -191,6 +191,7 @@ class Reader:
     def __init__(self, roots: Iterable[str], *, remembered: Remembered | None = None) -> None:
         self._roots = frozenset(roots)
         self._checked: tuple[tuple[str | None, ...], _Believed] | None = None
+        self._tail: tuple[bytes, list[Unverified]] = (b"", [])  # what stood behind the last answer, and what it is
         self.remembered = remembered
 
     def check_question(self, feature: object, required: object) -> Verdict | None:
@@ -207,7 +208,7 @@ class Reader:
     def _decide(self, question: Question, data: bytes) -> Verdict:
         if len(data) > ANSWER_BYTES_MAX:
             raise _RefusedError("answer-too-large", f"{len(data)} bytes")
-        came = _parse(data)
+        came = _arrange(self._open(data))
         believed = self._believe(came)
         if believed.malformed is not None:
             raise _RefusedError(*believed.malformed)
@@ -239,6 +240,23 @@ class Reader:
             question.feature, required=question.required, licenses=grant.held(), time_seen=moment, now=answer.iat
         )
 
+    def _open(self, data: bytes) -> list[Unverified]:
+        """Rule 6, first half. What is byte for byte as behind the answer before is not taken apart again."""
+        at = 0
+        while data.startswith(b"#", at):
+            at = data.find(b"\n", at) + 1 or len(data)
+        end = data.find(b"\n", at)
+        known, envelopes = self._tail
+        if end > at and envelopes and data[end:] == known:
+            try:
+                return [open_envelope(data[at:end]), *envelopes]
+            except WireError:
+                pass  # it may be decorated, as lines of a tally file are
+        found = _open(data)
+        if end > at and found and found[0].compact.encode() == data[at:end]:
+            self._tail = (data[end:], found[1:])
+        return found
+
     def _believe(self, came: _Came) -> _Believed:
         which = tuple(None if one is None else one.compact for one in (came.grant, came.keyset))
         if self._checked is None or self._checked[0] != which:
@@ -257,8 +275,8 @@ def _refuse_question(expected: str, query: str) -> None:
     raise WireError("check-wrong", expected=expected, seen=printable(query, 200) or _("nothing"))
 
 
-def _parse(data: bytes) -> _Came:
-    """Rule 6, without what stands in the keyset and the grant."""
+def _open(data: bytes) -> list[Unverified]:
+    """The envelopes, and at most one more than there may be."""
     found: list[Unverified] = []
     for line in tallyfile.parse_chunks([data]):
         if isinstance(line, tallyfile.BadLine):
@@ -266,6 +284,11 @@ def _parse(data: bytes) -> _Came:
         found.append(line.envelope)
         if len(found) > _ENVELOPES_MAX:
             break
+    return found
+
+
+def _arrange(found: list[Unverified]) -> _Came:
+    """Rule 6, without what stands in the keyset and the grant."""
     key = found[0].jwk if found and found[0].typ == ANSWER else None
     if key is None:
         raise _RefusedError("answer-malformed", f"{len(found)} envelopes, the first no answer with its jwk")

@@ -65,6 +65,20 @@ def test_what_was_checked_for_one_answer_counts_for_no_other():
             assert reader.decide(QUESTION, GOOD.body()).is_licensed
 
 
+def test_what_stood_behind_an_answer_counts_only_where_the_same_stands_again():
+    """In front of the first answer stands a line that is blank, and is no line for people."""
+    reader = Reader([ROOT_OF_GOOD])
+    good = GOOD.body()
+    assert reader.decide(QUESTION, b"\r\n" + good).is_licensed
+    answer = GOOD.lines()[0].encode()
+    assert reader.decide(QUESTION, answer + b"\n" + good).code == "answer-malformed"
+    assert reader.decide(QUESTION, good).is_licensed
+    assert reader.decide(QUESTION, good.replace(b"# For people.", b"# Other words.")).is_licensed
+    assert reader.decide(QUESTION, good + b"x\n").code == "answer-malformed"
+    assert reader.decide(QUESTION, good[:-9]).code == "answer-malformed"
+    assert reader.decide(QUESTION, good).is_licensed
+
+
 def test_what_is_refused_is_not_remembered():
     for name, case in bad_answers().items():
         if case.code not in {"too-few", "expired", "not-licensed"}:

@@ -20,7 +20,7 @@ SOMETHING = ["host-plant-room", "host-1", "4C4C4544-0042-3510-8052-B9C04F4D4E32"
 
 
 def init(directory, *words):
-    required = ("--data", directory, "--kind", "AS-P", "--name", "roof", "--json")
+    required = ("--data", directory, "--kind", "AS-P", "--name", "roof", "--trust-first", "--json")
     return CliRunner().invoke(cli.app, ["fieldserver", "init", *map(str, (*required, *words))])
 
 

@@ -34,6 +34,7 @@ from tallystick.fieldserver.state import State, keyset_beside
 from tallystick.fieldserver.vault import Vault
 from tallystick.protocol import answers
 from tallystick.protocol.problems import problem_for
+from tallystick.sentences import _
 
 _LOOK_SECONDS: Final = 1.0
 _ANSWERS_MAX: Final = 1024
@@ -61,7 +62,7 @@ class Checks:
         self._wall_clock = wall_clock
         self._lock = threading.Lock()
         self._state: State | None = None
-        self._trouble: Error = Error("not-initialised", expected="a vault", seen="none yet")
+        self._trouble: Error = Error("not-initialised", expected=_("a vault"), seen=_("none"))
         self._stamped: Hashable = None
         self._is_settled = False
         self._highest = 0.0  # the highest wall clock seen in this process, since the grant in force came
@@ -101,7 +102,7 @@ class Checks:
 
     def _answer(self, feature: str, required: int) -> Verdict:
         if not _is_question(feature, required):
-            return answers.refused(str(feature), 1, code="check-wrong", seen="another question")
+            return answers.refused(str(feature), 1, code="check-wrong", seen=_("another question"))
         if self._roots is not None and (wrong := answers.check_question(self._roots, feature, required)) is not None:
             return wrong
         now = self._wall_clock()
@@ -139,7 +140,7 @@ class Checks:
             self._state, self._trouble = None, error
         except Exception as error:  # noqa: BLE001 - see check
             self._state = None
-            self._trouble = Error("vault-damaged", expected="a vault that can be read", seen=type(error).__name__)
+            self._trouble = Error("vault-damaged", expected=_("a vault that can be read"), seen=type(error).__name__)
         if before is None or self._state is None or self._state.applied != before.applied:
             # A grant that was taken carries the activation server's time and heals a clock that had jumped ahead.
             self._highest = 0.0
@@ -150,12 +151,12 @@ class Checks:
         if self._roots is None or keyset is None:
             return state
         if not self._roots & keyset.root_fingerprints:
-            seen = f"root {keyset.root_fingerprint} of {keyset.issuer}"
+            seen = _("root {thumbprint} of {issuer}", thumbprint=keyset.root_fingerprint, issuer=keyset.issuer)
             raise Error("other-issuer", expected=problem_for("other-issuer").expected, seen=seen)
         if state.applied is not None:
             device, epoch, number = self._newest
             if device == state.device_id and (state.epoch, state.applied.number) < (epoch, number):
-                seen = f"grant {state.applied.number} of epoch {state.epoch}"
+                seen = _("grant {number} of epoch {epoch}", number=state.applied.number, epoch=state.epoch)
                 raise Error("older-grant", expected=problem_for("older-grant").expected, seen=seen)
             self._newest = (state.device_id, state.epoch, state.applied.number)
         return state

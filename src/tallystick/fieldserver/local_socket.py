@@ -216,7 +216,9 @@ class LocalSocket:
         first, _end, _fields = head.partition(b"\r\n")
         line = _REQUEST.fullmatch(first)
         if line is None:
-            return _refusal(Error("json-malformed", expected="GET /v1/check?... HTTP/1.1", seen=_glimpse(first))), True
+            return _refusal(
+                Error("json-malformed", expected=_("GET /v1/check?... HTTP/1.1"), seen=_glimpse(first))
+            ), True
         method, target, minor = line.groups()
         is_last = minor == b"0" or _CLOSE.search(head + b"\r\n") is not None
         try:

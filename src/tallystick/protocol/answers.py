@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct
@@ -108,11 +109,13 @@ def is_fingerprint(text: object) -> bool:
 def check_question(roots: frozenset[str], feature: object, required: object) -> Verdict | None:
     """Rule 1: None where it can be asked, by a program that names these roots."""
     if not 1 <= len(roots) <= ROOTS_MAX:
-        return refused(str(feature), 1, code="check-wrong", seen=f"{len(roots)} roots that the program names")
+        return refused(
+            str(feature), 1, code="check-wrong", seen=_("{count} roots that the program names", count=len(roots))
+        )
     if not all(map(is_fingerprint, roots)):
-        return refused(str(feature), 1, code="check-wrong", seen="a root that is no fingerprint")
+        return refused(str(feature), 1, code="check-wrong", seen=_("a root that is no fingerprint"))
     if not is_check(feature, required):
-        return refused(str(feature), 1, code="check-wrong", seen="another question")
+        return refused(str(feature), 1, code="check-wrong", seen=_("another question"))
     return None
 
 
@@ -162,7 +165,8 @@ class _RefusedError(Exception):
         self.seen = seen
 
 
-class _Came(Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Came:
     """What came, in its form: nothing in it is believed."""
 
     answer: Answer
@@ -172,7 +176,8 @@ class _Came(Struct, frozen=True, kw_only=True):
     keyset: Unverified | None
 
 
-class _Believed(Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Believed:
     """A keyset and a grant that passed rules 6, 9, 10 and 12, or the first of these that they do not."""
 
     grant_digest: Digest | None

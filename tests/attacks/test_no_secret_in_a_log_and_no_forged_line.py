@@ -40,6 +40,7 @@ TOLD = {
     ("activation/services/batcher.py", "a batch of %d was not taken: %s"): ["len(messages)", "error"],
     ("activation/services/batcher.py", "a fault of Tallystick; nothing was written"): [],
     ("fieldserver/api.py", "A request failed."): [],
+    ("fieldserver/local_socket.py", "A check failed."): [],
     ("fieldserver/service.py", "Not announced: %s"): ["error"],
 }
 SECRET_WORDS = {"path", "url", "token", "secret", "password", "body", "headers", "scope", "request", "query", "cookie"}

@@ -33,6 +33,14 @@ def devices(browser):
     return dict(re.findall(r'name="device" value="([^"]+)" aria-label="([^"]+)"', browser.text))
 
 
+@pytest.fixture
+def pinned(site, browser):
+    """The field servers, added already, whichever tests of this file another worker has."""
+    if not devices(browser):
+        site.admin("add", "--csv", site.csv())
+    return devices(browser)
+
+
 def test_a_stranger_sees_nothing_and_the_link_opens_once(site):
     stranger = PageReader(site.link)
     assert stranger.see("/").status_code == 403
@@ -101,12 +109,12 @@ def test_a_bad_csv_file_is_refused_whole_with_its_row(browser, content, says):
     assert says in answer.text
 
 
-def test_a_plan_says_where_a_product_does_not_apply_and_keeps_to_what_was_bought(site, browser):
+def test_a_plan_says_where_a_product_does_not_apply_and_keeps_to_what_was_bought(site, browser, pinned):
     browser.send("/plan/entitlement", files={"certificate": ("c.tally", site.certificate.read_bytes())})
     line = re.search(r'href="/plan\?line=([0-9A-Z]+)"[^>]*><bdi>Personal', browser.text).group(1)
     browser.see(f"/plan?line={line}")
     assert "For AS-P, Edge Server, not for AS-B" in browser.text
-    every = list(devices(browser))
+    every = list(pinned)
     answer = browser.send("/plan/assign", data={"device": every, "line": line, "quantity": "1", "do": "assign"})
     assert "kind-mismatch" in answer.text
     fit = re.findall(r'name="device" value="([^"]+)" aria-label="[^"]+">', browser.see(f"/plan?line={line}").text)
@@ -116,15 +124,15 @@ def test_a_plan_says_where_a_product_does_not_apply_and_keeps_to_what_was_bought
     assert "quantity-wrong" in answer.text
 
 
-def test_an_operation_on_nothing_and_a_plan_that_is_not_there_are_told(browser):
+def test_an_operation_on_nothing_and_a_plan_that_is_not_there_are_told(browser, pinned):
     assert "at least one field server ticked" in browser.send("/drafts", do="return").text
-    (device, *_) = devices(browser)
+    (device, *_) = pinned
     answer = browser.send("/drafts", data={"do": "activate", "device": device})
     assert "Assign licenses first" in answer.text
 
 
-def test_activation_and_return_offline_with_files_on_a_stick(site, browser):
-    every = devices(browser)
+def test_activation_and_return_offline_with_files_on_a_stick(site, browser, pinned):
+    every = pinned
     browser.see("/plan")
     line = re.search(r'href="/plan\?line=([0-9A-Z]+)"[^>]*><bdi>SmartDriver', browser.text).group(1)
     browser.send("/plan/assign", data={"device": list(every), "line": line, "quantity": "2", "do": "assign"})
@@ -230,8 +238,8 @@ def test_the_route_is_found_explained_forced_and_a_proxy_is_checked(browser):
     browser.send("/route/proxy", proxy="")
 
 
-def test_one_field_server_its_site_its_password_and_its_leaving(browser):
-    device, *_ = devices(browser)
+def test_one_field_server_its_site_its_password_and_its_leaving(browser, pinned):
+    device, *_ = pinned
     browser.see(f"/servers/{device}")
     assert "Pinned certificate" in browser.text
     assert "an earlier release set it up" in browser.text  # it does not say how it comes to its root

@@ -232,6 +232,21 @@ def test_its_vaults_open_and_hold_what_they_held(tmp_path):
             assert [one[claim] for one in now["licenses"]] == [one[claim] for one in told["licenses"]], (name, claim)
 
 
+def test_programs_on_its_vaults_are_licensed_by_the_root_that_they_name_and_by_no_other(tmp_path):
+    """It recorded nothing of how a field server comes to its root, and its field servers go on without being set up anew."""
+    left = Left(tmp_path)
+    held = {
+        name: [one["feature"] for one in told["features"] if one["activated"]] for name, told in TOLD["vaults"].items()
+    }
+    assert any(held.values())
+    for name, features in held.items():
+        for root, code, expect in ((TOLD["init"]["root_fingerprint"], "licensed", 0), ("A" * 43, "other-issuer", 1)):
+            for feature in features[:1]:
+                said = left.field_server(name, "check", feature, "--root", root, expect=expect)
+                assert (said["code"], said["licensed"]) == (code, expect == 0), name
+    assert "trust" not in left.field_server("roof", "status")
+
+
 def test_field_servers_in_every_state_are_answered_by_what_they_are(left, site):
     """The attic was not heard since a restore, the loft is only listed, the barn is lost, the shed is on hold."""
     wish = f"{TOLD['sold']['lines'][0]['activation_id']}=1"

@@ -96,7 +96,7 @@ MUTANTS = (
         name="kind-not-compared",
         breaks="a product is granted to a kind of field server that it is not for",
         file=RULES,
-        old="    if folded(kind) not in map(folded, line.product.kinds):",
+        old="    if not is_among(kind, line.product.kinds):",
         new="    if kind is None:",
     ),
     Mutant(

@@ -80,7 +80,7 @@ check: lint docs-check  ## the fast part: format, lint, types, contracts, quick 
 
 .PHONY: ci
 ci: system-packages build/foreign/.foreign lint docs-check audit  ## what `make test` leaves out: PostgreSQL, Chromium, 5,000 seeds, a hundred under kill -9, ...
-	@$(MAKE) --no-print-directory simulate SEEDS=5000
+	@$(MAKE) --no-print-directory simulate SEEDS=5000 EVERY_CELL=1
 	@$(MAKE) --no-print-directory proof explore mutants mutants-sample
 	@$(MAKE) --no-print-directory powercuts
 	@$(MAKE) --no-print-directory lowest
@@ -191,7 +191,7 @@ docs-check: .venv/.dev
 
 .PHONY: simulate
 simulate: .venv/.dev
-	$(BIN)/tallystick simulate --seeds $(SEEDS)
+	$(BIN)/tallystick simulate --seeds $(SEEDS) $(if $(EVERY_CELL),--cells --every-cell)
 
 .PHONY: audit
 audit: .venv/.dev

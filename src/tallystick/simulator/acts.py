@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from tallystick.activation.core import entitlements, interventions
 from tallystick.activation.core.clock import Tick, confirm_clock, keep_time
 from tallystick.activation.core.entitlements import LineChange
-from tallystick.activation.core.ports import Answer, MessageOutcome, Status, Transaction
+from tallystick.activation.core.ports import Status, Transaction
 from tallystick.domain.ids import DeviceId, LineId
 from tallystick.domain.rules import Want
 from tallystick.errors import Error
@@ -23,6 +23,7 @@ from tallystick.simulator.dice import Dice
 from tallystick.simulator.evidence import read_envelope
 from tallystick.simulator.faults import Fault
 from tallystick.simulator.parties import DAY, FieldServerCopy, Issuer, seeded, state_bytes, state_row
+from tallystick.simulator.story import describe, describe_answers, describe_wish
 from tallystick.simulator.technician import make_goal, technician_of
 from tallystick.simulator.workload import Act, Step
 from tallystick.simulator.world import World, known_devices, name_of
@@ -85,6 +86,18 @@ def _wish(world: World, step: Step, dice: Dice) -> str:
     if dice.chance(500):
         world.carry(world.up, [written.message.compact], dice)
     return f"{copy.name}: {describe_wish(wish)} -> {describe(written.message.compact)}"
+
+
+def _give_up(world: World, step: Step, dice: Dice) -> str:
+    copy = choose(world, step)
+    if copy is None:
+        return "nobody is there"
+    written = world.ask(copy, Relinquish(), step)
+    if written is None:
+        return f"{copy.name}: relinquish"
+    if dice.chance(700):
+        world.carry(world.up, [written.message.compact], dice)
+    return f"{copy.name}: relinquish -> {describe(written.message.compact)}"
 
 
 def _exchange(world: World, step: Step, dice: Dice) -> str:
@@ -511,60 +524,11 @@ def _with_signature_of(compact: str, other: str) -> str:
     return other.rpartition(".")[0] + "." + compact.rpartition(".")[2]
 
 
-def describe_wish(wish: Wish) -> str:
-    """A wish in a few words."""
-    match wish:
-        case Activate(wants=wants):
-            return "activate " + ", ".join(f"{want.quantity} of {want.activation_id.line_id}" for want in wants)
-        case Return(wants=None):
-            return "return all"
-        case Return(wants=tuple() as lowered):
-            return "return down to " + ", ".join(f"{want.quantity} of {want.line_id}" for want in lowered)
-        case Refresh():
-            return "refresh"
-        case _:
-            return "relinquish"
-
-
-def describe(compact: str) -> str:
-    """An envelope in a few words."""
-    try:
-        header, claims, _ = read_envelope(compact)
-    except ValueError:
-        return "junk"
-    match header.get("typ"):
-        case messages.REQUEST:
-            applied = claims["applied"]["number"] if claims["applied"] else 0
-            return f"{claims['purpose']} {claims['epoch']}.{claims['sequence']} at {applied}"
-        case messages.GRANT:
-            held = ", ".join(f"{item['quantity']} of {item['line']}" for item in claims["licenses"]) or "nothing"
-            return f"grant {claims['epoch']}.{claims['number']} of {held}" + (
-                " to confirm" if claims["confirm"] else ""
-            )
-        case messages.REFUSAL:
-            return f"refusal {claims['code']} seen {claims['seen']}"
-        case messages.CREDIT:
-            held = ", ".join(f"{item['quantity']} of {item['line']}" for item in claims["credits"]) or "nothing"
-            return f"credit of {held}"
-        case typ:
-            return str(typ)
-
-
-def describe_answers(sent: list[str], answers: list[Answer]) -> str:
-    """What was sent, and what was said to it."""
-    said = [
-        " and ".join(map(describe, answer.reply))
-        if answer.outcome is not MessageOutcome.ERROR
-        else f"error {answer.code}"
-        for answer in answers
-    ]
-    return f"{', '.join(map(describe, sent))} -> {'; '.join(said) or 'no answer'}"
-
-
 _ACTS: Final[Mapping[Act, Callable[[World, Step, Dice], str]]] = {
     **people.ACTS,
     Act.WISH: _wish,
     Act.EXCHANGE: _exchange,
+    Act.GIVE_UP: _give_up,
     Act.GATHER: _gather,
     Act.POST: _post,
     Act.HAND_OVER: _hand_over,

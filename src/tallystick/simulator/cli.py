@@ -80,6 +80,12 @@ def simulate(  # noqa: PLR0917 - options of a command line
     max_seconds: Annotated[
         float | None, typer.Option("--max-seconds", min=1, help="With --exhaustive: stop after so much processor time.")
     ] = None,
+    cells: Annotated[
+        bool, typer.Option("--cells", help="Print how often each cell of the decision table was reached.")
+    ] = False,
+    every_cell: Annotated[
+        bool, typer.Option("--every-cell", help="Fail if a cell that can be reached was not.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Search for a loss: seeded worlds with every fault of the protocol, and an auditor that shares no code with it.
@@ -87,6 +93,7 @@ def simulate(  # noqa: PLR0917 - options of a command line
     Example: tallystick simulate --seed 7 --steps 300
     """
     from tallystick.simulator import report, running
+    from tallystick.simulator.cells import name_of
 
     progress = report.Progress()
     if exhaustive:
@@ -120,11 +127,14 @@ def simulate(  # noqa: PLR0917 - options of a command line
     if as_json:
         print(summed.as_json())
     else:
-        print("\n".join(summed.lines()))
+        print("\n".join([*summed.lines(), *(summed.cell_lines() if cells else ())]))
         for failure in summed.failures[:3]:
             for line in report.failure_lines(failure, steps=steps, field_servers=field_servers, progress=progress):
                 print(line)
         for failure in summed.failures[3:]:
             print(f"seed {failure.seed} breaks {failure.promise}: {failure.what}")
-    if summed.failures:
+    missed = summed.missed() if every_cell else []
+    if missed and not as_json:
+        print(f"missed, of the cells of the decision table: {'; '.join(map(name_of, missed))}")
+    if summed.failures or missed:
         raise typer.Exit(1)

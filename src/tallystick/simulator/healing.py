@@ -17,6 +17,7 @@ from tallystick.simulator import acts
 from tallystick.simulator.dice import Dice
 from tallystick.simulator.evidence import Violation, read_envelope
 from tallystick.simulator.parties import FieldServerCopy
+from tallystick.simulator.story import describe_answers
 from tallystick.simulator.technician import Technician
 from tallystick.simulator.world import World, known_devices, name_of
 
@@ -50,7 +51,7 @@ def exchange(world: World, copy: FieldServerCopy) -> bool:
     if not outbox:
         return False
     answers = world.post("\n".join(outbox).encode())
-    world.log.append(f"{copy.name}: {acts.describe_answers(outbox, answers)}")
+    world.log.append(f"{copy.name}: {describe_answers(outbox, answers)}")
     replies = [reply for answer in answers for reply in answer.reply]
     world.hand_over(copy, "\n".join(replies).encode())
     world.auditor.check()

@@ -7,6 +7,7 @@ the reading-out of plain data for the auditor.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from tallystick.protocol.keys import Keyset
 from tallystick.protocol.messages import Facts
 from tallystick.protocol.problems import WireError
 from tallystick.protocol.tallyfile import BadLine
+from tallystick.simulator.cells import Cell, cells_of
 from tallystick.simulator.dice import Dice
 from tallystick.simulator.faults import SeededDisk, SeededStore
 from tallystick.simulator.sql_store import SeededSqlStore
@@ -149,6 +151,7 @@ class ActivationServer:
         tables = Tables(catalog=Catalog(kinds=KINDS, products=PRODUCTS))
         self.store = SeededSqlStore(tables) if has_sql else SeededStore(tables)
         self.lines: list[Line] = []
+        self.cells: Counter[Cell] = Counter()  # in which messages were decided
         self.sold: list[Line] = []  # also those that a restore made us forget
 
     def sell(self, quantity: int, sku: str, *, account: str = "acme", **terms: Any) -> Line:
@@ -195,9 +198,12 @@ class ActivationServer:
                 codes.append(answer.code or "invariant")
         if not good:
             return [], codes
-        return self.run(
+        met = list(cells_of(good, self.store.tables))
+        answers = self.run(
             lambda tx: issuing.process(good, tx, signer=self.signer, policy=self.policy, now=self.clock.at)
-        ), codes
+        )
+        self.cells.update(met)
+        return answers, codes
 
     def run(self, work: Callable[[Transaction], ResultT]) -> ResultT:
         """One unit of work."""

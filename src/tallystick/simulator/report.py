@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tallystick.simulator import running
+from tallystick.simulator.cells import TABLE, UNREACHED, Cell, name_of
 from tallystick.simulator.running import Failure, SeedResult
 from tallystick.simulator.workload import make_plan
 
@@ -48,6 +49,7 @@ class Sum:
     judged_again: int = 0
     struck: Counter[str] = field(default_factory=Counter)
     done: Counter[str] = field(default_factory=Counter)
+    cells: Counter[Cell] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
 
@@ -59,6 +61,7 @@ class Sum:
         self.judged_again += result.judged_again
         self.struck += result.struck
         self.done += result.done
+        self.cells += result.cells
         if result.failure is not None:
             self.failures.append(result.failure)
 
@@ -76,12 +79,26 @@ class Sum:
             "judged_again": self.judged_again,
             "seconds": round(self.seconds, 1),
             "faults": {str(kind): count for kind, count in self.struck.most_common()},
+            "cells": {name_of(cell): self.cells[cell] for cell in TABLE},
+            "cells_missed": [name_of(cell) for cell in self.missed()],
             "acts": {str(kind): count for kind, count in self.done.most_common()},
             "failures": [
                 {"seed": failure.seed, "promise": failure.promise, "what": failure.what} for failure in self.failures
             ],
         }
         return json.dumps(value)
+
+    def missed(self) -> list[Cell]:
+        """Cells of the decision table that can be reached, and were not."""
+        return [cell for cell in TABLE if cell not in UNREACHED and not self.cells[cell]]
+
+    def cell_lines(self) -> Iterator[str]:
+        """The decision table: in which cells how many messages were decided."""
+        reached = sum(self.cells[cell] > 0 for cell in TABLE)
+        yield f"cells of the decision table: {reached} of {len(TABLE)} reached, {len(UNREACHED)} are not asked for"
+        for cell in TABLE:
+            why = f"  {UNREACHED[cell]}" if cell in UNREACHED else "" if self.cells[cell] else "  MISSED"
+            yield f"{self.cells[cell]:9} {name_of(cell):48}{why}".rstrip()
 
     def lines(self) -> Iterator[str]:
         """For people."""

@@ -7,10 +7,11 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from tallystick.simulator import acts, healing
+from tallystick.simulator.cells import Cell
 from tallystick.simulator.evidence import Violation
 from tallystick.simulator.speed import remember_signatures
 from tallystick.simulator.use_again import use_again
@@ -35,7 +36,7 @@ class Failure:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedResult:
     """One run. ``struck``: faults that struck, by kind; ``done``: steps by kind; ``judged_again``: how often a field server
-    that was rolled back or cloned was judged again.
+    that was rolled back or cloned was judged again; ``cells``: of the decision table, in which messages were decided.
     """
 
     seed: int
@@ -45,6 +46,7 @@ class SeedResult:
     done: Counter[str]
     failure: Failure | None
     judged_again: int = 0
+    cells: Counter[Cell] = field(default_factory=Counter)
     log: tuple[str, ...] = ()
 
 
@@ -76,6 +78,7 @@ def run_plan(plan: Plan) -> SeedResult:
         done=world.done,
         failure=failure,
         judged_again=world.auditor.suspicion.judged_again,
+        cells=world.activation.cells,
         log=tuple(world.log),
     )
 

@@ -7,8 +7,10 @@ some kinds do not come at all, so that different seeds are different worlds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import zip_longest
 from typing import Final
 
 from tallystick.simulator.dice import Dice
@@ -55,9 +57,11 @@ class Act(StrEnum):
     PRUNE = "prune"  # old stored replies are deleted
     COPY = "copy"  # the database is copied, and the copy is served
     TECHNICIAN = "technician"  # Device Administrator works on a field server
+    GIVE_UP = "give-up"  # a field server gives up what it holds in one carry, so that its epoch rises
 
 
 SQL_SEEDS: Final = 10  # one seed in ten runs on the real store
+GUIDED_SEEDS: Final = 5  # one seed in five leans to cells of the decision table that others seldom reach
 
 USUAL: Final = {
     Act.WISH: 24,
@@ -98,6 +102,83 @@ PEOPLE: Final = (
 )
 
 
+# Guided seeds have few field servers; people's verbs, restores, copies and rollbacks come often and close together, so that
+# one message meets two or three of them (see ``cells``).
+_CARRIED: Final = {Act.WISH: 14, Act.EXCHANGE: 8, Act.GATHER: 6, Act.POST: 16, Act.HAND_OVER: 14}
+_RESTORED: Final = {Act.BACKUP: 4, Act.RESTORE: 4, Act.LIFT: 2}
+_COPIED: Final = {Act.SNAPSHOT: 4, Act.ROLL_BACK: 4, Act.CLONE: 1, Act.GIVE_UP: 3}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Theme:
+    """Which acts come, how often, and among how many field servers. ``begins``: the first ones, in this order."""
+
+    leads_to: str
+    field_servers: int
+    acts: Mapping[Act, int]
+    begins: tuple[Act, ...] = ()
+
+
+THEMES: Final = (
+    Theme(
+        leads_to="hold, and hold with recovering",
+        field_servers=1,
+        acts={**_CARRIED, **_RESTORED, **_COPIED, Act.HOLD: 6, Act.RELEASE: 2},
+    ),
+    Theme(
+        leads_to="lost with recovering, and used sequences of one that is lost",
+        field_servers=1,
+        acts={**_CARRIED, **_RESTORED, **_COPIED, Act.DECLARE_LOST: 6, Act.SETTLE: 1, Act.RELEASE: 2},
+    ),
+    Theme(
+        leads_to="retired, with and without recovering",
+        field_servers=1,
+        acts={
+            **_CARRIED,
+            **_RESTORED,
+            **_COPIED,
+            Act.RETIRE: 12,
+            Act.START_RETURN: 3,
+            Act.DECLARE_LOST: 2,
+            Act.SETTLE: 4,
+        },
+    ),
+    Theme(
+        leads_to="listed, with and without recovering",
+        field_servers=3,
+        acts={**_CARRIED, **_COPIED, Act.LIST: 12, Act.HOST: 12, Act.BACKUP: 2, Act.RESTORE: 2, Act.LIFT: 2},
+    ),
+    Theme(
+        leads_to="higher epochs that are late, and everything of one that is recovering",
+        field_servers=1,
+        acts={
+            **_CARRIED,
+            **_RESTORED,
+            Act.GIVE_UP: 12,
+            Act.SNAPSHOT: 8,
+            Act.ROLL_BACK: 8,
+            Act.CLONE: 3,
+            Act.RELEASE: 6,
+        },
+    ),
+    Theme(
+        leads_to="two copies after a restore, of which one has heard its fence: late and used sequences of higher epochs",
+        field_servers=1,
+        acts={
+            **_CARRIED,
+            Act.GIVE_UP: 10,
+            Act.HOLD: 2,
+            Act.RELEASE: 4,
+            Act.RETIRE: 6,
+        },
+        begins=(
+            *(Act.WISH, Act.EXCHANGE, Act.WISH, Act.EXCHANGE, Act.GIVE_UP, Act.EXCHANGE),
+            *(Act.BACKUP, Act.CLONE, Act.RESTORE, Act.WISH, Act.GATHER, Act.POST),
+        ),
+    ),
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """One thing that happens. ``who``, ``what`` and ``salt`` are read by the act; ``fault`` strikes inside it."""
@@ -120,6 +201,13 @@ class Plan:
     kinds: tuple[str, ...]
     steps: tuple[Step, ...]
     has_sql: bool = False  # the activation server's store is the real one, on SQLite in memory
+
+
+def theme_of(seed: int) -> Theme | None:
+    """The theme of a guided seed."""
+    if seed % GUIDED_SEEDS != GUIDED_SEEDS // 2:
+        return None
+    return Dice("guidance", seed).pick(THEMES)
 
 
 def make_plan(seed: int, *, steps: int, field_servers: int | None = None, often: Act | None = None) -> Plan:
@@ -146,6 +234,9 @@ def make_plan(seed: int, *, steps: int, field_servers: int | None = None, often:
         for per_mille, group in PEOPLE:
             if people.chance(per_mille) or often in group:
                 weights |= {act: weights.get(act, 0) + weight * people.between(1, 3) for act, weight in group.items()}
+    theme = theme_of(seed) if often is None else None
+    if theme is not None:
+        count, weights = field_servers or theme.field_servers, dict(theme.acts)
     kinds = tuple(
         fault for fault in (*DISK_FAULTS, *STORE_FAULTS, *CARRIAGE_FAULTS, Fault.COURIER_DIES) if dice.chance(600)
     )
@@ -155,7 +246,13 @@ def make_plan(seed: int, *, steps: int, field_servers: int | None = None, often:
         field_servers=count,
         lines=lines,
         kinds=tuple(dice.pick(("AS-P", "AS-B", "Edge Server")) for _ in range(count)),
-        steps=tuple(_make_step(dice, weights, kinds, per_mille) for _ in range(steps)),
+        steps=tuple(
+            replace(step, act=act) if act is not None else step
+            for step, act in zip_longest(
+                (_make_step(dice, weights, kinds, per_mille) for _ in range(steps)),
+                () if theme is None else theme.begins[:steps],
+            )
+        ),
         has_sql=seed % SQL_SEEDS == SQL_SEEDS - 1,
     )
 

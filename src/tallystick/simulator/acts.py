@@ -104,7 +104,7 @@ def _exchange(world: World, step: Step, dice: Dice) -> str:
     copy = choose(world, step)
     if copy is None:
         return "nobody is there"
-    legs = dice.between(1, 3)
+    legs = step.legs or dice.between(1, 3)
     said = []
     for leg in range(legs):
         here = step if leg == step.call % legs else None

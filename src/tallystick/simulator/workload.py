@@ -107,16 +107,23 @@ PEOPLE: Final = (
 _CARRIED: Final = {Act.WISH: 14, Act.EXCHANGE: 8, Act.GATHER: 6, Act.POST: 16, Act.HAND_OVER: 14}
 _RESTORED: Final = {Act.BACKUP: 4, Act.RESTORE: 4, Act.LIFT: 2}
 _COPIED: Final = {Act.SNAPSHOT: 4, Act.ROLL_BACK: 4, Act.CLONE: 1, Act.GIVE_UP: 3}
+# A refusal, and a message after it; now there are two of it. The first hears its fence, the second goes on without.
+_ONE_OF_TWO_FENCED: Final = (
+    *((Act.GIVE_UP, 0), (Act.EXCHANGE, 0), (Act.CLONE, 0), (Act.EXCHANGE, 0)),
+    *((Act.WISH, 1),) * 5,
+    (Act.POST, 0),
+)
+_THEN_IT_GIVES_UP: Final = ((Act.GIVE_UP, 0), (Act.POST, 0), (Act.POST, 0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Theme:
-    """Which acts come, how often, and among how many field servers. ``begins``: the first ones, in this order."""
+    """Which acts come, how often, and among how many field servers. ``begins``: the first ones in order, and who does each."""
 
     leads_to: str
     field_servers: int
     acts: Mapping[Act, int]
-    begins: tuple[Act, ...] = ()
+    begins: tuple[tuple[Act, int], ...] = ()
 
 
 THEMES: Final = (
@@ -162,18 +169,22 @@ THEMES: Final = (
         },
     ),
     Theme(
-        leads_to="two copies after a restore, of which one has heard its fence: late and used sequences of higher epochs",
+        leads_to="two copies after a restore, of which one has its fence: late and used sequences of higher epochs",
         field_servers=1,
-        acts={
-            **_CARRIED,
-            Act.GIVE_UP: 10,
-            Act.HOLD: 2,
-            Act.RELEASE: 4,
-            Act.RETIRE: 6,
-        },
+        acts={**_CARRIED, Act.GIVE_UP: 10, Act.RELEASE: 1, Act.HOLD: 1},
         begins=(
-            *(Act.WISH, Act.EXCHANGE, Act.WISH, Act.EXCHANGE, Act.GIVE_UP, Act.EXCHANGE),
-            *(Act.BACKUP, Act.CLONE, Act.RESTORE, Act.WISH, Act.GATHER, Act.POST),
+            *((Act.WISH, 0), (Act.EXCHANGE, 0), (Act.BACKUP, 0), (Act.RESTORE, 0)),
+            *_ONE_OF_TWO_FENCED,
+            *_THEN_IT_GIVES_UP,
+        ),
+    ),
+    Theme(
+        leads_to="the same, retired meanwhile",
+        field_servers=1,
+        acts={**_CARRIED, Act.GIVE_UP: 10, Act.RETIRE: 6},
+        begins=(
+            *((Act.WISH, 0), (Act.EXCHANGE, 0), (Act.GIVE_UP, 0), (Act.EXCHANGE, 0), (Act.BACKUP, 0), (Act.RESTORE, 0)),
+            *(*_ONE_OF_TWO_FENCED, (Act.RETIRE, 0), *_THEN_IT_GIVES_UP),
         ),
     ),
 )
@@ -189,6 +200,7 @@ class Step:
     salt: int
     fault: Fault | None = None
     call: int = 0  # at which disk call, or on which line, the fault strikes
+    legs: int = 0  # of an exchange, there and back; 0: as the dice say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,8 +259,8 @@ def make_plan(seed: int, *, steps: int, field_servers: int | None = None, often:
         lines=lines,
         kinds=tuple(dice.pick(("AS-P", "AS-B", "Edge Server")) for _ in range(count)),
         steps=tuple(
-            replace(step, act=act) if act is not None else step
-            for step, act in zip_longest(
+            step if led is None else replace(step, act=led[0], who=led[1], legs=1, fault=None)
+            for step, led in zip_longest(
                 (_make_step(dice, weights, kinds, per_mille) for _ in range(steps)),
                 () if theme is None else theme.begins[:steps],
             )

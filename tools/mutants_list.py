@@ -105,7 +105,7 @@ MUTANTS = (
         file=RULES,
         old="    if line.expires_at is not None and line.expires_at <= now:",
         new="    if line.expires_at is not None and line.expires_at <= 0:",
-        seed=7,
+        seed=24,
     ),
     Mutant(
         name="grows-while-suspended",
@@ -310,7 +310,7 @@ MUTANTS = (
         file="protocol/envelope.py",
         old="    except BadSignatureError:  # or a key that is no point of the curve, or one of the few that fit everything\n        raise",
         new="    except BadSignatureError:\n        return Verified(_TOKEN, compact=envelope.compact, typ=envelope.typ, payload=envelope.payload, key=key)\n        raise",
-        seed=72,
+        seed=37,
     ),
     Mutant(
         name="sub-not-checked",
@@ -407,7 +407,7 @@ MUTANTS = (
         file=VAULT,
         old="        name = SLOTS[0] if newest is None or newest.name == SLOTS[1] else SLOTS[1]\n",
         new="        name = SLOTS[0]\n",
-        seed=17,
+        seed=22,
     ),
     Mutant(
         name="torn-slot-believed",

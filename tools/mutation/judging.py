@@ -134,7 +134,7 @@ def _run_seed(one: Look) -> str | None:
     from tallystick.simulator.running import run_plan  # noqa: PLC0415 - with the error in what it imports
     from tallystick.simulator.workload import make_plan  # noqa: PLC0415
 
-    plan = make_plan(one.number, steps=STEPS)
+    plan = replace(make_plan(one.number, steps=STEPS), has_table=True)
     result = run_plan(replace(plan, has_sql=True) if one.has_sql else plan)
     failure, told = result.failure, hashlib.sha256("\n".join(result.log).encode()).hexdigest()
     return None if failure is None else f"{failure.promise}: {failure.what}"

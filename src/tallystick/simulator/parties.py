@@ -36,6 +36,7 @@ from tallystick.simulator.dice import Dice
 from tallystick.simulator.faults import SeededDisk, SeededStore
 from tallystick.simulator.sql_store import SeededSqlStore
 from tallystick.simulator.store import Tables
+from tallystick.simulator.table import compare
 
 ResultT = TypeVar("ResultT")
 
@@ -144,8 +145,9 @@ class Issuer:
 class ActivationServer:
     """``issuing`` on a breakable store, with its clock."""
 
-    def __init__(self, *, policy: Policy, has_sql: bool = False) -> None:
+    def __init__(self, *, policy: Policy, has_sql: bool = False, has_table: bool = False) -> None:
         self.policy = policy
+        self.has_table = has_table  # each answer is compared with the decision table
         self.signer = Issuer()
         self.clock = Clock()
         tables = Tables(catalog=Catalog(kinds=KINDS, products=PRODUCTS))
@@ -198,11 +200,14 @@ class ActivationServer:
                 codes.append(answer.code or "invariant")
         if not good:
             return [], codes
-        met = list(cells_of(good, self.store.tables))
+        before = self.store.tables
+        met = list(cells_of(good, before))
         answers = self.run(
             lambda tx: issuing.process(good, tx, signer=self.signer, policy=self.policy, now=self.clock.at)
         )
         self.cells.update(met)
+        if self.has_table:
+            compare(good, answers, before, self.store.tables)
         return answers, codes
 
     def run(self, work: Callable[[Transaction], ResultT]) -> ResultT:

@@ -178,14 +178,20 @@ THEMES: Final = (
             *_THEN_IT_GIVES_UP,
         ),
     ),
-    Theme(
-        leads_to="the same, retired meanwhile",
-        field_servers=1,
-        acts={**_CARRIED, Act.GIVE_UP: 10, Act.RETIRE: 6},
-        begins=(
-            *((Act.WISH, 0), (Act.EXCHANGE, 0), (Act.GIVE_UP, 0), (Act.EXCHANGE, 0), (Act.BACKUP, 0), (Act.RESTORE, 0)),
-            *(*_ONE_OF_TWO_FENCED, (Act.RETIRE, 0), *_THEN_IT_GIVES_UP),
-        ),
+    *(
+        Theme(
+            leads_to=f"the same, retired meanwhile; {leads_to}",
+            field_servers=1,
+            acts={**_CARRIED, Act.GIVE_UP: 10, Act.RETIRE: 6},
+            begins=(
+                *((Act.WISH, 0), (Act.EXCHANGE, 0), (Act.GIVE_UP, 0), (Act.EXCHANGE, 0), (Act.BACKUP, 0)),
+                *((Act.RESTORE, 0), *_ONE_OF_TWO_FENCED, (Act.RETIRE, 0), *then),
+            ),
+        )
+        for leads_to, then in (
+            ("the relinquish comes first", _THEN_IT_GIVES_UP),
+            ("the proof of the fence comes first", ((Act.GATHER, 0), (Act.POST, 0), (Act.POST, 0))),
+        )
     ),
 )
 
@@ -213,6 +219,7 @@ class Plan:
     kinds: tuple[str, ...]
     steps: tuple[Step, ...]
     has_sql: bool = False  # the activation server's store is the real one, on SQLite in memory
+    has_table: bool = False  # each answer is compared with the decision table
 
 
 def theme_of(seed: int) -> Theme | None:
@@ -266,6 +273,7 @@ def make_plan(seed: int, *, steps: int, field_servers: int | None = None, often:
             )
         ),
         has_sql=seed % SQL_SEEDS == SQL_SEEDS - 1,
+        has_table=theme is not None,
     )
 
 

@@ -285,7 +285,7 @@ def _request_of(compact: str) -> tuple[str, int]:
 
 def make_world(plan: Plan) -> World:
     """The world of a plan, before anything happens."""
-    activation = ActivationServer(policy=Policy(lost_per_year=3), has_sql=plan.has_sql)
+    activation = ActivationServer(policy=Policy(lost_per_year=3), has_sql=plan.has_sql, has_table=plan.has_table)
     for sku, quantity in plan.lines:
         activation.sell(quantity, sku)
     keyset = activation.signer.keyset.compact

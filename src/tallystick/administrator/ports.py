@@ -7,7 +7,7 @@ All of it is bytes and values, so that a simulator can stand in for every part. 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -85,6 +85,14 @@ class Answered:
     replies: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundEntitlement:
+    """What an activation server says of an entitlement: its certificate, and what is available of each line now."""
+
+    certificate: str
+    available: Mapping[str, int]
+
+
 class ActivationPort(Protocol):
     """One activation server. Every method raises ``PortError``."""
 
@@ -94,8 +102,8 @@ class ActivationPort(Protocol):
     def exchange(self, envelopes: Sequence[str]) -> tuple[Answered, ...]:
         """Hand messages over, and take an answer to each, in their order."""
 
-    def lookup(self, entitlement_id: EntitlementId) -> str:
-        """The certificate of an entitlement, one envelope."""
+    def lookup(self, entitlement_id: EntitlementId) -> FoundEntitlement:
+        """An entitlement, by its id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from tallystick.administrator.core.workflows import Workflows
 from tallystick.administrator.memory.database import open_in_memory
 from tallystick.administrator.memory.inventory import Assignment, Inventory
 from tallystick.administrator.memory.messages import Mailbag
-from tallystick.administrator.ports import Answered, Contact, PortError
+from tallystick.administrator.ports import Answered, Contact, FoundEntitlement, PortError
 from tallystick.domain.ids import EntitlementId
 from tallystick.errors import Error
 from tallystick.fieldserver import views
@@ -250,7 +250,7 @@ class _Activation:
             replies=answer.reply,
         )
 
-    def lookup(self, entitlement_id: EntitlementId) -> str:
+    def lookup(self, entitlement_id: EntitlementId) -> FoundEntitlement:
         """See ``administrator.ports.ActivationPort``; nobody here asks."""
         raise PortError("not-found", expected="an entitlement", seen=str(entitlement_id))
 

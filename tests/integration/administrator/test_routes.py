@@ -258,3 +258,15 @@ def eventually(world, is_so):
             return row
         time.sleep(0.1)
     raise AssertionError(row)
+
+
+def test_what_is_available_is_kept_with_its_moment_and_asked_for_anew(world):
+    bought = world.activation.buy("smartdriver=9")
+    world.activation.start()
+    roof = world.field_server("roof")
+    added = ("entitlement", "add", bought["entitlement_id"], "--activation", world.activation.url, "--json")
+    (first,) = world.admin(*added)["lines"]
+    assert (first["available"], first["available_at"] > 0) == (9, True)
+    world.admin("activate", "roof", "--line", f"{first['line']}=4")
+    (second,) = world.admin(*added)["lines"]
+    assert (second["available"], roof.held()) == (5, {first["line"]: 4})

@@ -19,7 +19,7 @@ from tallystick.administrator.core.workflows import Workflows
 from tallystick.administrator.memory.database import open_in_memory
 from tallystick.administrator.memory.inventory import Assignment, Inventory
 from tallystick.administrator.memory.messages import Mailbag
-from tallystick.administrator.ports import Answered, Contact, PortError, ShownCertificate
+from tallystick.administrator.ports import Answered, Contact, FoundEntitlement, PortError, ShownCertificate
 from tallystick.errors import Error
 from tallystick.fieldserver import engine, views
 from tallystick.fieldserver.agent import DeliveryResult as FieldServerDelivery
@@ -149,7 +149,9 @@ class Activation:
 
     def lookup(self, entitlement_id):
         self.site.called("activation", "lookup")
-        return self.site.certificate(*self.site.bench.store.tables.entitlements[entitlement_id].lines)
+        lines = self.site.bench.store.tables.entitlements[entitlement_id].lines
+        available = {line.line_id: self.site.bench.line(line).available for line in lines}
+        return FoundEntitlement(certificate=self.site.certificate(*lines), available=available)
 
 
 class Site:

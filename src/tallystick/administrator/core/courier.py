@@ -22,6 +22,7 @@ from tallystick.administrator.ports import (
     FIELD_SERVERS_AT_ONCE_MAX,
     ActivationPort,
     Answered,
+    FoundEntitlement,
     Network,
     PortError,
     Probe,
@@ -117,8 +118,8 @@ class Courier:
         keyset.check_issued(verified, issuer=claims.iss, issued_at=claims.iat)
         return KnownReply(verified=verified, claims=claims)
 
-    def lookup(self, url: str, entitlement_id: EntitlementId) -> str:
-        """The certificate of an entitlement, by its id. Raises ``PortError``."""
+    def lookup(self, url: str, entitlement_id: EntitlementId) -> FoundEntitlement:
+        """An entitlement, by its id. Raises ``PortError``."""
         reached = self._reached_at(url)
         return reached.port.lookup(entitlement_id)
 

@@ -107,14 +107,16 @@ def learn_entitlement(
             expected=_("--activation URL"),
             seen=_("{count} activation servers that are known here", count=len(known)),
         )
-    compact = courier.lookup(normal_url(url) if url else known[0], entitlement_id)
-    found, _other = inventory.add_entitlement(open_envelope(compact.encode("utf-8", "replace")), now=now)
+    told = courier.lookup(normal_url(url) if url else known[0], entitlement_id)
+    found, _other = inventory.add_entitlement(open_envelope(told.certificate.encode("utf-8", "replace")), now=now)
     if found.entitlement_id != entitlement_id:
         raise PortError(
             "unreachable",
             expected=_("the certificate of {entitlement_id}", entitlement_id=entitlement_id),
             seen=_("that of {entitlement_id}", entitlement_id=found.entitlement_id),
         )
+    available = {line.line_id: told.available[line.line_id] for line in found.lines if line.line_id in told.available}
+    inventory.keep_available(available, now=now)
     return found
 
 

@@ -52,11 +52,12 @@ def assign(
 ) -> list[Assignment]:
     """Check every ``LINE=QTY`` for every field server, then plan all of it, or nothing. ``now`` None: only check."""
     lines, plan, names = inventory.lines(), inventory.assignments(), inventory.names()
+    held = {record.device_id: record.held for record in inventory.field_servers()}
     assignments: list[Assignment] = []
     for text in pairs:
         line, quantity = parse_pair(text)
         found = choose_line(line, lines, chosen)
-        assignments += check_assignments(found, quantity, chosen, plan=plan, names=names)
+        assignments += check_assignments(found, quantity, chosen, plan=plan, names=names, held=held)
     keys = {(one.device_id, one.line_id) for one in assignments}
     if len(keys) != len(assignments):
         raise Error("line-twice", expected=_("each line once"), seen=_("one of {count} lines twice", count=len(pairs)))
@@ -193,6 +194,7 @@ def check_assignments(
     *,
     plan: Sequence[Assignment],
     names: Mapping[DeviceId, str],
+    held: Mapping[DeviceId, Mapping[LineId, int]],
 ) -> list[Assignment]:
     """``quantity`` of a line planned on each field server, if its product applies there and enough was bought."""
     if chosen.activation_id is None:
@@ -211,7 +213,8 @@ def check_assignments(
                     expected=_("a field server of kind {kinds} for {product}", kinds=kinds, product=terms.product),
                     seen=_("{record}, of kind {kind}", record=record.name, kind=record.kind),
                 )
-        _check_enough(chosen.known, quantity, field_servers, plan=plan, names=names)
+        here = {device_id: lines.get(chosen.line_id, 0) for device_id, lines in held.items()}
+        _check_enough(chosen.known, quantity, field_servers, plan=plan, names=names, held=here)
     return [
         Assignment(
             device_id=record.device_id, line_id=chosen.line_id, activation_id=chosen.activation_id, quantity=quantity
@@ -227,6 +230,7 @@ def _check_enough(
     *,
     plan: Sequence[Assignment],
     names: Mapping[DeviceId, str],
+    held: Mapping[DeviceId, int],
 ) -> None:
     chosen = {record.device_id for record in field_servers}
     others = {
@@ -235,8 +239,14 @@ def _check_enough(
         if one.line_id == line.line_id and one.device_id not in chosen and one.quantity
     }
     total = quantity * len(field_servers) + sum(others.values())
-    if total > line.terms.quantity:
+    wanted = {**others, **dict.fromkeys(chosen, quantity)}
+    if total > line.terms.quantity and not _is_available(line, wanted, held):
         elsewhere = ", ".join(f"{names.get(device, device[:12])}={count}" for device, count in others.items())
+        planned = (
+            _("{total} planned, of which elsewhere: {elsewhere}", total=total, elsewhere=elsewhere)
+            if elsewhere
+            else _("{total} planned", total=total)
+        )
         raise PortError(
             "not-enough",
             expected=_(
@@ -245,13 +255,34 @@ def _check_enough(
                 product=line.terms.product,
                 line_id=line.line_id,
             ),
-            seen=_("{total} planned, of which elsewhere: {elsewhere}", total=total, elsewhere=elsewhere)
-            if elsewhere
-            else _("{total} planned", total=total),
+            seen=_("{planned}; {available}", planned=planned, available=available_text(line)),
             next_step=_(
-                "Remove some from the plan elsewhere ({give_back}), ask for fewer, or buy more.", give_back=GIVE_BACK
+                "Remove some from the plan elsewhere ({give_back}), ask for fewer, or buy more. If some were given back "
+                "without this computer, have it ask what is available now: {add}.",
+                give_back=GIVE_BACK,
+                add=ADD_ENTITLEMENT,
             ),
         )
+
+
+def _is_available(line: KnownLine, wanted: Mapping[DeviceId, int], held: Mapping[DeviceId, int]) -> bool:
+    """Whether there is enough for all that is not held yet by what the activation server said, less what was taken since."""
+    if line.available is None:
+        return False
+    growth = sum(max(0, count - held.get(device_id, 0)) for device_id, count in wanted.items())
+    taken = sum(max(0, count - line.held_then.get(device_id, 0)) for device_id, count in held.items())
+    return growth <= line.available - taken
+
+
+def available_text(line: KnownLine) -> str:
+    """What the activation server said that is available of a line, and since when that is known."""
+    if line.available is None or line.available_at is None:
+        return _("what is available at the activation server is not known here")
+    return _(
+        "the activation server said {count} available at {at}",
+        count=line.available,
+        at=moment_text(line.available_at),
+    )
 
 
 def _chosen(line_id: LineId, lines: Mapping[LineId, KnownLine]) -> ChosenLine:

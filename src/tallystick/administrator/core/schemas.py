@@ -114,6 +114,7 @@ def show_entitlement(known: KnownEntitlement, inventory: Inventory) -> View:
     """An entitlement, and where its lines are planned and were last seen."""
     plan = inventory.assignments()
     held = [record.held for record in inventory.field_servers()]
+    lines = inventory.lines()
     return {
         "entitlement_id": known.entitlement_id,
         "account": known.account,
@@ -125,6 +126,8 @@ def show_entitlement(known: KnownEntitlement, inventory: Inventory) -> View:
                 "product": line.terms.product,
                 "name": line.terms.name,
                 "quantity": line.terms.quantity,
+                "available": line.available,
+                "available_at": line.available_at,
                 "planned": sum(one.quantity for one in plan if one.line_id == line.line_id),
                 "held": sum(one.get(line.line_id, 0) for one in held),
                 "kinds": list(line.terms.kinds),
@@ -133,7 +136,7 @@ def show_entitlement(known: KnownEntitlement, inventory: Inventory) -> View:
                 "returnable": line.terms.returnable,
                 "engineering": line.terms.engineering,
             }
-            for line in known.lines
+            for line in (lines[one.line_id] for one in known.lines)
         ],
     }
 

@@ -22,7 +22,7 @@ from tallystick.errors import Error
 from tallystick.sentences import _
 
 FILE_NAME: Final = "administrator.sqlite3"
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 _WAIT_SECONDS: Final = 30.0
 _WAL_ATTEMPTS: Final = 100
 _WAL_PAUSE_SECONDS: Final = 0.05
@@ -80,6 +80,10 @@ CREATE TABLE frames (
   transfer TEXT NOT NULL, number INTEGER NOT NULL, count INTEGER NOT NULL, piece BLOB NOT NULL, read_at INTEGER NOT NULL,
   PRIMARY KEY (transfer, number)
 ) STRICT;
+""",
+    5: """
+CREATE TABLE available (line_id TEXT PRIMARY KEY, quantity INTEGER NOT NULL, said_at INTEGER NOT NULL,
+  held BLOB NOT NULL) STRICT;
 """,
 }
 

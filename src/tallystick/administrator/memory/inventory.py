@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import msgspec
@@ -74,6 +74,9 @@ class KnownLine:
     issuer: str
     account: str
     terms: EntitlementLine
+    available: int | None = None  # as the activation server said
+    available_at: int | None = None
+    held_then: Mapping[str, int] = field(default_factory=dict)  # by device id, as far as was known here
 
     @property
     def line_id(self) -> LineId:
@@ -330,8 +333,26 @@ class Inventory:
         return [_entitlement(row) for row in rows]
 
     def lines(self) -> dict[LineId, KnownLine]:
-        """Every line of every known entitlement."""
-        return {line.line_id: line for entitlement in self.entitlements() for line in entitlement.lines}
+        """Every line of every known entitlement, with what the activation server said that is available of it."""
+        with self._database.read() as sql:
+            said = {row["line_id"]: row for row in sql.execute("SELECT * FROM available")}
+        return {
+            line.line_id: _with_available(line, said.get(line.line_id))
+            for entitlement in self.entitlements()
+            for line in entitlement.lines
+        }
+
+    def keep_available(self, available: Mapping[LineId, int], *, now: int) -> None:
+        """What the activation server says that is available of lines, now; and who holds some now, as far as is known."""
+        held = {record.device_id: record.held for record in self.field_servers()}
+        rows = [
+            (line_id, count, now, msgspec.json.encode({one: lines.get(line_id, 0) for one, lines in held.items()}))
+            for line_id, count in available.items()
+        ]
+        with self._database.write() as sql:
+            sql.executemany(
+                "INSERT OR REPLACE INTO available (line_id, quantity, said_at, held) VALUES (?, ?, ?, ?)", rows
+            )
 
     # The plan
 
@@ -392,6 +413,13 @@ def _record(row: sqlite3.Row, sealer: Sealer | None) -> FieldServerRecord:
         trouble=None if row["trouble"] is None else decode_kept(row["trouble"], Trouble),
         site=row["site"],
     )
+
+
+def _with_available(line: KnownLine, row: sqlite3.Row | None) -> KnownLine:
+    if row is None:
+        return line
+    held = msgspec.json.decode(row["held"], type=dict[str, int])
+    return replace(line, available=row["quantity"], available_at=row["said_at"], held_then=held)
 
 
 def _entitlement(row: sqlite3.Row) -> KnownEntitlement:

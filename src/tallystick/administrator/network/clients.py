@@ -31,6 +31,7 @@ from tallystick.administrator.ports import (
     Answered,
     Contact,
     FieldServerPort,
+    FoundEntitlement,
     PortError,
     ShownCertificate,
     made_reasons,
@@ -140,6 +141,16 @@ class RealNetwork:
         self._kept.append(client)
         set_deadlines(client)
         return HttpActivation(client, url)
+
+
+class _FoundLine(msgspec.Struct):
+    line: str
+    available: int | None = None
+
+
+class _Found(msgspec.Struct):
+    certificate: str = ""
+    lines: tuple[_FoundLine, ...] = ()
 
 
 class _Said(msgspec.Struct):
@@ -275,16 +286,17 @@ class HttpActivation:
         rows = _convert(self._url, self._ask("POST", "/v1/messages", body, headers), list[dict[str, Any]])
         return tuple(_answered(self._url, row) for row in rows)
 
-    def lookup(self, entitlement_id: EntitlementId) -> str:
+    def lookup(self, entitlement_id: EntitlementId) -> FoundEntitlement:
         """The certificate of an entitlement."""
         body = msgspec.json.encode({"entitlement_id": entitlement_id})
         answer = self._ask(
             "POST", "/v1/entitlements/lookup", body, {"Accept": "application/json", "Content-Type": "application/json"}
         )
-        certificate = _convert(self._url, answer, dict[str, Any]).get("certificate")
-        if not isinstance(certificate, str):
+        found = _convert(self._url, answer, _Found)
+        if not found.certificate:
             raise _unreachable(self._url, _("an entitlement without its certificate"))
-        return certificate.strip()
+        available = {line.line: line.available for line in found.lines if line.available is not None}
+        return FoundEntitlement(certificate=found.certificate.strip(), available=available)
 
     def _ask(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> bytes:
         try:

@@ -176,3 +176,38 @@ def test_what_was_returned_is_not_planned_any_more(site, line):
     assert site.inventory.assignments()
     site.give_back(roof)
     assert site.inventory.assignments() == []
+
+
+def test_what_was_given_back_without_this_computer_is_planned_again_when_the_activation_server_says_so(site, line):
+    """Its own plan and its last look at roof still count five; the activation server knows better."""
+    roof, cellar = site.add("roof"), site.add("cellar")
+    planning.assign(site.inventory, ["smartdriver=5"], [planning.find_field_server(records(site), "roof")], now=1)
+    site.activate(roof, (line, 5))
+    seen, plan = site.inventory.field_servers(), site.inventory.assignments()
+    site.give_back(roof)
+    site.inventory.plan(plan, now=1)  # as if somebody else had carried it
+    for record in seen:
+        if record.report is not None:
+            site.inventory.keep_report(record.report, now=site.now)
+    chosen = [planning.find_field_server(records(site), "cellar")]
+    error = refused(planning.assign, site.inventory, ["smartdriver=5"], chosen, now=1)
+    assert "not known here" in error.seen
+    assert "entitlement add" in error.next_step
+    site.inventory.keep_available({line.line_id: site.bench.line(line).available}, now=1_800_000_000)
+    planning.assign(site.inventory, ["smartdriver=5"], chosen, now=1)
+    site.activate(cellar, (line, 5))
+    site.add("tower")
+    chosen = [planning.find_field_server(records(site), "tower")]
+    again = refused(planning.assign, site.inventory, ["smartdriver=1"], chosen, now=1)
+    assert "5 available at 2027-01-15" in again.seen, again.seen
+
+
+def test_what_is_planned_and_not_taken_yet_counts_against_what_is_available(site, line):
+    site.add("roof")
+    site.add("cellar")
+    roof, cellar = (planning.find_field_server(records(site), name) for name in ("roof", "cellar"))
+    site.inventory.keep_available({line.line_id: 5}, now=1)
+    planning.assign(site.inventory, ["smartdriver=3"], [roof], now=1)
+    assert refused(planning.assign, site.inventory, ["smartdriver=3"], [cellar], now=1).code == "not-enough"
+    site.activate(site.servers[roof.address], (line, 3))
+    assert refused(planning.assign, site.inventory, ["smartdriver=3"], [cellar], now=1).code == "not-enough"

@@ -19,8 +19,12 @@ catalog_app = typer.Typer(no_args_is_help=True, help="What can be bought: kinds 
 def load_catalog(
     client: ApiClient,
     file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="A catalog as in examples/catalog.yaml.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change, and where.")] = False,
 ) -> None:
-    """Load kinds and products. Products that are there already take the new terms; none is removed."""
+    """Load kinds and products. Products that are there already take the new terms; none is removed.
+
+    What changes for what was sold already is shown first: the product, its lines, and how many of them are held.
+    """
     from tallystick.activation.core import catalog_file
     from tallystick.activation.files import load_file
 
@@ -36,9 +40,70 @@ def load_catalog(
         }
         for sku, product in read.products.items()
     }
+    changes = _changes(client, products)
+    if not client.as_json:
+        _show_changes(changes)
+    if dry_run:
+        if client.as_json:
+            console.print_json({"changes": changes})
+        return
     saved = client.change("PUT", "/v1/catalog", {"kinds": list(read.kinds), "products": products})
     loaded = {product["sku"]: product for product in saved["products"]}
-    _show_catalog(client, saved | {"products": [loaded[sku] for sku in read.products]})
+    _show_catalog(client, saved | {"products": [loaded[sku] for sku in read.products], "changes": changes})
+
+
+def _changes(client: ApiClient, products: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of each product that was sold and is changed: what is changed, on which lines, and how many of them are held."""
+    found = []
+    for before in client.request("GET", "/v1/catalog")["products"]:
+        after = products.get(before["sku"], {})
+        changed = {name: value for name, value in after.items() if _plain(before[name]) != _plain(value)}
+        lines = client.all("/v1/lines", product=before["sku"]) if changed else []
+        found += [
+            {
+                "product": before["sku"],
+                "what": name,
+                "now": before[name],
+                "then": value,
+                "lines": [line["line"] for line in lines],
+                "accounts": sorted({line["account"] for line in lines}),
+                "held": sum(line["held"] for line in lines),
+            }
+            for name, value in changed.items()
+            if lines
+        ]
+    return found
+
+
+def _plain(value: Any) -> Any:
+    return sorted(value) if isinstance(value, list) else value
+
+
+def _show_changes(changes: list[dict[str, Any]]) -> None:
+    headers = (_("Product"), _("What"), _("Now"), _("Then"), _("Lines"), _("Held"), _("Accounts"))
+    rows = [
+        (
+            change["product"],
+            change["what"],
+            _text_of(change["now"]),
+            _text_of(change["then"]),
+            len(change["lines"]),
+            change["held"],
+            ", ".join(change["accounts"]),
+        )
+        for change in changes
+    ]
+    console.print_table(headers, rows, empty=_("Nothing changes for what was sold already."))
+
+
+def _text_of(value: Any) -> str:
+    match value:
+        case dict():
+            return ", ".join(f"{count} {feature}" for feature, count in value.items())
+        case list():
+            return ", ".join(value)
+        case _:
+            return str(value)
 
 
 @catalog_app.command("show", epilog="Example: tallystick activation catalog show --data DIR")

@@ -37,7 +37,7 @@ def directories(tmp_path_factory):
     instance.initialise(there / "activation", issuer="loads.test", policy=Policy(), database=None).close()
     commission(
         there / "roof",
-        settings=platform.Settings(kind="AS-P", name="roof", host_id="roof-1"),
+        settings=platform.Settings(kind="AS-P", name="roof", host_id="roof-1", trust_first=True),
         clock=platform.SystemClock(),
         random=platform.SystemRandom(),
         keys=None,

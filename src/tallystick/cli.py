@@ -61,6 +61,11 @@ PARTIES = {
         extra="administrator",
         summary="Device Administrator: assign, activate, refresh and return licenses.",
     ),
+    "conformance": Party(
+        module="tallystick.conformance.cli",
+        extra="fieldserver",
+        summary="Prove that a licensed program, or a field server, keeps the rules of the protocol.",
+    ),
 }
 
 _ASKED_FOR = "tallystick.cli.asked_for"

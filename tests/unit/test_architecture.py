@@ -70,6 +70,8 @@ MAY_IMPORT = {
     "administrator/commands/": COMMAND_LINE | {"msgspec"},
     "administrator/network/discovery.py": {"zeroconf"},
     "administrator/cli.py": COMMAND_LINE | {"msgspec", "uvicorn"},
+    "conformance/": WIRE,
+    "conformance/cli.py": COMMAND_LINE,
     "simulator/crowd.py": {"starlette", "uvicorn"},
     "simulator/sql_store.py": {"sqlalchemy"},
     "simulator/": WIRE | COMMAND_LINE | {"httpx2"},

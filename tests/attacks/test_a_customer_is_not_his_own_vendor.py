@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from support.answers import NONCE
+from support.clients import build_go, compile_c, write_blocks
 from support.fieldserver.helpers import Issuer, license_claim
 from support.processes import run, serving
 from tallystick.fieldserver import asking, checks
@@ -99,6 +100,45 @@ def test_a_program_that_names_its_vendor_does_not_believe_another(attacked):
     question = Question(feature="mqtt-client", required=1, nonce=NONCE)
     assert Reader([ROOT]).decide(question, body).code == "other-issuer"
     assert b"TRUSTED AT FIRST DELIVERY" in body
+
+
+def made_in_other_languages(folder):
+    """The programs of clients/c and of the pages, as a vendor builds them: each takes a socket, a root and a feature."""
+    for page in ("go.md", "javascript.md"):
+        write_blocks(page, folder)
+    return {
+        "C": [compile_c("gcc", folder / "in-c", "tallystick.c", "example/licensed.c")],
+        "Go": [build_go(folder, "in-go", "check.go", "main.go")],
+        "JavaScript": ["node", folder / "main.mjs"],
+    }
+
+
+def what_it_says(program, socket, root):
+    """Asked again while the agent took longer than the program waits: how busy this machine is must not matter."""
+    for _ in range(30):
+        command = [*program, socket, root, "mqtt-client"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        if "agent-silent" not in done.stdout:
+            break
+    assert done.stderr == ""
+    return done.returncode, done.stdout
+
+
+@pytest.mark.clients
+def test_a_program_in_c_go_or_javascript_that_names_its_vendor_does_not_believe_another(attacked, tmp_path):
+    programs = made_in_other_languages(tmp_path)
+    site = attacked("--trust-first")
+    assert [result["outcome"] for result in site.forge()] == ["applied", "applied"]
+    said = {language: what_it_says(program, site.socket, ROOT) for language, program in programs.items()}
+    assert {language: (code, words.rpartition(" ")[2].strip()) for language, (code, words) in said.items()} == {
+        "C": (1, "other-issuer"),
+        "Go": (1, "other-issuer"),
+        "JavaScript": (1, "other-issuer"),
+    }
+    # All came that far: who names Mallory's root is licensed by Mallory.
+    theirs = MALLORY.root.public.thumbprint
+    taken_in = {language: what_it_says(program, site.socket, theirs)[0] for language, program in programs.items()}
+    assert taken_in == dict.fromkeys(programs, 0)
 
 
 def test_a_field_server_that_was_given_its_root_does_not_take_another(attacked):

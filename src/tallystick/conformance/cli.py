@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -14,6 +12,7 @@ import typer
 from tallystick.errors import Error
 from tallystick.protocol.problems import problem_for
 from tallystick.sentences import _
+from tallystick.terminal import tell, tell_json
 
 app = typer.Typer(no_args_is_help=True)
 _NAMED_MAX = 50
@@ -24,7 +23,7 @@ def vectors() -> None:
     """Print the vectors: bytes in, and the decision that must follow. docs/protocol/conformance.md describes the format."""
     from tallystick.conformance import vectors as published
 
-    sys.stdout.write(published.text())
+    tell(published.text().removesuffix("\n"))
 
 
 @app.command(
@@ -45,16 +44,23 @@ def client(
     outcomes = list(running.run(program, load(), "fields" if fields else "json"))
     wrong = [outcome for outcome in outcomes if outcome.wrong is not None]
     if as_json:
-        print(json.dumps({"vectors": len(outcomes), "wrong": {one.vector.name: one.wrong for one in wrong}}))
+        tell_json({"vectors": len(outcomes), "wrong": {one.vector.name: one.wrong for one in wrong}})
     else:
         count, failed = Counter(one.vector.step for one in outcomes), Counter(one.vector.step for one in wrong)
         for step in sorted(count):
-            print(f"step {step:2}: {count[step] - failed[step]} of {count[step]}")
+            tell(
+                _(
+                    "step {step}: {kept} of {count}",
+                    step=f"{step:2}",
+                    kept=count[step] - failed[step],
+                    count=count[step],
+                )
+            )
         for one in wrong[:_NAMED_MAX]:
-            print(f"{one.vector.name}: {one.wrong}. {one.vector.says}")
+            tell(f"{one.vector.name}: {one.wrong}. {one.vector.says}")
         if len(wrong) > _NAMED_MAX:
-            print(f"... and {len(wrong) - _NAMED_MAX} more, which --json names")
-        print(f"{len(outcomes) - len(wrong)} passed, {len(wrong)} failed")
+            tell(_("... and {count} more, which --json names", count=len(wrong) - _NAMED_MAX))
+        tell(_("{passed} passed, {failed} failed", passed=len(outcomes) - len(wrong), failed=len(wrong)))
     raise typer.Exit(1 if wrong else 0)
 
 
@@ -63,7 +69,7 @@ def keys() -> None:
     """Print the keyset that the kit's activation server has: pin it on the field server that is to be tested, which is for nothing else."""
     from tallystick.conformance.playing import Play
 
-    print(Play(_Nobody(), now=int(time.time())).keyset())  # noqa: TID251 - a command's own clock
+    tell(Play(_Nobody(), now=int(time.time())).keyset())  # noqa: TID251 - a command's own clock
 
 
 @app.command(
@@ -110,15 +116,16 @@ def fieldserver(
         outcomes = list(rules.run(play, chosen))
     except (Error, OSError) as error:
         code = error.code if isinstance(error, Error) else "unreachable"
-        print(f"{code}: {error}. {problem_for(code).next_step}", file=sys.stderr)
+        tell(f"{code}: {error}. {problem_for(code).next_step}", error=True)
         raise typer.Exit(2 if code == "usage" else 3) from None
     broken = [outcome for outcome in outcomes if outcome.broken is not None]
     if as_json:
-        print(json.dumps({"rules": len(outcomes), "broken": {one.rule.name: one.broken for one in broken}}))
+        tell_json({"rules": len(outcomes), "broken": {one.rule.name: one.broken for one in broken}})
     else:
         for one in outcomes:
-            print(f"{'broken' if one.broken else 'kept  '}  {one.rule.name}: {one.broken or one.rule.says}")
-        print(f"{len(outcomes) - len(broken)} passed, {len(broken)} failed")
+            how = _("broken") if one.broken else _("kept")
+            tell(f"{how:6}  {one.rule.name}: {one.broken or one.rule.says}")
+        tell(_("{passed} passed, {failed} failed", passed=len(outcomes) - len(broken), failed=len(broken)))
     raise typer.Exit(1 if broken else 0)
 
 

@@ -481,4 +481,4 @@ def _host_and_port(address: str) -> tuple[str, int]:
     return host, port or 443
 
 
-know(_Said)
+know(_Found, _FoundLine, _Said)

@@ -42,7 +42,7 @@ def without(tables, **changes):
 
 
 def test_what_is_answered_is_in_the_table(world):
-    for wish in (Refresh(), Relinquish(), Refresh()):
+    for wish in (Refresh(), Relinquish(), Refresh(), Relinquish(is_final=True), Refresh()):
         compare(*tell(world, wish))
 
 
@@ -71,6 +71,14 @@ def test_another_kind_of_answer_is_found(world):
     for row in ({"sequence": batch[0].request.sequence}, {"status": Status.HOLD}, {"epoch": 9}):
         with pytest.raises(Violation, match="table"):
             compare(batch, answers, without(before, **row), after)
+
+
+def test_a_final_message_after_which_something_is_kept_is_found(world):
+    batch, answers, before, after = tell(world, Relinquish(is_final=True))
+    kept = next(iter(before.field_servers.values())).outstanding
+    for row in ({"outstanding": kept}, {"status": Status.ACTIVE}, {"recovering": 5}):
+        with pytest.raises(Violation, match="table"):
+            compare(batch, answers, before, without(after, **row))
 
 
 def test_a_guided_seed_is_compared_with_the_table():

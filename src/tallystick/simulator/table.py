@@ -1,8 +1,7 @@
 """The decision table by itself: what must be answered in each cell, and what is then remembered.
 
-Written from the protocol ("Rules of the activation server", 4 to 10), not from the code; it reads the signed replies, and
-the rows before and after. It says nothing about a message whose answer depends on another one of the same batch, nor
-about one that is final. What is available, and the terms, are the auditor's (``invariants``, ``terms``).
+Written from the protocol ("Rules of the activation server", 4 to 10, and "Out of service for good"), not from the code; it reads the signed replies, and
+the rows before and after. It says nothing about a message whose answer depends on another one of the same batch. What is available, and the terms, are the auditor's (``invariants``, ``terms``).
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ def compare(batch: Sequence[Message], answers: Sequence[Answer], before: Tables,
     for message, answer in zip(batch, answers, strict=True):
         known = before.field_servers.get(message.device_id)
         is_alone = said[message.device_id] == 1 and message.digest not in before.messages
-        if is_alone and known is not None and known.status is not Status.LISTED and not message.request.final:
+        if is_alone and known is not None and known.status is not Status.LISTED:
             _Case(message, answer, known, before, after).compare()
 
 
@@ -60,6 +59,9 @@ class _Case:
     def compare(self) -> None:
         status, recovering, epoch, sequence = self.cell
         self.must(hold=self.main["seen"] == self.now.sequence, what="seen is not the highest sequence")
+        if self.request.final and self._is_final_due(status, recovering, epoch, sequence):
+            self._is_final()
+            return
         is_released = status == "retired" and self.known.lost_at is not None
         if sequence == "late" and (recovering or (is_released and self.has_restored)):
             self._is_refused("restored")
@@ -75,6 +77,32 @@ class _Case:
             self._is_refused("superseded")
         else:
             self._is_decided()
+
+    def _is_final_due(self, status: str, recovering: str, epoch: str, sequence: str) -> bool:
+        if status == "hold" or sequence == "used":
+            return False
+        if sequence == "late":
+            return bool(recovering)
+        return epoch == "lower" or not self._relinquishes_again()
+
+    def _is_final(self) -> None:
+        request, known = self.request, self.known
+        self.must(hold=self.word == CREDIT, what=f"a final message is answered {self.word}")
+        expected = known.changed(
+            status=Status.RETIRED,
+            epoch=max(known.epoch, request.epoch),
+            spoken_epoch=max(known.spoken_epoch, request.epoch),
+            sequence=max(known.sequence, request.sequence),
+            outstanding=(),
+            proven=0,
+            recovering=None,
+            lost_at=None,
+            lost_until=None,
+            waits_until=self.now.waits_until,
+            speaks=self.now.speaks,
+            last_seen_at=self.now.last_seen_at,
+        )
+        self.must(hold=self.now == expected, what="a final message leaves more than that it is out of service")
 
     def _relinquishes_again(self) -> bool:
         request, known = self.request, self.known

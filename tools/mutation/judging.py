@@ -21,8 +21,14 @@ from mutation.applying import SOURCE
 STEPS: Final = 150
 HANG_SECONDS: Final = 20.0  # of processor time, for one look; as it is, the longest takes two
 WORLDS: Final = {  # states of each
-    **{"small": 1500, "restored": 400, "lost": 1500, "rollback": 1500},
-    **{"final-restored": 300, "hold-restored": 300, "listed-restored": 300, "retired-restored": 300},
+    "small": 1500,
+    "restored": 400,
+    "lost": 1500,
+    "rollback": 1500,
+    "final-restored": 300,
+    "hold-restored": 300,
+    "listed-restored": 300,
+    "retired-restored": 300,
 }
 WALK_STEPS: Final = 60
 WALKS: Final = 1

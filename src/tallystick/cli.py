@@ -20,7 +20,7 @@ import typer.main
 from tallystick import __version__
 from tallystick.errors import Error, InvariantError
 from tallystick.sentences import READER, Reader, _, language_of_shell
-from tallystick.terminal import AS_JSON, FOR_PROGRAM, tell, tell_json
+from tallystick.terminal import AS_JSON, FOR_PROGRAM, print_as_json, print_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,13 +111,13 @@ class LazyGroup(typer.core.TyperGroup):
                 from tallystick.protocol.problems import problem_document
 
                 said = Error("usage", expected=_("a command as its --help shows"), seen=error.format_message())
-                tell_json(problem_document(said))
+                print_as_json(problem_document(said))
             raise
         except ModuleNotFoundError as missing:
             name = ctx.meta.get(_ASKED_FOR)
             if name is None or missing.name is None or missing.name.split(".")[0] == "tallystick":
                 raise
-            tell(
+            print_text(
                 _(
                     'tallystick {name} needs the Python package {missing!r}, which is not installed. Next: pip install "tallystick[{extra}]"',
                     name=name,
@@ -142,7 +142,7 @@ def _placeholder() -> None:
 
 def _print_version(asked: bool) -> None:
     if asked:
-        tell(_("tallystick {version}", version=__version__))
+        print_text(_("tallystick {version}", version=__version__))
         raise typer.Exit
 
 

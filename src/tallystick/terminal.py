@@ -38,7 +38,7 @@ def arguments(*words: object) -> str:
     return " ".join((*(["--"] if is_like_option else []), *map(quoted, words)))
 
 
-def tell(text: object, *, error: bool = False) -> None:
+def print_text(text: object, *, error: bool = False) -> None:
     """Plain lines on standard output, or standard error; a sentence in the reader's language."""
     stream = sys.stderr if error else sys.stdout
     stream.write(plain_lines(spoken(text) if isinstance(text, str) else text) + "\n")
@@ -51,7 +51,7 @@ def json_text(value: object, *, indent: int | None = 2) -> str:
     return "".join(symbol if symbol.isprintable() or symbol == "\n" else _escaped(symbol) for symbol in text)
 
 
-def tell_json(value: object, *, indent: int | None = 2) -> None:
+def print_as_json(value: object, *, indent: int | None = 2) -> None:
     """One JSON value on standard output."""
     sys.stdout.write(json_text(value, indent=indent) + "\n")
     sys.stdout.flush()

@@ -120,9 +120,9 @@ HOSTILE = "roof\x1b[2J\x1b[1;1H\x9b2Kfake\r\u202efingerprint\x07\x00"
 
 
 def test_nothing_that_moves_a_cursor_is_left(capsys):
-    terminal.tell(HOSTILE)
-    terminal.tell(HOSTILE, error=True)
-    terminal.tell_json({"name": HOSTILE})
+    terminal.print_text(HOSTILE)
+    terminal.print_text(HOSTILE, error=True)
+    terminal.print_as_json({"name": HOSTILE})
     out, err = capsys.readouterr()
     for text in (out, err):
         assert all(symbol.isprintable() or symbol == "\n" for symbol in text)

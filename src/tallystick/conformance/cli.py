@@ -12,7 +12,7 @@ import typer
 from tallystick.errors import Error
 from tallystick.protocol.problems import problem_for
 from tallystick.sentences import _
-from tallystick.terminal import tell, tell_json
+from tallystick.terminal import print_as_json, print_text
 
 app = typer.Typer(no_args_is_help=True)
 _NAMED_MAX = 50
@@ -23,7 +23,7 @@ def vectors() -> None:
     """Print the vectors: bytes in, and the decision that must follow. docs/protocol/conformance.md describes the format."""
     from tallystick.conformance import vectors as published
 
-    tell(published.text().removesuffix("\n"))
+    print_text(published.text().removesuffix("\n"))
 
 
 @app.command(
@@ -44,11 +44,11 @@ def client(
     outcomes = list(running.run(program, load(), "fields" if fields else "json"))
     wrong = [outcome for outcome in outcomes if outcome.wrong is not None]
     if as_json:
-        tell_json({"vectors": len(outcomes), "wrong": {one.vector.name: one.wrong for one in wrong}})
+        print_as_json({"vectors": len(outcomes), "wrong": {one.vector.name: one.wrong for one in wrong}})
     else:
         count, failed = Counter(one.vector.step for one in outcomes), Counter(one.vector.step for one in wrong)
         for step in sorted(count):
-            tell(
+            print_text(
                 _(
                     "step {step}: {kept} of {count}",
                     step=f"{step:2}",
@@ -57,10 +57,10 @@ def client(
                 )
             )
         for one in wrong[:_NAMED_MAX]:
-            tell(f"{one.vector.name}: {one.wrong}. {one.vector.says}")
+            print_text(f"{one.vector.name}: {one.wrong}. {one.vector.says}")
         if len(wrong) > _NAMED_MAX:
-            tell(_("... and {count} more, which --json names", count=len(wrong) - _NAMED_MAX))
-        tell(_("{passed} passed, {failed} failed", passed=len(outcomes) - len(wrong), failed=len(wrong)))
+            print_text(_("... and {count} more, which --json names", count=len(wrong) - _NAMED_MAX))
+        print_text(_("{passed} passed, {failed} failed", passed=len(outcomes) - len(wrong), failed=len(wrong)))
     raise typer.Exit(1 if wrong else 0)
 
 
@@ -69,7 +69,7 @@ def keys() -> None:
     """Print the keyset that the kit's activation server has: pin it on the field server that is to be tested, which is for nothing else."""
     from tallystick.conformance.playing import Play
 
-    tell(Play(_Nobody(), now=int(time.time())).keyset())  # noqa: TID251 - a command's own clock
+    print_text(Play(_Nobody(), now=int(time.time())).keyset())  # noqa: TID251 - a command's own clock
 
 
 @app.command(
@@ -116,16 +116,16 @@ def fieldserver(
         outcomes = list(rules.run(play, chosen))
     except (Error, OSError) as error:
         code = error.code if isinstance(error, Error) else "unreachable"
-        tell(f"{code}: {error}. {problem_for(code).next_step}", error=True)
+        print_text(f"{code}: {error}. {problem_for(code).next_step}", error=True)
         raise typer.Exit(2 if code == "usage" else 3) from None
     broken = [outcome for outcome in outcomes if outcome.broken is not None]
     if as_json:
-        tell_json({"rules": len(outcomes), "broken": {one.rule.name: one.broken for one in broken}})
+        print_as_json({"rules": len(outcomes), "broken": {one.rule.name: one.broken for one in broken}})
     else:
         for one in outcomes:
             how = _("broken") if one.broken else _("kept")
-            tell(f"{how:6}  {one.rule.name}: {one.broken or one.rule.says}")
-        tell(_("{passed} passed, {failed} failed", passed=len(outcomes) - len(broken), failed=len(broken)))
+            print_text(f"{how:6}  {one.rule.name}: {one.broken or one.rule.says}")
+        print_text(_("{passed} passed, {failed} failed", passed=len(outcomes) - len(broken), failed=len(broken)))
     raise typer.Exit(1 if broken else 0)
 
 

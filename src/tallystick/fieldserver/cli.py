@@ -19,7 +19,7 @@ from tallystick.errors import Error
 from tallystick.fieldserver.process import refusal_text
 from tallystick.protocol.problems import WireError, problem_document
 from tallystick.sentences import Sentence, _, spoken
-from tallystick.terminal import plain, quoted, tell, tell_json
+from tallystick.terminal import plain, print_as_json, print_text, quoted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -184,8 +184,8 @@ def new_password(data: Data, as_json: AsJson = False) -> None:
         if as_json:
             _print_json({"password_file": str(path)})
             return
-        tell(_("Password of the API: in {password_file}", password_file=path))
-        tell(_("Next: start this field server again, then: tallystick admin add ... --password-file"))
+        print_text(_("Password of the API: in {password_file}", password_file=path))
+        print_text(_("Next: start this field server again, then: tallystick admin add ... --password-file"))
 
 
 @app.command(epilog="Example: tallystick fieldserver outbox --data /var/lib/tallystick -o request.tally")
@@ -211,9 +211,9 @@ def outbox(
                 {"waiting": len(waiting), "file": None if output is None else str(output), "messages": messages}
             )
         elif output is None:
-            tell(text.decode("ascii").rstrip("\n"))
+            print_text(text.decode("ascii").rstrip("\n"))
         else:
-            tell(
+            print_text(
                 _(
                     "{count} messages in {output}. Next: carry it to the activation server.",
                     count=len(waiting),
@@ -266,7 +266,7 @@ def request(
             _print_json(views.plain(views.show_written(written)))
         else:
             was = _("was waiting already") if written.is_repeated else _("is written")
-            tell(
+            print_text(
                 _(
                     "Message {sequence} ({purpose}) {was}. Next: carry the outbox to the activation server.",
                     sequence=written.message.sequence,
@@ -297,15 +297,17 @@ def check(
 
     if answer:
         with _told(as_json):
-            tell(_answer(data, feature, used).rstrip("\n"))
+            print_text(_answer(data, feature, used).rstrip("\n"))
             return
     verdict = (checks.open(data, root=root) if root else checks.of_agent(data)).check(feature, used)
     if as_json:
         _print_json(views.plain(views.show_verdict(verdict)) | {"code": verdict.code})
     else:
-        tell(f"{feature}: {verdict.standing}" + ("" if verdict.code == verdict.standing else f" ({verdict.code})"))
+        print_text(
+            f"{feature}: {verdict.standing}" + ("" if verdict.code == verdict.standing else f" ({verdict.code})")
+        )
     if not verdict.is_licensed:
-        tell(f"{feature}: {verdict.why}", error=True)
+        print_text(f"{feature}: {verdict.why}", error=True)
         raise typer.Exit(REFUSED)
 
 
@@ -323,7 +325,7 @@ def _told(as_json: bool) -> Iterator[None]:
     except Error as error:
         if as_json:
             _print_json(problem_document(error))
-        tell(refusal_text(error), error=True)
+        print_text(refusal_text(error), error=True)
         raise typer.Exit(_EXIT_CODES.get(error.code, REFUSED)) from None
 
 
@@ -451,7 +453,7 @@ def _parse_end(text: str) -> tuple[str, int]:
 
 
 def _print_json(value: object) -> None:
-    tell_json(value)
+    print_as_json(value)
 
 
 def _show_commissioned(made: Commissioned, as_json: bool) -> None:
@@ -468,7 +470,7 @@ def _show_commissioned(made: Commissioned, as_json: bool) -> None:
     if as_json:
         _print_json(view)
         return
-    tell(
+    print_text(
         _(
             "{name} ({kind}) is field server {device_id}.",
             name=view["name"],
@@ -476,15 +478,15 @@ def _show_commissioned(made: Commissioned, as_json: bool) -> None:
             device_id=view["device_id"],
         )
     )
-    tell(
+    print_text(
         _(
             "Certificate: {certificate_fingerprint} (compare it when Device Administrator shows it)",
             certificate_fingerprint=view["certificate_fingerprint"],
         )
     )
-    tell(_("Password of the API: in {password_file}", password_file=view["password_file"]))
-    tell(_trust_sentence(str(device.trust), device.root))
-    tell(_("Next: tallystick fieldserver run --data {directory}", directory=quoted(made.home.directory)))
+    print_text(_("Password of the API: in {password_file}", password_file=view["password_file"]))
+    print_text(_trust_sentence(str(device.trust), device.root))
+    print_text(_("Next: tallystick fieldserver run --data {directory}", directory=quoted(made.home.directory)))
 
 
 def _trust_sentence(trust: str | None, root: str | None) -> Sentence:
@@ -559,23 +561,23 @@ def _show_delivery(delivery: DeliveryResult) -> None:
     if table.row_count:
         console.print(table)
     if delivery.waiting:
-        tell(
+        print_text(
             _(
                 "{count} messages wait in the outbox. Next: carry them to the activation server.",
                 count=delivery.waiting,
             )
         )
     else:
-        tell(_("0 messages wait in the outbox."))
+        print_text(_("0 messages wait in the outbox."))
 
 
 def _say_errors(delivery: DeliveryResult) -> None:
     if not delivery.lines:
         error = WireError("not-text", expected=_("a tally file with at least one envelope"), seen=_("none"))
-        tell(refusal_text(error), error=True)
+        print_text(refusal_text(error), error=True)
     for line in delivery.lines:
         if line.received.effect == "error":
-            tell(
+            print_text(
                 _(
                     "Line {line_number}: {code}: {detail}",
                     line_number=line.line_number,

@@ -15,7 +15,7 @@ from typing import Any, Final, Never
 from tallystick.errors import Error
 from tallystick.protocol.problems import detail_sentence, problem_document, problem_for
 from tallystick.sentences import spoken
-from tallystick.terminal import json_text, tell, tell_json
+from tallystick.terminal import json_text, print_as_json, print_text
 
 _REFUSED: Final = 1
 # Two heaps are enough for an event loop and a few threads that wait for the disk; glibc would take one for each.
@@ -59,7 +59,7 @@ def main(options: dict[str, Any]) -> int:
     from tallystick.fieldserver.service import serve  # noqa: PLC0415 - so that what it lacks is told by main's caller
 
     def announce(url: str) -> None:
-        tell(json_text({"url": url}, indent=None) if options["json"] else url)
+        print_text(json_text({"url": url}, indent=None) if options["json"] else url)
         sys.stdout.flush()
 
     try:
@@ -78,8 +78,8 @@ def main(options: dict[str, Any]) -> int:
         )
     except Error as error:
         if options["json"]:
-            tell_json(problem_document(error), indent=None)
-        tell(refusal_text(error), error=True)
+            print_as_json(problem_document(error), indent=None)
+        print_text(refusal_text(error), error=True)
         return _REFUSED
     return 0
 

@@ -34,7 +34,7 @@ from tallystick.fieldserver.commissioning import open_agent
 from tallystick.fieldserver.gate import Gate
 from tallystick.fieldserver.local_socket import SOCKET_FILE, USUAL_SOCKET, LocalSocket, SocketWish
 from tallystick.sentences import _
-from tallystick.terminal import tell
+from tallystick.terminal import print_text
 
 CONNECTIONS_MAX: Final = 256
 ADDRESS_MAX: Final = 128  # of one address: half, so that nobody takes all
@@ -167,7 +167,7 @@ def _open_socket(programs: LocalSocket, wish: SocketWish) -> None:
         if wish.path is not None or wish.group is not None:
             raise
         sentence = _("Programs cannot ask at {path}: {why}. Name another path: --socket", path=programs.path, why=error)
-        tell(sentence, error=True)
+        print_text(sentence, error=True)
         return
     programs.start()
 

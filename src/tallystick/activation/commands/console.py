@@ -21,7 +21,7 @@ from tallystick.errors import Error
 from tallystick.protocol.problems import detail_sentence, problem_document, problem_for
 from tallystick.protocol.reasons import reason_document, reason_sentences
 from tallystick.sentences import _, spoken
-from tallystick.terminal import plain, tell, tell_json
+from tallystick.terminal import plain, print_as_json, print_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -89,11 +89,11 @@ def show_error(error: Error, *, as_json: bool) -> None:
         print_json(document | ({"reasons": rows} if rows else {}))
     expected, seen = error.said
     detail = detail_sentence(error.code, expected=expected, seen=seen)
-    tell(f"{spoken(problem_for(error.code).title)} ({error.code}). {plain(spoken(detail))}", error=True)
+    print_text(f"{spoken(problem_for(error.code).title)} ({error.code}). {plain(spoken(detail))}", error=True)
     for reason in reasons if len(reasons) > 1 else ():
         expected, seen = reason_sentences(reason)
         text = spoken(detail_sentence(reason.code, expected=expected, seen=seen))
-        tell(f"  {reason.line or 'all'}: {reason.code}: {plain(text)}", error=True)
+        print_text(f"  {reason.line or 'all'}: {reason.code}: {plain(text)}", error=True)
 
 
 @contextlib.contextmanager
@@ -113,7 +113,7 @@ def opened(
 
 def print_json(value: object) -> None:
     """One JSON value on standard output."""
-    tell_json(value)
+    print_as_json(value)
 
 
 def console() -> Console:
@@ -148,7 +148,7 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, emp
 
 def say(text: str) -> None:
     """A sentence for people."""
-    tell(text)
+    print_text(text)
 
 
 def moment(at: int | None) -> str:

@@ -15,7 +15,7 @@ from tallystick.activation.commands import (
 )
 from tallystick.activation.commands.console import AsJson, Data, Database
 from tallystick.sentences import _
-from tallystick.terminal import json_text, quoted, tell
+from tallystick.terminal import json_text, print_text, quoted
 
 DEFAULT_PORT: Final = 8470
 
@@ -108,7 +108,7 @@ def _serve(data: Path, host: str, port: int, workers: int, database: str | None,
                 view |= {"setup_url": f"{url}/set-up", "setup_code": setup_code}
                 lines.append(_("First run: open {url}/set-up and use the set-up code {code}", url=url, code=setup_code))
             for line in [json_text(view, indent=None)] if as_json else lines:
-                tell(line)
+                print_text(line)
 
         if workers == 1:
             service.serve(activation, host=host, port=port, announce=announce)

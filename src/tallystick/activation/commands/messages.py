@@ -22,7 +22,7 @@ from tallystick.activation.commands.client import ApiClient, DataOrUrl, TokenFil
 from tallystick.activation.commands.console import AsJson, Database, Output
 from tallystick.protocol.problems import WireError
 from tallystick.sentences import _
-from tallystick.terminal import tell
+from tallystick.terminal import print_text
 
 if TYPE_CHECKING:
     from tallystick.activation.core.exchanges import MessageResult, ReadLine
@@ -60,7 +60,7 @@ def message(
             _show(summary, output)
         exit_code = summary.exit_code
     if exit_code:
-        tell(
+        print_text(
             _(
                 "{count} of {total} lines were not taken: see the comments in {output}. The others are done; have the named lines made again.",
                 count=summary.count("error"),
@@ -126,7 +126,7 @@ def _carry(client: ApiClient, file: Path, output: Path) -> int:
     client.show(rows, [*columns, (_("Why not"), "code"), (_("Next"), "next_step")], empty=_("No messages."))
     errors = sum(row["outcome"] == "error" for row in rows)
     if errors:
-        tell(
+        print_text(
             _("{errors} of {count} lines were not taken. The others are done.", errors=errors, count=len(rows)),
             error=True,
         )
@@ -199,7 +199,9 @@ def _rows_for_programs(as_json: bool) -> Iterator[Callable[[MessageResult], None
     with Rows() as rows:
         yield lambda result: rows.add(result.line_number, exchanges.json_row(result))
         for place, row in enumerate(rows.pieces(), 1):  # a row each
-            tell(("[" if place == 1 else "") + row.decode("utf-8", "replace") + ("," if place < rows.count else "]"))
+            print_text(
+                ("[" if place == 1 else "") + row.decode("utf-8", "replace") + ("," if place < rows.count else "]")
+            )
         sys.stdout.flush()
 
 

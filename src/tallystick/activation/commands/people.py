@@ -79,7 +79,7 @@ def invite_person(
 ) -> None:
     """Invite a person, who chooses a password with the invitation. It is shown once."""
     body = {"email": email, "name": _text(name, _("a name")), "role": _role(role), "account": account}
-    _tell_invited(client, client.request("POST", "/v1/people", body, key=key))
+    _show_invited(client, client.request("POST", "/v1/people", body, key=key))
 
 
 @person_app.command("invite-again", epilog="Example: tallystick activation person invite-again PE-... --data DIR")
@@ -87,7 +87,7 @@ def invite_person(
 def invite_again(client: ApiClient, person: PersonText, key: Key = None) -> None:
     """A new invitation, for who lost the first one, the password or the authenticator."""
     path = f"/v1/people/{_person_id(client, person)}/invitation"
-    _tell_invited(client, client.request("POST", path, key=key))
+    _show_invited(client, client.request("POST", path, key=key))
 
 
 @person_app.command("list", epilog="Example: tallystick activation person list --data DIR")
@@ -206,7 +206,7 @@ def revoke_token(client: ApiClient, token: TokenText) -> None:
     client.show_result(after, _("{token_id} ({name}) is revoked.", token_id=after["token_id"], name=after["name"]))
 
 
-def _tell_invited(client: ApiClient, made: dict[str, Any]) -> None:
+def _show_invited(client: ApiClient, made: dict[str, Any]) -> None:
     shown = made["invitation"] or _("was shown when it was made")
     client.show_result(
         made,

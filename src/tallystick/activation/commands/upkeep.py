@@ -14,7 +14,7 @@ from tallystick.activation.commands import (
 from tallystick.activation.commands.console import AsJson, By, Data, Database
 from tallystick.errors import Error
 from tallystick.sentences import _, spoken
-from tallystick.terminal import tell
+from tallystick.terminal import print_text
 
 _PASSPHRASE_BYTES_MAX: Final = 4096
 
@@ -234,7 +234,7 @@ def verify(data: Data, database: Database = None, as_json: AsJson = False) -> No
             console.say(_("Green: every balance follows from the ledger ({counts}).", counts=counts))
         else:
             for fault in report.faults:
-                tell(fault, error=True)
+                print_text(fault, error=True)
             seen = _("{count} contradictions; the first: {first}", count=len(report.faults), first=report.faults[0])
             raise Error("ledger-wrong", expected=_("balances that follow from the ledger"), seen=seen)
 

@@ -48,7 +48,7 @@ def add(
     """Have events sent to a URL. Its secret is shown once: the receiver checks signatures with it."""
     body = {"url": address, "account": account, "kinds": kind or [], "after": after}
     made = client.request("POST", "/v1/webhooks", body, key=key)
-    _tell_secret(
+    _show_secret(
         client,
         made,
         _("{webhook_id}: events go to {url} (Standard Webhooks).", webhook_id=made["webhook_id"], url=made["url"]),
@@ -116,7 +116,7 @@ def change(
 def rotate_secret(client: ApiClient, webhook: WebhookText, key: Key = None) -> None:
     """Another secret, shown once. For a day the one before signs as well."""
     made = client.request("POST", f"/v1/webhooks/{_webhook_id(client, webhook)}/secret", key=key)
-    _tell_secret(client, made, _("{webhook_id} has another secret.", webhook_id=made["webhook_id"]))
+    _show_secret(client, made, _("{webhook_id} has another secret.", webhook_id=made["webhook_id"]))
 
 
 @webhooks_app.command(epilog="Example: tallystick activation webhooks remove WH-ABCDEF --data DIR")
@@ -233,7 +233,7 @@ def _show_events(found: list[dict[str, Any]], *, as_json: bool) -> None:
     console.print_table((_("Position#"), _("At"), _("Event"), _("Account"), _("About")), rows, empty=_("No events."))
 
 
-def _tell_secret(client: ApiClient, made: dict[str, Any], sentence: str) -> None:
+def _show_secret(client: ApiClient, made: dict[str, Any], sentence: str) -> None:
     shown = made["secret"] or _("was shown when it was made")
     client.show_result(made, sentence, _("Its secret, shown only now: {shown}", shown=shown))
 

@@ -26,7 +26,7 @@ from tallystick.errors import Error
 from tallystick.protocol.problems import problem_document
 from tallystick.protocol.reasons import reason_text
 from tallystick.sentences import _, spoken
-from tallystick.terminal import plain_lines, tell_json
+from tallystick.terminal import plain_lines, print_as_json
 
 if TYPE_CHECKING:  # loaded where something is shown to people: --json needs none of it
     from rich.console import Console
@@ -80,12 +80,12 @@ def console(*, to_error: bool = False) -> Console:
 
 def show_json(value: object) -> None:
     """One JSON document on standard output."""
-    tell_json(value)
+    print_as_json(value)
 
 
 def show_json_line(value: object) -> None:
     """One JSON document on one line, for programs that read while this one runs."""
-    tell_json(value, indent=None)
+    print_as_json(value, indent=None)
 
 
 def show_result(value: Mapping[str, Any], text: str, *, as_json: bool) -> None:

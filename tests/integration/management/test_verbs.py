@@ -30,10 +30,13 @@ class Verbs:
         self.where, self.words, self.heard = where, words, heard
 
     def run(self, *words):
-        return CliRunner().invoke(cli.app, ["activation", *map(str, words), *map(str, self.words)])
+        """What stands behind ``--`` comes last: a digest may begin with a dash."""
+        at = words.index("--") if "--" in words else len(words)
+        return CliRunner().invoke(cli.app, ["activation", *map(str, [*words[:at], *self.words, *words[at:]])])
 
     def __call__(self, *words, expect=0):
-        done = self.run(*words, "--json")
+        at = words.index("--") if "--" in words else len(words)
+        done = self.run(*words[:at], "--json", *words[at:])
         assert done.exit_code == expect, (words, done.output, done.exception)
         assert "Traceback" not in done.output
         return json.loads(done.stdout) if done.stdout.strip() else None
@@ -147,7 +150,7 @@ def _field_servers(call, carry, row, roof, line, file):
     assert [one["name"] for one in call("field-servers", "--search", "roo", "--status", "active")] == ["roof"]
     assert call("field-server", "show", "roof")["licenses"][0]["quantity"] == 3
     assert call("field-server", "history", "roof")[0]["title"] == "Asked to activate: granted"
-    assert call("reply", row["digest"])["reply"] == row["reply"]
+    assert call("reply", "--", row["digest"])["reply"] == row["reply"]
     call("change", "roof", "--line", f"{line}=2", "-o", file)
     call("return", "roof", "-o", file)
     assert sum(one["quantity"] for one in call("returns")) == 3

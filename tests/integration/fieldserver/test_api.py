@@ -58,6 +58,7 @@ def test_anybody_learns_who_it_is(shared):
         "keyset_version": None,
         "protocol": 1,
         "activation": None,
+        "trust": "first-delivery",  # as these tests began it
     }
 
 

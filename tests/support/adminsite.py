@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
@@ -67,8 +68,13 @@ class Site:
         return json.loads(done.stdout) if "--json" in words else done.stdout
 
     def office(self, *words):
-        """A command of the activation server, in this process: what is looked at is Device Administrator."""
-        done = CliRunner().invoke(cli.app, ["activation", *map(str, words)], env=self.environment)
+        """A command of the activation server, in this process: what is looked at is Device Administrator.
+
+        In a thread of its own: the caller's may have an event loop, as a browser's driver has.
+        """
+        asked = {"args": ["activation", *map(str, words)], "env": self.environment}
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(CliRunner().invoke, cli.app, **asked).result()
         assert done.exit_code == 0, (words, done.stdout, done.stderr, done.exception)
         return json.loads(done.stdout) if "--json" in words else done.stdout
 

@@ -20,6 +20,7 @@ from tallystick.activation.settings import MailSettings
 from tallystick.administrator.network import clients, transport
 from tallystick.administrator.network import proxy as proxies
 from tallystick.administrator.ports import Contact
+from tallystick.conformance import routes as conformance
 from tallystick.errors import Error
 from tallystick.fieldserver import route
 
@@ -78,7 +79,7 @@ PEERS = {
 @pytest.fixture(params=PEERS)
 def peer(request, tmp_path):
     made: Any = Peer(*PEERS[request.param])
-    made.certificate = Authority(tmp_path).file.read_text()
+    made.certificate, made.folder = Authority(tmp_path).file.read_text(), tmp_path
     yield made
     made.close()
 
@@ -161,6 +162,12 @@ def mails(peer):
     mail.send_mail(settings, mail.make_mail(settings, "issuer", (), now=0))
 
 
+def conformance_kit(peer):
+    trusted = peer.folder / "peer.pem"
+    trusted.write_text(peer.certificate)
+    conformance.HttpsFieldServer(f"https://127.0.0.1:{peer.port}", certificate=trusted, password="p").outbox()
+
+
 CALLS = {
     own_route: "fieldserver/route.py",
     own_probe: "fieldserver/route.py",
@@ -174,6 +181,7 @@ CALLS = {
     mails_over_tls: "activation/outbound/mail.py",
     commands: "activation/commands/client.py",
     mails: "activation/outbound/mail.py",
+    conformance_kit: "conformance/routes.py",
 }
 
 
@@ -187,6 +195,7 @@ def impatient(monkeypatch):
     monkeypatch.setattr(transport, "CONNECT_SECONDS", SECONDS / 2)
     monkeypatch.setattr(management, "WHOLE_SECONDS_MAX", SECONDS)
     monkeypatch.setattr(mail, "WHOLE_SECONDS", SECONDS)
+    monkeypatch.setattr(conformance, "WHOLE_SECONDS", SECONDS)
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)

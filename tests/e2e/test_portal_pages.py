@@ -210,7 +210,7 @@ def test_files_can_be_dropped_on_the_box(browser, address, world):
         }""",
         roof.say("refresh"),
     )
-    assert "1 file" in page.locator("[data-status]").inner_text()
+    assert "Files: 1, " in page.locator("[data-status]").inner_text()
     page.get_by_role("button", name="Deliver").click()
     page.get_by_text("The replies are ready").wait_for()
     check_accessible(page)

@@ -9,15 +9,17 @@ import ssl
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from tallystick.conformance.playing import Json
+from tallystick.connections.calling import WatchedContext, cut_off
 from tallystick.errors import Error
 from tallystick.protocol import device_api, tallyfile
 from tallystick.sentences import _
 
-_SECONDS: Final = 30.0
+_SECONDS: Final = 30.0  # for each read, and for a program
+WHOLE_SECONDS: Final = 120.0
 _ANSWER_BYTES_MAX: Final = device_api.INBOX_BYTES_MAX
 _OK: Final = 200
 _REFUSED: Final = (409, 422)
@@ -61,16 +63,19 @@ class HttpsFieldServer:
         headers = {"Authorization": self._authorization}
         if body is not None:
             headers["Content-Type"] = operation.body_type
-        connection = http.client.HTTPSConnection(self._host, self._port, timeout=_SECONDS, context=self._context)
-        try:
-            connection.request(operation.method, operation.path, body=body, headers=headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read(_ANSWER_BYTES_MAX)
-        except (OSError, http.client.HTTPException) as error:
-            expected = _("an answer of {host}:{port}", host=self._host, port=self._port)
-            raise Error("unreachable", expected=expected, seen=str(error)) from None
-        finally:
-            connection.close()
+        with cut_off(WHOLE_SECONDS) as cut:
+            context: Any = WatchedContext(self._context, cut)
+            connection = http.client.HTTPSConnection(self._host, self._port, timeout=_SECONDS, context=context)
+            try:
+                connection.request(operation.method, operation.path, body=body, headers=headers)
+                answer = connection.getresponse()
+                return answer.status, answer.read(_ANSWER_BYTES_MAX)
+            except (OSError, http.client.HTTPException) as error:
+                expected = _("an answer of {host}:{port}", host=self._host, port=self._port)
+                seen = _("no whole answer in time") if cut.is_over else str(error)[:200]
+                raise Error("unreachable", expected=expected, seen=seen) from None
+            finally:
+                connection.close()
 
 
 class CommandFieldServer:

@@ -20,18 +20,22 @@ DESCRIPTION = (
 
 
 def document() -> dict[str, Any]:
-    """The whole document. A field server writes every name of an answer, and no other."""
+    """The whole document. A field server writes every name of an answer but those that may be unset, and no other."""
     kinds = [operation.answers for operation in OPERATIONS] + [operation.takes for operation in OPERATIONS]
     kinds = [ProblemDocument, *(kind for kind in kinds if not isinstance(kind, str | None))]
     schemas, components = msgspec.json.schema_components(kinds, ref_template=REF)
     found = {repr(kind): schema for kind, schema in zip(kinds, schemas, strict=True)}
-    answers = {kind.__name__ for kind in _children(device_api.Answer)}
+    answers = {kind.__name__: kind for kind in _children(device_api.Answer)}
     for name, component in components.items():
         component.pop("title", None)
         if "description" in component:  # some versions of Python take the indent of a docstring away, some do not
             component["description"] = " ".join(component["description"].split())
         if name in answers:
-            component |= {"required": list(component["properties"]), "additionalProperties": False}
+            left_out = {
+                field.encode_name for field in msgspec.structs.fields(answers[name]) if field.default is msgspec.UNSET
+            }
+            told = [field for field in component["properties"] if field not in left_out]
+            component |= {"required": told, "additionalProperties": False}
             for field in component["properties"].values():
                 field.pop("default", None)
     components[ReturnWish.__name__]["oneOf"] = [{"required": ["wants"]}, {"required": ["all"]}]

@@ -38,6 +38,7 @@ from support.parties import (
 from support.tap import Tap
 from tallystick.administrator.app import open_administrator
 from tallystick.administrator.core import pinning
+from tallystick.fieldserver.local_socket import SOCKET_FILE
 from tallystick.simulator.evidence import Violation
 
 WAVE = 8
@@ -598,7 +599,7 @@ class Killer:
             self._tell("back up a field server", server.name)
             shutil.rmtree(backup, ignore_errors=True)
             with self.chaos.frozen():
-                shutil.copytree(server.directory, backup)
+                shutil.copytree(server.directory, backup, ignore=shutil.ignore_patterns(SOCKET_FILE))
             self.backups[server.name] = backup
 
     def _put_back_field_server(self) -> None:

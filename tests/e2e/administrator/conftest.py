@@ -103,7 +103,7 @@ def person_at(browser):
         context = browser.new_context(viewport={"width": 1200, "height": 800}, **options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(120_000)
         page.goto(link)
         return Person(page, link.partition("/enter")[0])
 

@@ -152,7 +152,7 @@ def test_a_page_is_accessible_and_fits_in_light_in_dark_and_on_a_phone(browser, 
         viewport=size, color_scheme="dark" if looks == "dark" else "light", storage_state=state
     )
     page = context.new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(120_000)
     page.base = base
     if name != "stranger":
         page.goto(base + "/")
@@ -174,7 +174,7 @@ def test_a_page_is_accessible_and_fits_in_light_in_dark_and_on_a_phone(browser, 
 def page(browser, opened):
     context = browser.new_context(viewport={"width": 1200, "height": 800}, storage_state=opened[0])
     page = context.new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(120_000)
     page.base = opened[1]
     yield page
     context.close()

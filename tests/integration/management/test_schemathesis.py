@@ -55,6 +55,7 @@ def test_every_answer_is_as_the_document_says(served, tmp_path):
         *(str(Path(sys.executable).with_name("schemathesis")), "--config-file", str(HERE / "schemathesis.toml")),
         *("run", f"{address}/openapi.json", "-H", f"Authorization: Bearer {made.token}", "--checks", "all"),
         *("--max-examples", str(EXAMPLES), "--seed", "1", "--continue-on-failure", "--request-timeout", "30"),
+        *("--exclude-checks", "use_after_free"),  # a revoked token is shown, with the moment of its end
         *("--suppress-health-check", "too_slow"),  # how fast data is made says something about the machine only
     ]
     settings = {

@@ -77,6 +77,7 @@ def test_one_seed_in_five_is_guided_and_every_theme_comes():
     assert {step.act for step in make_plan(guided, steps=100).steps} <= set(theme_of(guided).acts)
 
 
+@pytest.mark.slow
 def test_guided_seeds_come_to_cells_that_as_many_others_do_not():
     def reached(seeds):
         return {cell for seed in seeds for cell in running.run_seed(seed, steps=100).cells}

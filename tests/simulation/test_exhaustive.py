@@ -21,6 +21,8 @@ from tallystick.simulator.store import MemoryStore
 from tallystick.simulator.workload import Plan
 from tallystick.simulator.world import make_world
 
+pytestmark = pytest.mark.slow
+
 FOUND_MAX = 400  # halves of a world
 MERGES_MAX = 120
 

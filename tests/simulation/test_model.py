@@ -37,6 +37,8 @@ from tallystick.fieldserver.state import State as FieldServerState
 from tallystick.protocol import envelope, messages
 from tallystick.protocol.envelope import PrivateKey, digest_of, open_envelope
 
+pytestmark = pytest.mark.slow
+
 BOUGHT = 3
 
 

@@ -72,6 +72,7 @@ def test_the_messages_of_one_of_some_and_of_all_field_servers_are_shown(browser)
     ), "the same messages are the same transfer"
 
 
+@pytest.mark.slow
 def test_only_the_missing_are_shown_when_asked_for(browser):
     page = browser.see("/carry/codes").text
     assert len(re.findall(r'<div class="qr"', page)) == len(texts_of(page))

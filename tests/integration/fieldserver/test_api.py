@@ -96,6 +96,7 @@ def test_any_user_name_will_do(shared):
     assert shared.call("GET", "/v1/outbox", headers=headers)[0] == 200
 
 
+@pytest.mark.slow
 def test_wrong_passwords_are_slowed_down(server):
     assert_problem(server.call("GET", "/v1/licenses", password="wrong"), 401, "password-wrong")
     answer = server.call("GET", "/v1/licenses")  # the right one, too soon
@@ -180,6 +181,7 @@ def test_a_json_body_beyond_its_limit_is_refused(shared):
     assert_problem(shared.post_request(b" " * 65_537), 413, "body-too-large")
 
 
+@pytest.mark.slow
 def test_an_inbox_beyond_its_limit_is_refused_by_its_announcement(shared):
     connection = shared.connect()
     connection.putrequest("POST", "/v1/inbox")
@@ -244,6 +246,7 @@ def test_a_client_that_sends_a_byte_a_second_keeps_nobody_waiting(shared):
         connection.close()
 
 
+@pytest.mark.slow
 def test_many_idle_connections_keep_nobody_out(server):
     idle = []
     for _ in range(300):
@@ -320,6 +323,7 @@ def test_the_whole_way_from_keys_to_relinquish(server):
     assert (answer["results"][0]["outcome"], answer["waiting"]) == ("noted", 0)
 
 
+@pytest.mark.slow
 def test_the_command_line_works_beside_the_running_agent(server, tmp_path):
     data = ["--data", server.directory, "--json"]
     keys = tmp_path / "keys.tally"

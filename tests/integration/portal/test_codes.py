@@ -19,6 +19,8 @@ from tallystick.protocol.frames import Frame, Gathering, make_frames, parse_fram
 from tallystick.protocol.messages import CREDIT
 from tallystick.protocol.tallyfile import parse_chunks
 
+pytestmark = pytest.mark.slow
+
 PATH = "/deliver/codes"
 
 

@@ -8,6 +8,8 @@ from support.browser import words
 from support.receiver import Receiver, is_signed
 from tallystick.activation.core.permissions import Role
 
+pytestmark = pytest.mark.slow
+
 PUBLIC = "https://hooks.example.com/tally"
 
 

@@ -10,6 +10,8 @@ from tallystick.activation.core.clock import confirm_clock
 from tallystick.activation.core.ports import IncidentKind, Status
 from tallystick.activation.server.timekeeper import Timekeeper
 
+pytestmark = pytest.mark.slow
+
 HOUR = 3600
 
 

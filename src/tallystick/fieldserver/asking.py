@@ -14,6 +14,7 @@ why" at once. What is kept of an answer is bounded, whatever sends it. The rules
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import threading
@@ -115,7 +116,8 @@ class Asker:
         request = f"GET {question.target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode("ascii")
         try:
             connected.settimeout(self._left(late_at))
-            connected.sendall(request)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connected.sendall(request)  # who is turned away may be answered before it has asked
             return self._read(connected, late_at, is_kept=is_kept)
         except TimeoutError:
             raise _TroubleError("agent-silent", f"no whole answer in {self._seconds:g} seconds") from None

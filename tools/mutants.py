@@ -77,9 +77,9 @@ def hunt(mutant: Mutant) -> Verdict:
 def hunt_here(mutant: Mutant) -> None:
     """In the subprocess: the package on the path has the error in it. Prints what was found."""
     from tallystick.simulator import running  # noqa: PLC0415 - the mutated copy
-    from tallystick.simulator.exhaustive import WORLDS, explore  # noqa: PLC0415
-    from tallystick.simulator.report import Progress  # noqa: PLC0415
-    from tallystick.simulator.workload import Act  # noqa: PLC0415
+    from tallystick.simulator.exhaustive import WORLDS, explore  # noqa: PLC0415 - as above
+    from tallystick.simulator.report import Progress  # noqa: PLC0415 - as above
+    from tallystick.simulator.workload import Act  # noqa: PLC0415 - as above
 
     if Path(running.__file__).is_relative_to(SOURCE):
         raise SystemExit("the mutated copy is not on the path")

@@ -34,7 +34,7 @@ HERE = Path(__file__).parent / "release_3e45348"
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from support.browser import Reader  # noqa: E402 - found by the line above
-from support.postgres import Cluster, program  # noqa: E402
+from support.postgres import Cluster, program  # noqa: E402 - as above
 
 CHECKOUT = Path(sys.argv[1]).resolve()
 PASSWORD = "four quiet words apart"

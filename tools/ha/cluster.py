@@ -198,7 +198,7 @@ class Cluster:
         for member in self.members.values():
             self.launch_member(member)
             if member.name == MEMBERS[0]:
-                wait_for("the first leader", lambda member=member: member.is_leader() or None, START_SECONDS)  # type: ignore[misc]
+                wait_for("the first leader", lambda member=member: member.is_leader() or None, START_SECONDS)  # type: ignore[misc]  # mypy infers no type for a lambda with a default
         self.settle()
 
     def launch_member(self, member: Member) -> None:

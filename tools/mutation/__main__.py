@@ -100,7 +100,7 @@ def in_child(work: Any) -> dict[str, Any]:
         os.close(reading)
         try:
             resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-            with open(os.devnull, "w", encoding="utf-8") as nothing:  # noqa: PTH123
+            with open(os.devnull, "w", encoding="utf-8") as nothing:  # noqa: PTH123 - nothing is to fail behind the limit
                 os.dup2(nothing.fileno(), 1)
                 os.dup2(nothing.fileno(), 2)
             said = work()

@@ -226,7 +226,9 @@ def test_what_a_local_command_changes_is_in_the_audit_trail(site, tmp_path):
 
 
 def test_which_server_is_meant_is_said_once(site, call, tmp_path, monkeypatch):
-    lines = lambda *words: CliRunner().invoke(cli.app, ["activation", "lines", *map(str, words), "--json"])  # noqa: E731
+    def lines(*words):
+        return CliRunner().invoke(cli.app, ["activation", "lines", *map(str, words), "--json"])
+
     monkeypatch.delenv("TALLYSTICK_URL", raising=False)
     assert (lines().exit_code, json.loads(lines().stdout)["code"]) == (2, "usage")
     assert lines("--data", site.data / "data", "--url", "http://127.0.0.1:9").exit_code == 2

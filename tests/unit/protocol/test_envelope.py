@@ -93,7 +93,7 @@ def test_a_private_key_does_not_show_itself():
     assert b64(KEY.seed()) not in repr(KEY)
     assert KEY.seed().hex() not in repr(KEY)
     with pytest.raises(AttributeError):
-        KEY.anything = 1  # type: ignore[attr-defined]
+        KEY.anything = 1  # type: ignore[attr-defined]  # which is what is tested
 
 
 # Algorithms

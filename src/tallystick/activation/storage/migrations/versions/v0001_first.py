@@ -28,11 +28,6 @@ def upgrade() -> None:
     _people()
 
 
-def downgrade() -> None:
-    """There is nothing before it."""
-    raise NotImplementedError
-
-
 def _catalog() -> None:
     op.create_table(
         "kinds",

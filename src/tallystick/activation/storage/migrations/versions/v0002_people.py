@@ -37,11 +37,6 @@ def upgrade() -> None:
     _what_was_done()
 
 
-def downgrade() -> None:
-    """A backup is the way back."""
-    raise NotImplementedError
-
-
 def _people() -> None:
     op.create_table(
         "people",

@@ -24,11 +24,6 @@ def upgrade() -> None:
     _webhooks()
 
 
-def downgrade() -> None:
-    """There is no way back."""
-    raise NotImplementedError
-
-
 def _stream() -> None:
     op.create_table(
         "outbox",

@@ -22,8 +22,3 @@ def upgrade() -> None:
     op.add_column("webhooks", sa.Column("owner", _ID))
     op.add_column("webhooks", sa.Column("secret_before", sa.LargeBinary()))
     op.add_column("webhooks", sa.Column("secret_before_until", sa.BigInteger()))
-
-
-def downgrade() -> None:
-    """There is no way back."""
-    raise NotImplementedError

@@ -31,8 +31,3 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("person_id", "transfer", "number", name="pk_frames"),
     )
     op.create_index("ix_frames_read_at", "frames", ["read_at"])
-
-
-def downgrade() -> None:
-    """There is no way back."""
-    raise NotImplementedError

@@ -35,8 +35,3 @@ def upgrade() -> None:
     op.add_column("tokens", sa.Column("person_id", _ID, nullable=True))
     op.create_index("ix_tokens_person_id", "tokens", ["person_id"])
     op.execute(_OWNERS)
-
-
-def downgrade() -> None:
-    """There is no way back: restore a backup."""
-    raise NotImplementedError

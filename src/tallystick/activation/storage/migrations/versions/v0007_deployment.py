@@ -27,8 +27,3 @@ def upgrade() -> None:
         sa.Column("moved_at", sa.BigInteger()),
         sa.PrimaryKeyConstraint("number", name="pk_deployment"),
     )
-
-
-def downgrade() -> None:
-    """There is no way back."""
-    raise NotImplementedError

@@ -106,8 +106,3 @@ def _chain(connection: sa.Connection) -> None:
     if number:
         heads = sa.table("heads", sa.column("name"), sa.column("number"), sa.column("chain"))
         connection.execute(sa.insert(heads).values(name="trail", number=number, chain=chain))
-
-
-def downgrade() -> None:
-    """There is no way back."""
-    raise NotImplementedError

@@ -47,8 +47,3 @@ def upgrade() -> None:
     op.execute(
         "INSERT INTO marks (name, value) SELECT 'restore-is-open', 1 WHERE EXISTS (SELECT 1 FROM lines WHERE frozen)"
     )
-
-
-def downgrade() -> None:
-    """There is no way back."""
-    raise NotImplementedError

@@ -50,8 +50,3 @@ def _without_secrets(document: dict[str, object]) -> dict[str, object]:
         for line in lines
     ]
     return document | {"entitlement": reference, "entitlement_id": None, "lines": kept}
-
-
-def downgrade() -> None:
-    """There is no way back: restore a backup."""
-    raise NotImplementedError

@@ -35,8 +35,3 @@ def upgrade() -> None:
         sqlite_where=sa.text("status = 'lost'"),
         postgresql_where=sa.text("status = 'lost'"),
     )
-
-
-def downgrade() -> None:
-    """There is no way back."""
-    raise NotImplementedError

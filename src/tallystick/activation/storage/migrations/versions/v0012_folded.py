@@ -38,8 +38,3 @@ def _fill(connection: sa.Connection, table: str, key: str, texts: str) -> None:
     while found := connection.execute(page, {"after": after}).all():
         connection.execute(update, [{"key": row[0], "folded": "\n".join(map(folded, row[1:]))} for row in found])
         after = found[-1][0]
-
-
-def downgrade() -> None:
-    """There is no way back: restore a backup."""
-    raise NotImplementedError

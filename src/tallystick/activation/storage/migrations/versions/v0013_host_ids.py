@@ -30,8 +30,3 @@ def upgrade() -> None:
         after = found[-1].device_id
     op.drop_index("ix_field_servers_host_id", "field_servers")
     op.create_index("ix_field_servers_host_folded", "field_servers", ["host_folded"])
-
-
-def downgrade() -> None:
-    """There is no way back: restore a backup."""
-    raise NotImplementedError

@@ -14,7 +14,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 TALLYSTICK = [sys.executable, "-m", "tallystick", "activation"]
-SECONDS = 30
+SECONDS = 120
 
 
 @pytest.fixture
@@ -128,3 +128,34 @@ def test_a_taken_port_is_told_once(data):
             check=False,
         )
     assert (done.returncode, done.stderr.count("address-taken")) == (1, 1)
+
+
+KILLED_WHILE_ANNOUNCED = """
+import os, signal, socket, sys, threading
+from tallystick.activation.server import workers
+
+begun_in, begun_out = os.pipe()
+
+def serve(listener, begin, gone):
+    os.write(begun_out, b"%8d" % os.getpid())
+    begin()
+    gone.wait()
+
+def announce():
+    first = {int(os.read(begun_in, 8)) for _ in range(2)}
+    os.kill(min(first), signal.SIGKILL)
+    third = int(os.read(begun_in, 8))  # still announcing, and the worker was started again
+    assert third not in first
+    print("started again", flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+with workers.reserve(socket.AF_INET, "127.0.0.1", 0) as holder:
+    sys.exit(not workers.run(2, holder, serve, announce=announce, backlog=5))
+"""
+
+
+def test_a_worker_that_dies_while_it_is_announced_is_started_again():
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED_WHILE_ANNOUNCED], capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "started again\n"), done.stderr

@@ -73,8 +73,8 @@ def run(count: int, holder: socket.socket, serve: Serve, *, announce: Callable[[
 
     for _ in range(count):
         start()
-    told = threading.Thread(target=_announce, args=(is_ready, count, announce), daemon=True)
-    told.start()
+    all_listen = threading.Event()
+    threading.Thread(target=_announce, args=(is_ready, count, all_listen, announce), daemon=True).start()
     ended_well = True
     while pids:
         try:
@@ -85,18 +85,13 @@ def run(count: int, holder: socket.socket, serve: Serve, *, announce: Callable[[
         if stopping:
             continue
         code = os.waitstatus_to_exitcode(status)
-        if code == _EXIT_BY_ITSELF or not all_listened(told):
+        if code == _EXIT_BY_ITSELF or not all_listen.is_set():  # what cannot even begin is not tried again
             ended_well = False
             stop()
         else:
             time.sleep(RESTART_SECONDS)
             start()
     return ended_well
-
-
-def all_listened(told: threading.Thread) -> bool:
-    """Whether all workers listened once: what cannot even begin is not tried again."""
-    return not told.is_alive()
 
 
 def _work(holder: socket.socket, serve: Serve, *, watching: int, ready: int, backlog: int) -> int:
@@ -116,22 +111,23 @@ def _work(holder: socket.socket, serve: Serve, *, watching: int, ready: int, bac
 
         def begin() -> None:
             begun.set()
-            _tell(ready)
+            _report(ready)
 
         serve(listener, begin, gone)
-    except BaseException:  # noqa: BLE001 - what it was is told by `serve`; here only the exit code counts
+    except BaseException:  # noqa: BLE001 - what it was is logged by `serve`; here only the exit code counts
         return _EXIT_BY_ITSELF if begun.is_set() else _EXIT_NOT_BEGUN
     return 0
 
 
-def _announce(is_ready: int, count: int, announce: Callable[[], None]) -> None:
+def _announce(is_ready: int, count: int, all_listen: threading.Event, announce: Callable[[], None]) -> None:
     heard = 0
     while heard < count:
         heard += len(os.read(is_ready, count))
+    all_listen.set()  # before the announcement: who reads that may kill a worker at once, and it is started again
     announce()
 
 
-def _tell(ready: int) -> None:
+def _report(ready: int) -> None:
     os.write(ready, b".")
 
 

@@ -46,7 +46,7 @@ class Attacked:
         request.add_header("Authorization", "Basic " + b64encode(f"administrator:{password}".encode()).decode())
         request.add_header("Content-Type", "application/x-tally")
         context = ssl._create_unverified_context()
-        with urllib.request.urlopen(request, context=context, timeout=20) as answer:
+        with urllib.request.urlopen(request, context=context, timeout=120) as answer:
             return json.loads(answer.read())
 
     def forge(self):

@@ -105,7 +105,7 @@ def browser():
 def signed_in(browser, address, **options):
     context = browser.new_context(base_url=address, **options)
     page = context.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(120_000)
     page.faults = []
     page.on("console", lambda message: page.faults.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: page.faults.append(str(error)))

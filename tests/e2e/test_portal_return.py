@@ -14,7 +14,7 @@ def page(tmp_path):
     with chromium() as browser:
         context = browser.new_context(java_script_enabled=False, viewport={"width": 1180, "height": 900})
         made = context.new_page()
-        made.set_default_timeout(15_000)
+        made.set_default_timeout(120_000)
         yield made
 
 

@@ -131,7 +131,7 @@ def _return_by_file(site):
 def _the_activation_servers_http(activation):
     address = urlsplit(activation)
     for path in ("/healthz", "/v1/keys"):
-        connection = http.client.HTTPConnection(address.hostname, address.port, timeout=10)
+        connection = http.client.HTTPConnection(address.hostname, address.port, timeout=120)
         connection.request("GET", path)
         assert connection.getresponse().status == 200
         connection.close()

@@ -96,7 +96,7 @@ class Between:
         parts = urlsplit(self.server.url)
         context = ssl.create_default_context(cafile=self.server.directory / "tls.pem")
         context.check_hostname = False
-        connection = http.client.HTTPSConnection(parts.hostname, parts.port, context=context, timeout=30)
+        connection = http.client.HTTPSConnection(parts.hostname, parts.port, context=context, timeout=120)
         headers = {
             name: handler.headers[name] for name in ("Authorization", "Content-Type", "Accept") if handler.headers[name]
         }

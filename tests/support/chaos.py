@@ -296,7 +296,7 @@ class Chaos:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGSTOP)
             try:
-                deadline = time.monotonic() + 5
+                deadline = time.monotonic() + 120
                 while not all(_is_stopped(pid) for pid in pids) and time.monotonic() < deadline:
                     time.sleep(0.005)
                 yield

@@ -69,7 +69,7 @@ class Cluster:
         for victim in (*children, pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(victim, signal.SIGKILL)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while any(_is_alive(victim) for victim in (*children, pid)) and time.monotonic() < deadline:
             time.sleep(0.005)
         # Where nobody reaps it, the dead process still has its number, and the next start would take it for alive.

@@ -23,7 +23,7 @@ class Proxy:
                 if not proxy.lets_through(self):
                     return
                 host, _, port = self.path.rpartition(":")
-                with socket.create_connection((host.strip("[]"), int(port)), timeout=30) as there:
+                with socket.create_connection((host.strip("[]"), int(port)), timeout=120) as there:
                     self.send_response(200)
                     self.end_headers()
                     pump(self.connection, there)
@@ -34,7 +34,7 @@ class Proxy:
                 if not proxy.lets_through(self):
                     return
                 parts = urlsplit(self.path)
-                connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=30)
+                connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=120)
                 headers = {name: value for name, value in self.headers.items() if not name.startswith("Proxy-")}
                 connection.request(self.command, parts.path, body=body or None, headers=headers)
                 answer = connection.getresponse()

@@ -180,5 +180,5 @@ class Served:
         """A clean stop: the exit code, and what it said on standard error."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        _, stderr = self.process.communicate(timeout=20)
+        _, stderr = self.process.communicate(timeout=120)
         return self.process.returncode, stderr

@@ -201,7 +201,7 @@ class TestBadBodies:
                 connection.sendall(Device("slow").say("refresh").encode()[:50])
             begin = time.monotonic()
             assert served.rows(Device("quick").activate((bought.lines[0], 1)))[0]["outcome"] == "granted"
-            assert time.monotonic() - begin < 5
+            assert time.monotonic() - begin < 20
         finally:
             for connection in slow:
                 connection.close()

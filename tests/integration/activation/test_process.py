@@ -86,7 +86,7 @@ def refused(*words):
         [sys.executable, "-m", "tallystick", "activation", "serve", *words],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     return done.returncode, done.stderr

@@ -45,7 +45,7 @@ class Process:
     def stop(self, number=signal.SIGTERM):
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
-            self.process.wait(timeout=20)
+            self.process.wait(timeout=120)
         if self.process is not None:
             self.process.stdout.close()
         self.process = None

@@ -53,7 +53,7 @@ def test_it_stops_while_a_slow_client_is_connected(server):
     connection.endheaders()
     begun = time.monotonic()
     assert server.stop() == 0
-    assert time.monotonic() - begun < 8
+    assert time.monotonic() - begun < 60
     connection.close()
 
 

@@ -26,7 +26,7 @@ def at_once(office, url, *works):
     def run(work):
         own = Office(open_store(url), now=office.now)
         try:
-            barrier.wait(timeout=30)
+            barrier.wait(timeout=120)
             return work(own)
         finally:
             own.store.close()
@@ -155,7 +155,7 @@ def test_a_deadlock_is_tried_again_and_nobody_sees_it(cluster):
         attempts.append(first)
         tx.load_lines_for_update([first])
         if len(attempts) <= 2:
-            met.wait(timeout=10)
+            met.wait(timeout=120)
         return tx.load_lines_for_update([second])
 
     def run(own, *order):

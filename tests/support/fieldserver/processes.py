@@ -19,7 +19,7 @@ def run(*words, expect=0, stdin=None, **options):
         [*COMMAND, *map(str, words)],
         capture_output=True,
         input=stdin,
-        timeout=30,
+        timeout=120,
         check=False,
         **options,
     )
@@ -76,7 +76,7 @@ class FieldServer:
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         return context
 
-    def connect(self, timeout=15):
+    def connect(self, timeout=120):
         return http.client.HTTPSConnection("localhost", self.port, timeout=timeout, context=self.context())
 
     def call(self, method, path, body=None, *, password=None, headers=None):

@@ -221,7 +221,7 @@ def test_a_repeated_check_takes_microseconds_at_most(tmp_path):
     licenses = checks.open(tmp_path, root=ROOT)
     licenses.check("mqtt")
     best = min(_time_of(licenses, 20_000) for _ in range(5))
-    assert best < 3e-6, f"{best * 1e9:.0f} ns"  # `make bench` has the figure; this only tells a mistake
+    assert best < 2e-5, f"{best * 1e9:.0f} ns"  # `make bench` has the figure; this only tells a mistake
 
 
 def _time_of(licenses, times):

@@ -471,11 +471,11 @@ def test_whatever_listens_there_is_never_believed(fake, say, code):
 
 
 def test_an_agent_that_says_nothing_costs_the_deadline_and_no_more(fake):
-    licenses = fake(lambda one, _request: time.sleep(5))
+    licenses = fake(lambda one, _request: time.sleep(60))
     licenses._seconds = 0.1
     began = time.monotonic()
     assert licenses.check("mqtt-client").code == "agent-silent"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 15
 
 
 def test_an_agent_that_drips_costs_the_deadline_and_no_more(fake):
@@ -489,7 +489,7 @@ def test_an_agent_that_drips_costs_the_deadline_and_no_more(fake):
     licenses._seconds = 0.2
     began = time.monotonic()
     assert licenses.check("mqtt-client").code == "agent-silent"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 15
 
 
 def test_no_agent_is_said_at_once(tmp_path, monkeypatch):

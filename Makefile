@@ -59,6 +59,15 @@ build/foreign/.foreign: requirements/foreign.txt requirements/build.txt
 	echo "The tests marked foreign need Python 3.12 or later; name one: make FOREIGN_PYTHON=/path/to/python3.12" >&2; exit 1; fi
 	@$(FOREIGN_PYTHON) tools/set_up.py foreign
 
+build/generators/.generators: requirements/generators.txt requirements/build.txt
+	@$(or $(PYTHON),python3) tools/set_up.py generators
+
+# npm reads and writes where it is told, runs nothing of what it installs, and takes exactly what the lock file hashes.
+build/node/.node: tests/clients/generated/package.json tests/clients/generated/package-lock.json | system-packages
+	@mkdir -p build/node && cp tests/clients/generated/package*.json build/node
+	@cd build/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel error
+	@touch $@
+
 ## What people run --------------------------------------------------------------------------------------------------
 
 .PHONY: demo
@@ -79,7 +88,7 @@ check: lint docs-check  ## the fast part: format, lint, types, contracts, quick 
 	@$(MAKE) --no-print-directory simulate
 
 .PHONY: ci
-ci: system-packages build/foreign/.foreign lint docs-check audit  ## what `make test` leaves out: PostgreSQL, Chromium, 5,000 seeds, a hundred under kill -9, ...
+ci: system-packages build/foreign/.foreign build/generators/.generators build/node/.node lint docs-check audit  ## what `make test` leaves out: PostgreSQL, Chromium, 5,000 seeds, a hundred under kill -9, ...
 	@$(MAKE) --no-print-directory simulate SEEDS=5000 EVERY_CELL=1
 	@$(MAKE) --no-print-directory proof explore mutants mutants-sample
 	@$(MAKE) --no-print-directory powercuts

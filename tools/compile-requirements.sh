@@ -3,7 +3,7 @@
 # 3.11 on and every platform. No index address is written, so the files work with any mirror. dev.txt comes first and
 # binds the others, so that a version is the same wherever it appears; but lowest.txt, which has of everything that
 # pyproject.toml names the lowest version that it allows.
-# foreign.txt is for a Python of its own: what checks us and is no part of us.
+# foreign.txt and generators.txt are for Pythons of their own: what checks us and is no part of us.
 # Arguments are handed on to `uv pip compile` (--upgrade, --upgrade-package NAME).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -24,4 +24,5 @@ compile base pyproject.toml --extra all --constraint requirements/dev.txt
 compile fieldserver pyproject.toml --extra fieldserver --constraint requirements/dev.txt
 compile build requirements/build.in --constraint requirements/dev.txt
 compile lowest pyproject.toml --extra test --resolution lowest-direct --constraint requirements/build.txt
+compile generators requirements/generators.in "$@"
 python=3.12 compile foreign requirements/foreign.in "$@"

@@ -13,7 +13,7 @@ if [ "${1:-}" = ha ]; then
     what="PostgreSQL, etcd, Patroni and HAProxy"
 else
     what="PostgreSQL, SoftHSM2, Chromium, wapiti, strace, Go, and the compilers and emulators for clients"
-    for program in gcc g++ clang cmake pkg-config mandoc valgrind qemu-aarch64:qemu-user node:nodejs \
+    for program in gcc g++ clang cmake pkg-config mandoc valgrind qemu-aarch64:qemu-user node:nodejs npm:npm \
         aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu arm-linux-gnueabihf-gcc:gcc-arm-linux-gnueabihf; do
         command -v "${program%:*}" >/dev/null || missing+=("${program#*:}")
     done

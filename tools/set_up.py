@@ -1,8 +1,8 @@
 """Make ``.venv`` what the pins say: ``python tools/set_up.py base``, ``test`` or ``dev``; each holds the one before.
 
 ``base`` is what runs, ``test`` what tests that need nothing but Python, ``dev`` what develops. ``lowest`` goes into a
-``.venv`` of its own: of each package the lowest version that ``pyproject.toml`` allows. ``foreign`` holds verifiers that are not ours, without
-Tallystick, and wants Python 3.12.
+``.venv`` of its own: of each package the lowest version that ``pyproject.toml`` allows. ``foreign`` (verifiers that
+are not ours, which want Python 3.12) and ``generators`` (of clients in other people's programs) are without Tallystick.
 
 One at a time in a checkout: who comes second waits, looks again, and mostly finds that everything is there. A lock of
 the system goes with the process that holds it, so that no stale one is ever left behind. What is there stays as it is,
@@ -26,6 +26,7 @@ from pathlib import Path
 
 LOCK = Path(".venv.lock")
 SETS = ("base", "test", "dev")
+ALONE = ("foreign", "generators")  # without Tallystick
 BUILD = Path("requirements/build.txt")
 PACKAGE = (Path("pyproject.toml"), BUILD)
 
@@ -44,7 +45,7 @@ def main() -> None:
             # they are first imported: most never are.
             words = (word for file in _files(wanted) for word in ("-r", file))
             set_up.install("--no-deps", "--no-compile", "--require-hashes", *words)
-        if wanted != "foreign" and set_up.is_missing("package", PACKAGE):
+        if wanted not in ALONE and set_up.is_missing("package", PACKAGE):
             set_up.install("--no-index", "--no-deps", "--no-build-isolation", "--editable", ".")
             set_up.note("package", PACKAGE)
         for name in held:

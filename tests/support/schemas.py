@@ -11,12 +11,29 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
 
 from support.parties import surroundings
+from tallystick.activation.http.management import add_management
+from tallystick.activation.http.protocol_api import create_api
 
 _HOOKS = Path(__file__).parent
 # What no schema can say: an id has a check symbol; a wish may be refused for the state that the field server is in.
 _REFUSABLE = '["2xx", "401", "403", "404", "409", "422"]'
+
+
+def management_api() -> FastAPI:
+    """Every route of the activation server, with nothing behind it."""
+    api = create_api(None)
+    add_management(api, None)
+    return api
+
+
+def management_document() -> dict[str, Any]:
+    """Its OpenAPI document."""
+    return management_api().openapi()
 
 
 def check_api(

@@ -114,6 +114,31 @@ def test_a_line_is_extended_raised_lowered_suspended_and_converted(site, admin):
     assert actions.count("line-change") == 7
 
 
+def test_what_a_change_leaves_out_stays_and_null_clears_only_what_can_be_cleared(site, admin, bought):
+    person = admin.post("/v1/people", json={"email": "b@example.com", "name": "Bo", "role": Role.VENDOR_SUPPORT}).json()
+    hook = admin.post("/v1/webhooks", json={"url": "https://hooks.example.com/a", "kinds": ["line.changed"]}).json()
+    line = f"/v1/lines/{bought.lines[0].line_id}"
+    for path, names in (
+        (line, ["quantity", "suspended", "is_bought"]),
+        (f"/v1/people/{person['person_id']}", ["name", "role", "is_active"]),
+        (f"/v1/webhooks/{hook['webhook_id']}", ["url", "kinds", "is_enabled"]),
+    ):
+        before = admin.get(path)
+        after = admin.patch(path, json={}, headers={"If-Match": before.headers["etag"]})
+        assert after.json() == {**before.json(), "version": after.json()["version"]}
+        for name in names:
+            answer = admin.patch(path, json={name: None}, headers={"If-Match": after.headers["etag"]})
+            problem(answer, "json-malformed")
+        assert admin.get(path).json() == after.json()
+    until = site.now + 9 * DAY
+    changed = admin.patch(
+        line, json={"expires_at": until}, headers={"If-Match": admin.get(line).headers["etag"]}
+    ).json()
+    assert changed["expires_at"] == until
+    cleared = admin.patch(line, json={"expires_at": None}, headers={"If-Match": f'"{changed["version"]}"'}).json()
+    assert cleared["expires_at"] is None
+
+
 def test_lists_are_read_page_by_page(site, admin):
     for number in range(5):
         site.sell(f"Account {number}", ("mqtt", 1))

@@ -63,6 +63,25 @@ class Document(BaseModel):
         return self
 
 
+def _leave_out_defaults(schema: dict[str, Any]) -> None:
+    for field in schema.get("properties", {}).values():
+        field.pop("default", None)
+
+
+class ChangedDocument(Document):
+    """What is changed of something; what is left out stays as it is.
+
+    No schema of one has a default: generators of clients would send it for what a program left out. Null is taken only
+    where there is something to clear. What stands for a value that was left out is never looked at.
+    """
+
+    model_config = ConfigDict(json_schema_extra=_leave_out_defaults)
+
+    def named(self) -> dict[str, Any]:
+        """What was sent, by name."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
+
+
 # A text that a page words anew for its reader; a program gets its English.
 SaidText = Annotated[str, WrapValidator(lambda text, check: text if isinstance(text, Sentence) else check(text))]
 

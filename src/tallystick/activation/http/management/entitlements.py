@@ -33,6 +33,7 @@ from tallystick.activation.services.schemas import (
     SKU_PATTERN,
     WHOLE,
     AccountName,
+    ChangedDocument,
     Document,
     EntitlementDocument,
     HoldingDocument,
@@ -70,7 +71,7 @@ class NewEntitlement(Document):
     is_new_account: bool = Field(default=False, strict=True)
 
 
-class ChangedLine(Document):
+class ChangedLine(ChangedDocument):
     """What is changed; what is left out stays. ``expires_at`` null: never. ``is_bought``: engineering no more."""
 
     quantity: Quantity = 0
@@ -81,14 +82,7 @@ class ChangedLine(Document):
     @property
     def change(self) -> LineChange:
         """As the accounts take it."""
-        named = self.model_fields_set
-        return LineChange(
-            quantity=self.quantity if "quantity" in named else None,
-            has_expiry="expires_at" in named,
-            expires_at=self.expires_at,
-            suspended=self.suspended if "suspended" in named else None,
-            is_bought=self.is_bought,
-        )
+        return LineChange(**self.named(), has_expiry="expires_at" in self.model_fields_set)
 
 
 @router.get("/entitlements", tags=["entitlements"], summary="Entitlements with their lines, newest first")

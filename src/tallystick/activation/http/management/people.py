@@ -31,6 +31,7 @@ from tallystick.activation.services.schemas import (
     WHOLE,
     AccountDocument,
     AccountName,
+    ChangedDocument,
     DeviceText,
     Document,
     InvitedPerson,
@@ -61,12 +62,12 @@ class NewPerson(Document):
     account: AccountName | None = None
 
 
-class ChangedPerson(Document):
+class ChangedPerson(ChangedDocument):
     """What is changed; what is left out stays."""
 
-    name: Text | None = None
-    role: Role | None = None
-    is_active: bool | None = Field(default=None, strict=True)
+    name: Text = ""
+    role: Role = Role.COURIER
+    is_active: bool = Field(default=True, strict=True)
 
 
 class AskedToken(Document):
@@ -145,7 +146,7 @@ def change_person(
     body: ChangedPerson,
     if_match: IfMatch = None,
 ) -> PersonDocument:
-    change = PersonChange(name=body.name, role=body.role, is_active=body.is_active)
+    change = PersonChange(**body.named())
     changed = people.change_person(office, caller, person_id, change, version=version_from(if_match))
     tag(response, changed.version)
     return changed

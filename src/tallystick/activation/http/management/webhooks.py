@@ -25,6 +25,7 @@ from tallystick.activation.services import webhooks
 from tallystick.activation.services.schemas import (
     WHOLE,
     AccountName,
+    ChangedDocument,
     DeliveryDocument,
     Document,
     NewWebhook,
@@ -54,12 +55,12 @@ class AskedWebhook(Document):
     after: Position | None = None
 
 
-class ChangedWebhook(Document):
+class ChangedWebhook(ChangedDocument):
     """What is changed; what is left out stays. ``is_enabled`` false pauses: events wait until it is true again."""
 
-    url: Url | None = None
-    kinds: Kinds | None = None
-    is_enabled: bool | None = Field(default=None, strict=True)
+    url: Url = ""
+    kinds: Kinds = Field(default=[])
+    is_enabled: bool = Field(default=True, strict=True)
 
 
 class BehindPosition(Document):
@@ -121,7 +122,7 @@ def change_webhook(
     body: ChangedWebhook,
     if_match: IfMatch = None,
 ) -> WebhookDocument:
-    change = WebhookChange(url=body.url, kinds=body.kinds, is_enabled=body.is_enabled)
+    change = WebhookChange(**body.named())
     changed = webhooks.change_webhook(office, caller, webhook_id, change, version=version_from(if_match))
     tag(response, changed.version)
     return changed

@@ -25,6 +25,8 @@ def test_every_number_of_the_page_is_that_of_the_code():
         f"within {api.REQUEST_SECONDS:g} seconds",
         f"may say {strangers.ADDRESS_AT_ONCE} such messages at once and {strangers.ADDRESS_PER_SECOND:g} a second",
         f"a key {strangers.KEY_AT_ONCE} at once and one in {1 / strangers.KEY_PER_SECOND:g} seconds",
+        f"at most {strangers.OPEN_MAX} counted lines are undecided",
+        f"when {strangers.WAITING_MAX} of them wait for the end of their files",
         f"{shares.SLOTS} deliveries under way in a process, {shares.PROMPT_KEPT} of them kept",
         f"at most {shares.OWNER_MAX} slow ones",
         f"{webhooks.QUEUE_MAX} deliveries wait",

@@ -22,7 +22,6 @@ from tallystick.protocol.keys import Keyset
 from tallystick.protocol.tallyfile import GoodLine
 
 HELD_DEVICES_MAX: Final = 100_000  # of whom it is kept that they wait; of others each chunk is decided as it comes
-UNHEARD_MAX: Final = 1000  # of those whom nobody heard yet; each counts as a stranger until it is decided
 _MEMORY_BYTES: Final = 256 * 1024
 _PASSES_MAX: Final = 16
 _HEAD: Final = struct.Struct(">QI")  # the number of a line, and how many bytes belong to it
@@ -98,16 +97,17 @@ class Rows:
 
 
 class Held:
-    """What waits for the end of a file, or until ``is_full``: then ``chunks`` are to be decided, and more may wait.
+    """What waits for the end of a file, or until there is reason to decide the ``chunks`` before; then more may wait.
 
-    ``is_heard``: whether a field server is known where strangers have a rate.
+    ``is_heard``: whether a field server is known where strangers have a rate; ``unheard``: how many wait of the others.
     """
 
     def __init__(self, is_heard: Callable[[DeviceId], bool] = lambda _device_id: True) -> None:
         self._is_heard = is_heard
-        self._unheard = 0
+        self.unheard = 0
         self._since: dict[DeviceId, int] = {}  # the lowest sequence that waits
         self._few: list[ReadLine] = []
+        self._few_bytes = 0
         self._more: _Spool | None = None
 
     def hold(self, lines: Sequence[ReadLine]) -> list[ReadLine]:
@@ -123,19 +123,15 @@ class Held:
             ):
                 now.append(line)
                 continue
-            self._unheard += not self._is_heard(message.device_id)
-            if len(self._few) < CHUNK_LINES_MAX:
+            self.unheard += not self._is_heard(message.device_id)
+            self._few_bytes += len(message.verified.compact)
+            if len(self._few) < CHUNK_LINES_MAX and self._few_bytes <= _MEMORY_BYTES and self._more is None:
                 self._few.append(line)
             else:
                 if self._more is None:
                     self._more = _Spool()
                 self._more.write(line.line_number, message.verified.compact.encode())
         return now
-
-    @property
-    def is_full(self) -> bool:
-        """Whether so many wait whom nobody heard yet that more would be refused as strangers."""
-        return self._unheard >= UNHEARD_MAX
 
     def _note(self, device_id: DeviceId, sequence: int) -> None:
         known = self._since.get(device_id)
@@ -145,7 +141,8 @@ class Held:
 
     def chunks(self, keyset: Keyset) -> Iterator[list[ReadLine]]:
         """All that waits, in the order of the lines. What was put on the disk is read and verified again."""
-        few, self._few, self._since, self._unheard = self._few, [], {}, 0
+        few, self._few, self._since, self.unheard = self._few, [], {}, 0
+        self._few_bytes = 0
         if few:
             yield few
         if self._more is None:

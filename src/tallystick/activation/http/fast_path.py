@@ -29,7 +29,7 @@ from tallystick.activation.core.exchanges import ReadLine
 from tallystick.activation.core.ports import Answer
 from tallystick.activation.http.monitoring import NOSNIFF, MonitoringContext, count_request, request_id_of
 from tallystick.activation.http.protocol_api import MESSAGES_PATH, ProtocolContext, problem
-from tallystick.activation.http.strangers import SLOW_SECONDS
+from tallystick.activation.http.strangers import SLOW_SECONDS, Visit
 from tallystick.connections.listening import Bounded, Places
 from tallystick.errors import Error
 from tallystick.protocol import tallyfile
@@ -92,7 +92,6 @@ class _Exchange:
     go_on: asyncio.TimerHandle | None
     started: float
     request_id: bytes = b""
-    address: str = ""
 
 
 class Shortcut(Bounded, HttpToolsProtocol):
@@ -224,58 +223,62 @@ class Shortcut(Bounded, HttpToolsProtocol):
     def _take(self, exchange: _Exchange) -> None:
         if exchange.go_on is not None:
             exchange.go_on.cancel()
-        exchange.address = self.places.client_of(self._address, exchange.cycle.scope["headers"])
-        chunk = self._lines_of(bytes(exchange.cycle.body), exchange.address)
+        address = self.places.client_of(self._address, exchange.cycle.scope["headers"])
+        visit = self._context.strangers.visit(address)
+        chunk = _lines_of(bytes(exchange.cycle.body), visit)
         if not 0 < len(chunk) <= LINES_MAX:
             self._hand_over(exchange)  # it says what is wrong, or takes its time
             return
         exchange.request_id = request_id_of(self._operations, exchange.cycle.scope["headers"])
-        self._submit(exchange, chunk)
+        self._submit(exchange, chunk, visit)
 
     def _take_known(self, body: bytes) -> bool:
         """Take a body behind a known head; the reader of HTTP learns nothing of it. False: it is not for the short way."""
-        chunk = self._lines_of(body, self._address)
+        visit = self._context.strangers.visit(self._address)
+        chunk = _lines_of(body, visit)
         if self.flow.write_paused or not 0 < len(chunk) <= LINES_MAX:
             return False
         cycle = self.cycle  # of the request before, which differs in nothing that is looked at
         cycle.response_started = cycle.response_complete = False
-        self._exchange = _Exchange(cycle, None, time.perf_counter(), next(self._operations.request_ids), self._address)
-        self._submit(self._exchange, chunk)
+        self._exchange = _Exchange(cycle, None, time.perf_counter(), next(self._operations.request_ids))
+        self._submit(self._exchange, chunk, visit)
         return True
-
-    def _lines_of(self, body: bytes, address: str) -> list[GoodLine | BadLine]:
-        return list(tallyfile.parse_chunks([body], self._context.strangers.opener(address)))
 
     def _learn(self, head: bytes, body: bytes) -> None:
         """Know a head again, if what the reader of HTTP has just taken is it with this body, and no more."""
         if self._exchange is not None and self._is_between and self._exchange.cycle.body == body:
             self._heads.keep(head, body)
 
-    def _submit(self, exchange: _Exchange, chunk: Sequence[GoodLine | BadLine]) -> None:
-        chunk, is_beyond = self._context.strangers.screen(chunk, exchange.address)
+    def _submit(self, exchange: _Exchange, chunk: Sequence[GoodLine | BadLine], visit: Visit) -> None:
+        chunk, is_beyond = visit.screen(chunk)
         lines = exchanges.read_lines(chunk, self._context.signer.keyset)
         batch = exchanges.messages_of(lines)
+        visit.submit(lines)
         if not batch:
             # Not at once: a next request may wait behind this one.
-            self.loop.call_later(SLOW_SECONDS if is_beyond else 0, self._reply, exchange, lines, ())
+            self.loop.call_later(SLOW_SECONDS if is_beyond else 0, self._reply, exchange, lines, (), visit)
             return
         self._context.batcher.submit_soon(batch).add_done_callback(
-            lambda answers: self._answer(exchange, lines, answers)
+            lambda answers: self._answer(exchange, lines, answers, visit)
         )
 
-    def _answer(self, exchange: _Exchange, lines: Sequence[ReadLine], answers: asyncio.Future[list[Answer]]) -> None:
+    def _answer(
+        self, exchange: _Exchange, lines: Sequence[ReadLine], answers: asyncio.Future[list[Answer]], visit: Visit
+    ) -> None:
         error = answers.exception()
         if error is None:
-            self._reply(exchange, lines, answers.result())
+            self._reply(exchange, lines, answers.result(), visit)
         else:
+            visit.fail(lines)
             refused = problem(
                 error if isinstance(error, Error) else Error("invariant", expected=_("an answer"), seen="")
             )
             self._write(exchange, refused.status_code, refused.raw_headers, bytes(refused.body))
 
-    def _reply(self, exchange: _Exchange, lines: Sequence[ReadLine], answers: Sequence[Answer]) -> None:
+    def _reply(self, exchange: _Exchange, lines: Sequence[ReadLine], answers: Sequence[Answer], visit: Visit) -> None:
         results = exchanges.results_of(lines, answers)
-        self._context.count(results, exchange.address)
+        visit.learn(results)
+        self._context.count(results)
         body = b"".join(exchanges.tally_lines(results))
         self._write(exchange, 200, [(b"content-length", b"%d" % len(body)), _TYPE], body)
 
@@ -320,6 +323,10 @@ class Shortcut(Bounded, HttpToolsProtocol):
             )
             return
         super().timeout_keep_alive_handler()
+
+
+def _lines_of(body: bytes, visit: Visit) -> list[GoodLine | BadLine]:
+    return list(tallyfile.parse_chunks([body], visit.opener()))
 
 
 def _lines(headers: Headers) -> bytes:

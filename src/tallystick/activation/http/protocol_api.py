@@ -78,9 +78,8 @@ class ProtocolContext:
     strangers: Strangers
     metrics: Metrics | None = None
 
-    def count(self, results: Sequence[MessageResult], address: str) -> None:
-        """What became of messages of an address, for monitoring, and for what is asked of strangers."""
-        self.strangers.learn(results, address)
+    def count(self, results: Sequence[MessageResult]) -> None:
+        """What became of messages, for monitoring."""
         if self.metrics is not None:
             for result in results:
                 self.metrics.count_message(result.answer.outcome.value, result.answer.code)
@@ -174,7 +173,7 @@ class _Exchange:
         self._as_json = _accepts(request, "application/json") and not _accepts(request, tallyfile.MEDIA_TYPE)
         self._rows = Rows()  # closed with the response
         self._held = Held(context.strangers.is_heard)
-        self._address = address_of(request.client.host if request.client else "")
+        self._visit = context.strangers.visit(address_of(request.client.host if request.client else ""))
 
     async def run(self) -> Response:
         """While the database writes a chunk down, the next one is read and verified; then that one is submitted.
@@ -199,19 +198,18 @@ class _Exchange:
             if not self._rows.count:
                 raise WireError("no-messages", expected=_("a tally file with at least one message"), seen=_("no line"))
         except BaseException:
-            if taken is not None:
-                taken.answers.cancel()  # it is taken all the same; nobody waits for it any more
             self._rows.close()
             raise
         finally:
             self._held.close()
+            self._visit.close()
         return _response_of(self._rows, as_json=self._as_json)
 
     async def _passes(self) -> AsyncIterator[list[ReadLine]]:
         """What is to be decided, chunk by chunk: what frees while the body comes, what takes when all of it is there."""
         async for chunk in self._chunks():
             yield self._hold(await self._read(chunk))
-            if self._held.is_full:
+            if self._visit.wait(self._held.unheard):
                 async for lines in self._waiting():
                     yield lines
         async for lines in self._waiting():
@@ -219,11 +217,12 @@ class _Exchange:
 
     async def _waiting(self) -> AsyncIterator[list[ReadLine]]:
         held = self._held.chunks(self._context.signer.keyset)
+        self._visit.wait(0)
         while (lines := await run_in_threadpool(next, held, None)) is not None:
             yield lines
 
     async def _chunks(self) -> AsyncIterator[list[GoodLine | BadLine]]:
-        parser, reader = LineParser(self._context.strangers.opener(self._address)), ChunkReader()
+        parser, reader = LineParser(self._visit.opener()), ChunkReader()
         empty_bytes = empty_lines = 0
         async for piece in _pieces(self._request):
             empty_bytes += len(piece)
@@ -243,7 +242,8 @@ class _Exchange:
             yield rest
 
     async def _read(self, chunk: Sequence[GoodLine | BadLine]) -> list[ReadLine]:
-        chunk, is_beyond = self._context.strangers.screen(chunk, self._address)
+        await self._visit.turn(chunk)
+        chunk, is_beyond = self._visit.screen(chunk)
         if is_beyond:
             await asyncio.sleep(SLOW_SECONDS)
         keyset = self._context.signer.keyset
@@ -254,15 +254,26 @@ class _Exchange:
     def _submit(self, lines: Sequence[ReadLine]) -> _Taken:
         loop, batch = asyncio.get_running_loop(), exchanges.messages_of(lines)
         decided: asyncio.Future[None] = loop.create_future()
+        self._visit.submit(lines)
         if batch:
-            return _Taken(lines, self._context.batcher.submit_soon(batch, decided=decided), decided)
+            submitted = self._context.batcher.submit_soon(batch, decided=decided)
+            submitted.add_done_callback(lambda answers: self._learn(lines, answers))
+            return _Taken(lines, submitted, decided)
+        self._visit.learn(exchanges.results_of(lines, ()))
         answers: asyncio.Future[list[Answer]] = loop.create_future()
         answers.set_result([])
         return _Taken(lines, answers, decided)
 
+    def _learn(self, lines: Sequence[ReadLine], answers: asyncio.Future[list[Answer]]) -> None:
+        """At once, whether anybody still waits or not: others of the address may wait for it."""
+        if answers.cancelled() or answers.exception() is not None:
+            self._visit.fail(lines)
+        else:
+            self._visit.learn(exchanges.results_of(lines, answers.result()))
+
     def _tell(self, lines: Sequence[ReadLine], answers: Sequence[Answer]) -> None:
         results = exchanges.results_of(lines, answers)
-        self._context.count(results, self._address)
+        self._context.count(results)
         for result in results:
             row = exchanges.json_row(result) if self._as_json else b"".join(exchanges.tally_lines([result]))
             self._write(result.line_number, row)

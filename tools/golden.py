@@ -134,7 +134,9 @@ class Stage:
             case "start-return":
                 return [], [
                     self.store.transact(
-                        lambda tx: interventions.start_return(tx, self.issuer, device, by="support", now=now)
+                        lambda tx: interventions.start_return(
+                            tx, self.issuer, device, by="support", now=now, takes_back=True
+                        )
                     )
                 ]
             case "declare-lost":

@@ -126,9 +126,16 @@ MUTANTS = (
         name="returned-though-sold-for-good",
         breaks="what cannot be returned is taken back",
         file=RULES,
-        old="        elif want.quantity < have and line is not None and not line.product.returnable:",
-        new="        elif want.quantity < have and line is None:",
+        old="    if line.product.returnable or want.quantity >= held.get(want.line_id, 0):",
+        new="    if line.product.returnable or want.quantity >= 0:",
         seed=13,
+    ),
+    Mutant(
+        name="activated-with-less-though-sold-for-good",
+        breaks="an activation with a lower quantity takes back what cannot be returned",
+        file=RULES,
+        old="        elif not takes_back:",
+        new="        elif takes_back:",
     ),
     Mutant(
         name="accounts-mixed",

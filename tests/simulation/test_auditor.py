@@ -497,6 +497,14 @@ def test_a_return_of_what_cannot_be_returned(auditor):
         auditor.committed(rows(messages=[{"device": F.id, "compact": asked, "reply": [grant(2, 0, asked)]}]))
 
 
+def test_an_activation_with_less_of_what_cannot_be_returned(auditor):
+    judging_terms(auditor, returnable=False).committed(granting(license_(2, one_carry=False)))
+    asked = activation(1, sequence=2)
+    reply = grant(2, 1, asked, licenses=[license_(1, one_carry=False)])
+    with complains("terms"):
+        auditor.committed(rows(messages=[{"device": F.id, "compact": asked, "reply": [reply]}]))
+
+
 @pytest.mark.parametrize("changes", [{"returnable": False}, {"one_carry": False}])
 def test_one_carry_of_what_must_be_confirmed(granted, changes):
     judging_terms(granted, **changes)

@@ -358,7 +358,9 @@ class Walk:
 
         def work(tx) -> None:
             found.append(
-                interventions.start_change(tx, self.bench.signer, watch.id, [want], by="support", now=self.bench.now)
+                interventions.start_change(
+                    tx, self.bench.signer, watch.id, [want], by="support", now=self.bench.now, takes_back=True
+                )
             )
 
         if self._people(work) and digest_of(found[0]) not in watch.contents.numbers:

@@ -156,7 +156,9 @@ class Bench:
 
     def start_return(self, device: Device) -> str:
         return self.store.transact(
-            lambda tx: interventions.start_return(tx, self.signer, device.id, by="support", now=self.now)
+            lambda tx: interventions.start_return(
+                tx, self.signer, device.id, by="support", now=self.now, takes_back=True
+            )
         )
 
     def declare_lost(self, device: Device, **options: Any) -> None:

@@ -57,11 +57,13 @@ def decide_activation(
     held: Mapping[LineId, int],
     reserved: Mapping[LineId, int],
     now: int,
+    takes_back: bool = False,
 ) -> Granted | Denied:
     """Set the wanted end states, leave other lines as they are, or deny with every reason at once.
 
     ``held`` is the newest grant's quantity and ``reserved`` the maximum that the line already keeps for this field
-    server: only what exceeds the reservation must be available.
+    server: only what exceeds the reservation must be available. A lower end state gives back, as a return does;
+    ``takes_back``: the vendor does, whatever it is sold with.
     """
     reasons = _duplicates(wants)
     for want in wants:
@@ -72,6 +74,8 @@ def decide_activation(
         growth = want.quantity - reserved.get(want.line_id, 0)
         if want.quantity > held.get(want.line_id, 0):
             reasons.extend(_against_growth(line, kind=kind, growth=growth, now=now))
+        elif not takes_back:
+            reasons.extend(_against_return(line, want, held))
     return _result(reasons, wants, held)
 
 
@@ -87,8 +91,8 @@ def decide_return(
         have = held.get(want.line_id, 0)
         if want.quantity > have:
             reasons.append(Reason("return-raises", want.line_id, {"held": have, "wanted": want.quantity}))
-        elif want.quantity < have and line is not None and not line.product.returnable:
-            reasons.append(Reason("not-returnable", want.line_id, {"sku": line.product.sku}))
+        elif line is not None:
+            reasons.extend(_against_return(line, want, held))
     return _result(reasons, wants, held)
 
 
@@ -100,10 +104,13 @@ def decide_change(
     held: Mapping[LineId, int],
     reserved: Mapping[LineId, int],
     now: int,
+    takes_back: bool,
 ) -> Granted | Denied:
-    """A person at the activation server sets end states: no proof and no consent to a return is needed."""
+    """A person at the activation server sets end states: no proof is needed. ``takes_back``: it is one of the vendor's."""
     proven = [Want(line_id=want.line_id, quantity=want.quantity, is_proven=True) for want in wants]
-    return decide_activation(proven, kind=kind, lines=lines, held=held, reserved=reserved, now=now)
+    return decide_activation(
+        proven, kind=kind, lines=lines, held=held, reserved=reserved, now=now, takes_back=takes_back
+    )
 
 
 def decide_company(
@@ -147,6 +154,12 @@ def _against_growth(line: Line, *, kind: str, growth: int, now: int) -> list[Rea
     if growth > 0 and growth > line.balances.available:
         deny("not-enough", wanted=growth, available=line.balances.available)
     return reasons
+
+
+def _against_return(line: Line, want: Want, held: Mapping[LineId, int]) -> list[Reason]:
+    if line.product.returnable or want.quantity >= held.get(want.line_id, 0):
+        return []
+    return [Reason("not-returnable", want.line_id, {"sku": line.product.sku})]
 
 
 def _duplicates(wants: Sequence[Want]) -> list[Reason]:

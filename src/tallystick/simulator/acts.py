@@ -367,7 +367,7 @@ def _started(world: World, step: Step, dice: Dice, wants: list[Want] | None) -> 
     activation = world.activation
     compact = world.transact(
         lambda tx: interventions.start_change(
-            tx, activation.signer, device, wants, by="support", now=activation.clock.at
+            tx, activation.signer, device, wants, by="support", now=activation.clock.at, takes_back=True
         ),
         step,
     )

@@ -214,7 +214,13 @@ class Bench:
             ),
             "retire": lambda tx: interventions.retire(tx, self.signer, self.device_id, by="support", now=START),
             "set to 1": lambda tx: interventions.start_change(
-                tx, self.signer, self.device_id, [Want(line_id=self.line_id, quantity=1)], by="support", now=START
+                tx,
+                self.signer,
+                self.device_id,
+                [Want(line_id=self.line_id, quantity=1)],
+                by="support",
+                now=START,
+                takes_back=True,
             ),
         }
         for verb in sorted(half.verbs & works.keys()):
@@ -267,7 +273,9 @@ class Bench:
             tables, compact = self._run(
                 half,
                 available,
-                lambda tx: interventions.start_return(tx, self.signer, self.device_id, by="support", now=START),
+                lambda tx: interventions.start_return(
+                    tx, self.signer, self.device_id, by="support", now=START, takes_back=True
+                ),
             )
         except Error:
             return None

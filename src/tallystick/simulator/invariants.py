@@ -200,7 +200,7 @@ class Auditor:
             self._check_wish(claims, before, after)
             kind = claims.get("facts", {}).get("kind")
             self._check_growth(claims["iss"], before, after, kind=kind, at=answered.get("iat", 0))
-            if claims["purpose"] == "return":
+            if claims["purpose"] in {"return", "activate"}:
                 self.terms.shrank([line for line in before if after.get(line, 0) < before[line]])
         if answered is not None and not self.is_replay:
             self.terms.granted(answered["licenses"])

@@ -213,6 +213,8 @@ def test_a_language_that_there_is_no_catalog_of_is_refused():
 def test_a_return_started_by_a_person_is_told_too(office, smtp, box):
     line, device = office.buy(5), Device("plant-room")
     device.take(office.post(device.activate((line, 3)))[0].reply[0])
-    office.store.transact(lambda tx: interventions.start_return(tx, office.signer, device.id, by="ann", now=office.now))
+    office.store.transact(
+        lambda tx: interventions.start_return(tx, office.signer, device.id, by="ann", now=office.now, takes_back=True)
+    )
     office.now += 8 * DAY
     assert digest_of(office, settings_for(smtp)).run_once() == 1

@@ -309,7 +309,7 @@ def test_a_long_story_is_the_same_on_every_store(store):
     both(first.say("confirm"), second.activate((one, 3), (two, 1)))
     second.take(both(second.activate((one, 2)))[0].reply[0])
     both(second.say("refresh"), first.give_back((one, 1)))
-    people(lambda tx, now: interventions.start_return(tx, SIGNER, first.id, by="x", now=now))
+    people(lambda tx, now: interventions.start_return(tx, SIGNER, first.id, by="x", now=now, takes_back=True))
     both(first.relinquish())
     clone = second.copy()
     both(second.say("refresh"))

@@ -140,9 +140,26 @@ def test_a_line_named_twice_is_denied_even_with_the_same_end_state():
 
 def test_a_person_at_the_activation_server_needs_no_proof_but_the_same_terms():
     wants = [Want(line_id=LineId("A"), quantity=1)]
-    options = {"kind": "AS-P", "held": {}, "reserved": {}, "now": NOW}
+    options = {"kind": "AS-P", "held": {}, "reserved": {}, "now": NOW, "takes_back": False}
     assert isinstance(decide_change(wants, lines={"A": line("A")}, **options), Granted)
     assert codes(decide_change(wants, lines={"A": line("A", 0)}, **options)) == {"A": {"not-enough"}}
+
+
+def test_an_activation_with_less_gives_back_only_what_can_be_returned():
+    fixed = line("A", product=replace(DRIVER, returnable=False))
+    assert codes(activate({"A": 2, "B": 0}, [fixed, line("B")], held={"A": 3, "B": 1})) == {"A": {"not-returnable"}}
+    assert codes(activate({"A": 0}, [fixed], held={"A": 3})) == {"A": {"not-returnable"}}
+    assert isinstance(activate({"A": 3, "B": 0}, [fixed, line("B")], held={"A": 3, "B": 1}), Granted)
+    assert isinstance(activate({"A": 4}, [fixed], held={"A": 3}), Granted)
+    assert isinstance(activate({"A": 1}, [fixed], held={}, reserved={"A": 3}), Granted)  # what was proven to be held
+
+
+def test_only_a_person_of_the_vendor_takes_back_what_is_sold_without_return():
+    fixed = line("A", product=replace(DRIVER, returnable=False))
+    options = {"kind": "AS-P", "held": {"A": 3}, "reserved": {"A": 3}, "now": NOW, "lines": {"A": fixed}}
+    less = [Want(line_id=LineId("A"), quantity=1)]
+    assert codes(decide_change(less, takes_back=False, **options)) == {"A": {"not-returnable"}}
+    assert decide_change(less, takes_back=True, **options) == Granted(quantities={"A": 1})
 
 
 def test_a_return_lowers_chosen_lines():

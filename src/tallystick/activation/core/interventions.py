@@ -34,12 +34,14 @@ class RefusedError(Error):
         self.reasons = tuple(reasons)
 
 
-def start_return(transaction: Transaction, signer: Signer, device_id: DeviceId, *, by: str, now: int) -> str:
+def start_return(
+    transaction: Transaction, signer: Signer, device_id: DeviceId, *, by: str, now: int, takes_back: bool
+) -> str:
     """A grant of nothing, to be carried to the field server; its rights are returning until it proves the grant.
 
     Asked again before anything else happened, it is the same envelope.
     """
-    return start_change(transaction, signer, device_id, None, by=by, now=now)
+    return start_change(transaction, signer, device_id, None, by=by, now=now, takes_back=takes_back)
 
 
 def start_change(
@@ -50,8 +52,12 @@ def start_change(
     *,
     by: str,
     now: int,
+    takes_back: bool,
 ) -> str:
-    """A grant that sets ``wants`` (end states; None: everything to nothing) on a field server, started here."""
+    """A grant that sets ``wants`` (end states; None: everything to nothing) on a field server, started here.
+
+    ``takes_back``: also what is sold without return, as its vendor may.
+    """
     books = Books(transaction, signer, now=now)
     books.load([device_id])
     field_server = _in_service(books, device_id)
@@ -60,7 +66,13 @@ def start_change(
         wants = [Want(line_id=line_id, quantity=0) for line_id in field_server.intended]
     reserved = {line_id: kept.held + kept.returning for line_id, kept in field_server.reserved().items()}
     decision = rules.decide_change(
-        wants, kind=field_server.kind, lines=books.lines, held=field_server.intended, reserved=reserved, now=now
+        wants,
+        kind=field_server.kind,
+        lines=books.lines,
+        held=field_server.intended,
+        reserved=reserved,
+        now=now,
+        takes_back=takes_back,
     )
     decision = rules.decide_company(decision, lines=books.lines, reserved=reserved)
     if isinstance(decision, Denied):
@@ -158,16 +170,22 @@ def replace_field_server(
     policy: Policy,
     now: int,
 ) -> str:
-    """Set another field server to what a dead one held, and declare that one lost unless it is. Whole or not at all."""
+    """Let another field server have what a dead one held, and declare that one lost unless it is. Whole or not at all.
+
+    It gives nothing back: where it holds more of a line already, that stays.
+    """
     books = Books(transaction, signer, now=now)
     books.load([device_id, with_device])
     old, new = _known(books, device_id), _known(books, with_device)
     if old.device_id == new.device_id or new.account not in {None, old.account}:
         raise RefusedError("replace-wrong", expected=_("another field server of the same account"), seen=with_device)
-    wants = [Want(line_id=line_id, quantity=quantity) for line_id, quantity in old.intended.items()]
+    wants = [
+        Want(line_id=line_id, quantity=max(quantity, new.intended.get(line_id, 0)))
+        for line_id, quantity in old.intended.items()
+    ]
     if old.status is not Status.LOST:
         declare_lost(transaction, signer, device_id, reason=reason, by=by, policy=policy, now=now)
-    return start_change(transaction, signer, with_device, wants, by=by, now=now)
+    return start_change(transaction, signer, with_device, wants, by=by, now=now, takes_back=False)
 
 
 def release_hold(transaction: Transaction, signer: Signer, device_id: DeviceId, *, by: str, now: int) -> FieldServer:

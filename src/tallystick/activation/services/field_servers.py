@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from tallystick.activation.core import interventions
-from tallystick.activation.core.permissions import Caller, Permission
+from tallystick.activation.core.permissions import VENDOR_ROLES, Caller, Permission
 from tallystick.activation.core.ports import FieldServer, IncidentKind, Status
 from tallystick.activation.services import documents
 from tallystick.activation.services.base import IdempotentRequest, Office, not_found, record
@@ -142,7 +142,10 @@ def start_change(
     *,
     once: IdempotentRequest | None,
 ) -> StartedDocument:
-    """Set end states on a field server from here (None: everything to nothing). A customer may only lower."""
+    """Set end states on a field server from here (None: everything to nothing).
+
+    A customer may only lower, and only what can be returned.
+    """
 
     def work(transaction: SqlTransaction, now: int) -> StartedDocument:
         (server,) = _locked(transaction, caller, device_id)
@@ -154,7 +157,13 @@ def start_change(
             if want.quantity > server.intended.get(want.line_id, 0):
                 caller.check(Permission.SELL)
         grant = interventions.start_change(
-            transaction, office.signer, server.device_id, chosen, by=caller.name, now=now
+            transaction,
+            office.signer,
+            server.device_id,
+            chosen,
+            by=caller.name,
+            now=now,
+            takes_back=caller.role in VENDOR_ROLES,
         )
         action = "return-start" if wants is None else "change-start"
         record(transaction, caller, action, device_id, account=server.account, now=now, detail=server.name)

@@ -30,7 +30,9 @@ def change(bench, device, *wants) -> Grant:
     """A grant that a person started."""
     asked = [Want(line_id=line.line_id, quantity=quantity) for line, quantity in wants]
     compact = bench.store.transact(
-        lambda tx: interventions.start_change(tx, bench.signer, device.id, asked, by="ann", now=bench.now)
+        lambda tx: interventions.start_change(
+            tx, bench.signer, device.id, asked, by="ann", now=bench.now, takes_back=True
+        )
     )
     bench.check()
     return bench.read(compact)
@@ -69,6 +71,32 @@ def test_a_product_sold_without_return_can_be_taken_back_by_its_vendor(bench):
     line = bench.buy(3, "fixed")
     device = enrolled(bench, Device("a"), line, 1)
     assert bench.read(bench.start_return(device)).licenses == ()
+
+
+def test_whoever_is_not_its_vendor_does_not_take_it_back(bench):
+    line = bench.buy(3, "fixed")
+    device = enrolled(bench, Device("a"), line, 2)
+    for wants in (None, [Want(line_id=line.line_id, quantity=1)]):
+        with pytest.raises(RefusedError) as error:
+            bench.store.transact(
+                lambda tx, wants=wants: interventions.start_change(
+                    tx, bench.signer, device.id, wants, by="bob", now=bench.now, takes_back=False
+                )
+            )
+        assert code_of(error) == "not-returnable"
+    assert bench.where(line) == (1, 2, 0, 0)
+
+
+@pytest.mark.parametrize("sku", ["fixed", "smartdriver"])
+def test_what_replaces_a_dead_one_gives_nothing_back(bench, sku):
+    line = bench.buy(9, sku)
+    dead, new = enrolled(bench, Device("dead"), line, 2), enrolled(bench, Device("new"), line, 5)
+    compact = bench.store.transact(
+        lambda tx: interventions.replace_field_server(
+            tx, bench.signer, dead.id, with_device=new.id, reason="fire", by="ann", policy=bench.policy, now=bench.now
+        )
+    )
+    assert [license_.quantity for license_ in bench.read(compact).licenses] == [5]
 
 
 def test_the_same_change_again_is_the_same_envelope_and_another_is_another(bench):
@@ -115,7 +143,13 @@ def test_an_unknown_line_is_refused_with_its_name(bench):
     with pytest.raises(RefusedError) as error:
         bench.store.transact(
             lambda tx: interventions.start_change(
-                tx, bench.signer, device.id, [Want(line_id=LineId("00000000"), quantity=1)], by="ann", now=bench.now
+                tx,
+                bench.signer,
+                device.id,
+                [Want(line_id=LineId("00000000"), quantity=1)],
+                by="ann",
+                now=bench.now,
+                takes_back=True,
             )
         )
     assert error.value.reasons[0].line == "00000000"

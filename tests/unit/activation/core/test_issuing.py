@@ -530,6 +530,8 @@ def test_a_product_sold_without_return_stays_and_its_grant_forbids_one_carry(ben
     assert not grant.licenses[0].one_carry
     device.take(compact)
     assert bench.refused(device.give_back()).code == "not-returnable"
+    assert [reason.code for reason in bench.refused(device.activate((line, 0))).reasons] == ["not-returnable"]
+    assert bench.where(line) == (2, 1, 0, 0)
 
 
 def test_a_refresh_brings_new_terms(bench):

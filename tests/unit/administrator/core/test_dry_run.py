@@ -45,6 +45,17 @@ def test_a_kind_that_it_does_not_apply_to_is_foreseen(site):
     assert (row.effect, row.code) == (PredictedEffect.REFUSED, "kind-mismatch")
 
 
+def test_what_cannot_be_returned_is_foreseen_however_less_of_it_is_asked_for(site):
+    line = site.bench.buy(3, sku="fixed")
+    site.know(line)
+    roof = site.add("roof")
+    site.workflows().run(wants(line, (roof, 2)))
+    for goals in (wants(line, (roof, 1)), {roof.id: Return()}):
+        (row,) = seen(site, goals)
+        assert (row.effect, row.code) == (PredictedEffect.REFUSED, "not-returnable")
+        assert [report.result for report in site.workflows().run(goals)] == ["refused"]
+
+
 def test_a_return_of_all_and_one_that_raises_are_foreseen(site):
     line = site.bench.buy(3)
     site.know(line)

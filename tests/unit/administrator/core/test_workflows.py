@@ -477,7 +477,7 @@ def test_a_grant_that_the_activation_server_started_is_not_open_forever(site, li
     site.activate(roof, (line, 2))
     bench = site.bench
     compact = bench.store.transact(
-        lambda tx: interventions.start_return(tx, bench.signer, roof.id, by="me", now=site.now)
+        lambda tx: interventions.start_return(tx, bench.signer, roof.id, by="me", now=site.now, takes_back=True)
     )
     reply = site.workflows().courier.read_reply(compact)
     site.mailbag.keep_replies([reply], now=site.now, names=site.inventory.names())

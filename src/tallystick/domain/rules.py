@@ -133,6 +133,22 @@ def decide_company(
     return decision
 
 
+def tell_quarantines(
+    reasons: Sequence[Reason], *, lines: Mapping[LineId, Line], ends: Mapping[LineId, int]
+) -> tuple[Reason, ...]:
+    """The reasons; where a line has not enough, with what of it is in quarantine until when (``ends``, by line)."""
+    return tuple(
+        Reason(
+            reason.code,
+            reason.line,
+            {**reason.values, "quarantined": lines[reason.line].balances.quarantined, "until": ends[reason.line]},
+        )
+        if reason.code == "not-enough" and reason.line is not None and reason.line in ends
+        else reason
+        for reason in reasons
+    )
+
+
 def _too_many(most: int, **lines: int) -> Reason:
     return Reason("too-many-lines", values={"most": most, **lines})
 

@@ -278,6 +278,8 @@ PROBLEMS: tuple[Problem, ...] = (
          "Return what it holds and carry the proof, or declare it lost; then retire it."),
     _row("replace-wrong", 409, "Not a replacement", "another field server of the same account",
          "Choose a field server that the same account owns, or that nobody owns yet."),
+    _row("replace-nothing", 409, "Nothing to take over", "a field server of which is known what it held",
+         "Activate on the other field server what it needs, with the activation IDs."),
     _row("not-sure", 422, "Please read what follows first", "a tick that says that you have read what follows",
          "Go back, read what follows from it, tick it, then send it again; nothing was changed."),
     _row("certificate-changed", 409, "The certificate has changed", "the certificate that was pinned at first contact",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from tallystick.domain.dates import moment_text
 from tallystick.domain.rules import Reason
 from tallystick.protocol.messages import LineReason
 from tallystick.sentences import N_, Sentence, _
@@ -29,6 +30,10 @@ _SENTENCES: Final[Mapping[str, tuple[str, str]]] = {
     "line-suspended": (N_("a line that is not suspended"), N_("one that its vendor suspended")),
     "line-twice": (N_("each line once"), N_("the same line twice in one message")),
     "not-enough": (N_("{wanted} more available"), N_("{available} available")),
+    "not-enough quarantined": (
+        N_("{wanted} more available"),
+        N_("{available} available, and {quarantined} in quarantine until {until} at the earliest"),
+    ),
     "not-returnable": (N_("a product that can be returned"), N_("{sku}, which its vendor sells without return")),
     "return-raises": (N_("at most the {held} that this field server holds"), N_("an end state of {wanted}")),
     "too-many-lines": (N_("at most {most} lines"), N_("{held} lines")),
@@ -38,13 +43,18 @@ _SENTENCES: Final[Mapping[str, tuple[str, str]]] = {
     ),
 }
 
+_MORE: Final = ("reserved", "quarantined")  # values with which a reason has sentences of its own
+
 
 def reason_sentences(reason: Reason | LineReason) -> tuple[str, str]:
     """What was expected and what was seen; of a claim, in the English that was signed."""
     if isinstance(reason, LineReason):
         return reason.expected, reason.seen
-    key = f"{reason.code} reserved" if "reserved" in reason.values else reason.code
+    more = next((name for name in _MORE if name in reason.values), "")
+    key = f"{reason.code} {more}".strip()
     values = {name: ", ".join(value) if isinstance(value, tuple) else value for name, value in reason.values.items()}
+    if isinstance(values.get("until"), int):
+        values["until"] = moment_text(int(values["until"]))
     expected, seen = _SENTENCES[key]
     return _(expected, **values), _(seen, **values)
 

@@ -216,6 +216,15 @@ class MemoryTransaction:
         found = [item for item in self.tables.declarations.values() if item.device_id == device_id]
         return max(found, key=lambda item: item.at, default=None)
 
+    def load_quarantine_ends(self, line_ids: Collection[LineId]) -> dict[LineId, int]:
+        """See ``activation.ports.Transaction``."""
+        ends: dict[LineId, int] = {}
+        for holding in self.load_holdings(line_ids):
+            until = self.tables.field_servers[holding.device_id].lost_until
+            if holding.quarantined and until is not None:
+                ends[holding.line_id] = min(until, ends.get(holding.line_id, until))
+        return ends
+
     def load_due_quarantines(self, seconds: int) -> list[DeviceId]:
         """See ``activation.ports.Transaction``."""
         return [

@@ -152,7 +152,7 @@ class TestWhatIsSavedIsLoaded:
             reason="r",
             by="b",
             override_by="o",
-            line_ids=(LineId("AAAAAAAA"),),
+            held={LineId("AAAAAAAA"): 1},
         )
         save(
             store,

@@ -3,11 +3,13 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from msgspec import structs
 
-from support.activation import DAY
-from tallystick.activation.core import entitlements
+from support.activation import DAY, serve_until
+from tallystick.activation.core import entitlements, interventions
 from tallystick.activation.core.permissions import Role
 from tallystick.activation.services.schemas import RevealedEntitlement
+from tallystick.domain.dates import moment_text
 from tallystick.protocol.problems import BY_CODE
 
 ADMIN = Role.VENDOR_ADMINISTRATOR
@@ -278,6 +280,57 @@ def test_a_replacement_is_named_after_the_dead_one_was_declared_lost_too(site, a
     assert answer.status_code == 201, answer.text
     assert admin.get(path).json()["status"] == "lost"
     assert admin.get(f"/v1/field-servers/{new.id}").json()["licenses"][0]["held"] == 3
+
+
+def settle(site):
+    """The waiting period is over, and all of it was time in service."""
+    site.activation.transact(lambda tx: serve_until(tx, site.activation.signer, site.now))
+    site.now += 14 * DAY
+    site.activation.transact(lambda tx: serve_until(tx, site.activation.signer, site.now))
+    site.activation.transact(lambda tx: interventions.settle_quarantines(tx, site.activation.signer, now=site.now))
+
+
+def test_after_the_waiting_period_a_replacement_still_takes_over_what_the_dead_one_held(site, admin, bought):
+    old = site.activated(site.device("old"), (bought.lines[0], 4))
+    new = site.activated(site.device("new"), (bought.lines[0], 1))
+    path = f"/v1/field-servers/{old.id}"
+    admin.post(f"{path}/lost", json={"reason": "burnt"})
+    settle(site)
+    assert admin.get(path).json()["status"] == "retired"
+    answer = admin.post(f"{path}/replace", json={"by": new.id, "reason": "burnt"})
+    assert answer.status_code == 201, answer.text
+    held = {row["line"]: row["held"] for row in admin.get(f"/v1/field-servers/{new.id}").json()["licenses"]}
+    assert held[bought.lines[0].line_id] == 4
+
+
+def test_one_that_held_nothing_when_it_was_declared_lost_cannot_be_replaced(site, admin, bought):
+    old = site.activated(site.device("old"), (bought.lines[0], 1))
+    new = site.activated(site.device("new"), (bought.lines[0], 1))
+    path = f"/v1/field-servers/{old.id}"
+    site.post(old.relinquish())
+    assert admin.post(f"{path}/lost", json={"reason": "burnt"}).json()["status"] == "lost"
+    problem(admin.post(f"{path}/replace", json={"by": new.id, "reason": "burnt"}), "replace-nothing")
+
+
+def test_too_few_say_what_is_in_quarantine_and_until_when(site, admin, bought):
+    old = site.activated(site.device("old"), (bought.lines[0], 8))
+    new = site.activated(site.device("new"), (bought.lines[0], 1))
+    lost = admin.post(f"/v1/field-servers/{old.id}/lost", json={"reason": "burnt"}).json()
+    until = moment_text(lost["lost_until"])
+    told = f"and 8 in quarantine until {until} at the earliest"
+    started = admin.post(f"/v1/field-servers/{old.id}/replace", json={"by": new.id, "reason": "burnt"}).json()
+    assert told in started["reasons"][0]["seen"]
+    (row,) = site.post(new.activate((bought.lines[0], 5)))
+    assert told in row["detail"]
+
+
+def test_a_stranger_without_the_activation_id_is_told_nothing_of_a_quarantine(site, admin, bought):
+    old = site.activated(site.device("old"), (bought.lines[0], 4))
+    admin.post(f"/v1/field-servers/{old.id}/lost", json={"reason": "burnt"})
+    line = structs.replace(bought.lines[0], secret=bytes(16))
+    (row,) = site.post(site.device("stranger").activate((line, 5)))
+    assert row["outcome"] == "refused"
+    assert "quarantine" not in row["detail"]
 
 
 def test_a_listed_field_server_must_speak_before_it_replaces_one(site, admin, bought):

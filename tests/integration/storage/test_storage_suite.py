@@ -223,7 +223,7 @@ def test_incidents_come_newest_first(office):
 def test_declarations_are_counted_per_account_and_replaced_when_undone(office):
     saved_servers(office, server("a", status=Status.LOST, waits_until=START))
     first = LostDeclaration(
-        device_id=device_id("a"), account="acme", at=5, reason="burnt", by="me", line_ids=(LineId("7K3M9Q2A"),)
+        device_id=device_id("a"), account="acme", at=5, reason="burnt", by="me", held={LineId("7K3M9Q2A"): 4}
     )
     second = replace(first, at=9, override_by="boss")
     save(office, declarations=[first, second])
@@ -233,6 +233,27 @@ def test_declarations_are_counted_per_account_and_replaced_when_undone(office):
     assert office.store.read(lambda tx: tx.load_declarations(account="other", since_at=0)) == []
     assert office.store.read(lambda tx: tx.load_due_quarantines(START - 1)) == []
     assert office.store.read(lambda tx: tx.load_due_quarantines(START)) == [device_id("a")]
+
+
+def test_a_declaration_of_before_quantities_were_kept_is_read(office):
+    saved_servers(office, server("a", status=Status.LOST, waits_until=START))
+    one = LostDeclaration(device_id=device_id("a"), account="acme", at=5, reason="burnt", by="me", held={})
+    save(office, declarations=[one])
+    office.store.transact(
+        lambda tx: tx.connection.exec_driver_sql("UPDATE declarations SET line_ids = '[\"7K3M9Q2A\"]'")
+    )
+    found = office.store.read(lambda tx: tx.load_last_declaration(device_id("a")))
+    assert found.held == {LineId("7K3M9Q2A"): 0}
+
+
+def test_the_first_end_of_the_quarantines_of_a_line_is_found(office):
+    line, other = office.buy(7), office.buy(7, name="other")
+    servers = [server(name, status=Status.LOST, lost_until=at) for name, at in (("a", 90), ("b", 80))]
+    saved_servers(office, *servers)
+    kept = [Holding(device_id=one.device_id, line_id=line.line_id, quarantined=2) for one in servers]
+    save(office, holdings={(one.device_id, one.line_id): one for one in kept})
+    ends = office.store.read(lambda tx: tx.load_quarantine_ends([line.line_id, other.line_id]))
+    assert ends == {line.line_id: 80}
 
 
 def test_a_work_that_fails_leaves_nothing(office):

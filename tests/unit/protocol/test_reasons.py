@@ -20,6 +20,10 @@ IN_WORDS = [
         "expected a field server of kind AS-B, AS-P for driver; saw one of kind Edge Server",
     ),
     (Reason("not-enough", None, {"wanted": 4, "available": 3}), "expected 4 more available; saw 3 available"),
+    (
+        Reason("not-enough", None, {"wanted": 4, "available": 3, "quarantined": 2, "until": 1_800_000_000}),
+        "expected 4 more available; saw 3 available, and 2 in quarantine until 2027-01-15 08:00 UTC at the earliest",
+    ),
     (Reason("too-many-lines", None, {"most": 50, "held": 51}), "expected at most 50 lines; saw 51 lines"),
     (
         Reason("too-many-lines", None, {"most": 100, "reserved": 101}),

@@ -60,6 +60,7 @@ class Answering:
         return self._answer(MessageOutcome.GRANTED, envelope_)
 
     def _deny(self, reasons: Sequence[Reason]) -> Answer:
+        reasons = self.books.tell_quarantines(reasons)
         codes = {reason.code for reason in reasons}
         if len(codes) == 1:
             return self._refuse(reasons[0].code, *reason_sentences(reasons[0]), reasons)

@@ -7,7 +7,7 @@ Guarantees: a changed field server is never saved without the ledger entries tha
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -25,10 +25,12 @@ from tallystick.activation.core.ports import (
     Transaction,
 )
 from tallystick.domain import grant as reservation
+from tallystick.domain import rules
 from tallystick.domain.entitlement import Line
 from tallystick.domain.grant import Outstanding, Reserved
 from tallystick.domain.ids import DeviceId, Digest, LineId, license_id
 from tallystick.domain.ledger import Account, Entry, apply_booking
+from tallystick.domain.rules import Reason
 from tallystick.errors import InvariantError
 from tallystick.protocol import messages
 from tallystick.protocol.envelope import digest_of
@@ -171,6 +173,16 @@ class Books:
             )
         )
         return envelope
+
+    def tell_quarantines(self, reasons: Sequence[Reason]) -> tuple[Reason, ...]:
+        """The reasons; where too few are available, with what is in quarantine and until when. It decides nothing.
+
+        Only whoever proved the line, or works here, is told that a line has not enough.
+        """
+        short = {reason.line for reason in reasons if reason.code == "not-enough" and reason.line is not None}
+        short = {line_id for line_id in short if self.line(line_id).balances.quarantined}
+        ends = self.transaction.load_quarantine_ends(short) if short else {}
+        return rules.tell_quarantines(reasons, lines=self.lines, ends=ends)
 
     def note(self, kind: IncidentKind, device_id: DeviceId, detail: str, *, digest: Digest | None = None) -> None:
         """An incident, saved in the same transaction as what caused it."""

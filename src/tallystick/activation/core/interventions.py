@@ -6,7 +6,7 @@ end a quarantine. Each function works in the caller's unit of work and refuses w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from msgspec.structs import replace
@@ -76,9 +76,9 @@ def start_change(
     )
     decision = rules.decide_company(decision, lines=books.lines, reserved=reserved)
     if isinstance(decision, Denied):
-        first = decision.reasons[0]
-        expected, seen = reason_sentences(first)
-        raise RefusedError(first.code, expected=expected, seen=seen, reasons=decision.reasons)
+        reasons = books.tell_quarantines(decision.reasons)
+        expected, seen = reason_sentences(reasons[0])
+        raise RefusedError(reasons[0].code, expected=expected, seen=seen, reasons=reasons)
     newest = transaction.load_issued_grant(device_id, field_server.number)
     if newest is not None and newest.envelope and decision.quantities == field_server.intended:
         return newest.envelope
@@ -142,7 +142,7 @@ def declare_lost(
             reason=reason,
             by=by,
             override_by=override_by,
-            line_ids=tuple(sorted(field_server.reserved())),
+            held={line_id: field_server.intended.get(line_id, 0) for line_id in sorted(field_server.reserved())},
         )
     )
     books.save()
@@ -181,9 +181,16 @@ def replace_field_server(
         raise RefusedError("replace-wrong", expected=_("another field server of the same account"), seen=with_device)
     wants = [
         Want(line_id=line_id, quantity=max(quantity, new.intended.get(line_id, 0)))
-        for line_id, quantity in old.intended.items()
+        for line_id, quantity in _held(transaction, old).items()
+        if quantity
     ]
-    if old.status is not Status.LOST:
+    if old.is_declared_lost and not wants:
+        raise RefusedError(
+            "replace-nothing",
+            expected=_("a field server of which is known what it held"),
+            seen=_("{name}, which held nothing when it was declared lost", name=old.name or device_id),
+        )
+    if not old.is_declared_lost:
         declare_lost(transaction, signer, device_id, reason=reason, by=by, policy=policy, now=now)
     return start_change(transaction, signer, with_device, wants, by=by, now=now, takes_back=False)
 
@@ -281,6 +288,14 @@ def lift_freeze(transaction: Transaction, signer: Signer, lines: Sequence[LineId
         transaction.save_restore(replace(restore, is_open=False))
     books.save()
     return len(lifted)
+
+
+def _held(transaction: Transaction, server: FieldServer) -> Mapping[LineId, int]:
+    """What it is to hold; of one whose waiting period is over, what it was to hold when it was declared lost."""
+    if server.status is Status.LOST or not server.is_declared_lost:
+        return server.intended
+    declaration = transaction.load_last_declaration(server.device_id)
+    return declaration.held if declaration is not None else {}
 
 
 def _known(books: Books, device_id: DeviceId) -> FieldServer:

@@ -402,7 +402,7 @@ class _Decision(Answering):
 
     def _present_holders(self) -> str:
         declaration = self.books.transaction.load_last_declaration(self.device_id)
-        lines = declaration.line_ids if declaration else ()
+        lines = declaration.held if declaration else ()
         holders = {holding.device_id for holding in self.books.transaction.load_holdings(lines)}
         return ", ".join(sorted(holders - {self.device_id})) or "no other field server yet"
 

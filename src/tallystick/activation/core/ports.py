@@ -74,6 +74,11 @@ class FieldServer(Struct, frozen=True, kw_only=True):
         return structs.replace(self, **fields)
 
     @property
+    def is_declared_lost(self) -> bool:
+        """Whether a person declared it lost and it was not heard from since; its waiting period may be over."""
+        return self.status is Status.LOST or (self.status is Status.RETIRED and self.lost_at is not None)
+
+    @property
     def intended(self) -> Mapping[LineId, int]:
         """What it should hold: the newest grant's quantities."""
         return self.outstanding[-1].quantities if self.outstanding else {}
@@ -192,7 +197,10 @@ class Incident(Struct, frozen=True, kw_only=True):
 
 
 class LostDeclaration(Struct, frozen=True, kw_only=True):
-    """A field server that a person declared lost. It counts against the yearly limit unless it was undone."""
+    """A field server that a person declared lost. It counts against the yearly limit unless it was undone.
+
+    ``held``: what it was to hold then, on every line that kept something for it.
+    """
 
     device_id: DeviceId
     account: str | None
@@ -200,7 +208,7 @@ class LostDeclaration(Struct, frozen=True, kw_only=True):
     reason: str
     by: str
     override_by: str | None = None
-    line_ids: tuple[LineId, ...] = ()
+    held: Mapping[LineId, int] = {}
     undone_at: int | None = None
 
 
@@ -336,6 +344,9 @@ class Transaction(Protocol):
 
     def load_last_declaration(self, device_id: DeviceId) -> LostDeclaration | None:
         """The newest declaration of a field server."""
+
+    def load_quarantine_ends(self, line_ids: Collection[LineId]) -> dict[LineId, int]:
+        """When the first quarantine of a line can end, by the calendar; lines without one are left out."""
 
     def load_due_quarantines(self, seconds: int) -> list[DeviceId]:
         """Field servers declared lost whose waiting period has ended, by the seconds of service."""

@@ -32,7 +32,7 @@ INCIDENT_STEPS: Final = {
     ),
     IncidentKind.REAPPEARED: N_("It lives. If others got its licenses meanwhile, return them from one of the two."),
     IncidentKind.HOST_ID_TAKEN: N_(
-        "If it replaces the other one, declare that one lost; if not, one of the two is a copy."
+        "If it replaces the other one, declare that one lost: the host id is free at once, and what that one held waits in quarantine. If not, one of the two is a copy."
     ),
     IncidentKind.CLOCK_JUMPED: N_(
         "Set the clock right, find out what set it, then: tallystick activation clock --confirm."
@@ -273,7 +273,7 @@ def replace_field_server(
             policy=office.policy,
             now=now,
         )
-        if old.status is not Status.LOST:
+        if not old.is_declared_lost:
             record(transaction, caller, "declare-lost", device_id, account=old.account, now=now, detail=reason)
         record(transaction, caller, "replace", device_id, account=old.account, now=now, detail=f"by {by_device}")
         return _started(office, new, grant, what="change")

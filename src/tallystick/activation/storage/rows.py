@@ -24,6 +24,7 @@ from tallystick.activation.storage.seals import seal_of, sealed
 from tallystick.domain.catalog import Product
 from tallystick.domain.entitlement import Line
 from tallystick.domain.grant import Outstanding
+from tallystick.domain.ids import LineId
 from tallystick.domain.ledger import Account, Balances, Entry
 from tallystick.domain.text import folded
 
@@ -341,9 +342,15 @@ def declaration_of(row: Row) -> LostDeclaration:
         reason=row.reason,
         by=row.declared_by,
         override_by=row.override_by,
-        line_ids=tuple(msgspec.json.decode(row.line_ids)),
+        held=_held_of(row.line_ids),
         undone_at=row.undone_at,
     )
+
+
+def _held_of(text: str) -> dict[LineId, int]:
+    """Quantities by line. Before they were kept, it was a list of lines."""
+    found = msgspec.json.decode(text)
+    return found if isinstance(found, dict) else dict.fromkeys(found, 0)
 
 
 def declaration_values(declaration: LostDeclaration) -> Values:
@@ -355,7 +362,7 @@ def declaration_values(declaration: LostDeclaration) -> Values:
         "reason": declaration.reason,
         "declared_by": declaration.by,
         "override_by": declaration.override_by,
-        "line_ids": _json(declaration.line_ids),
+        "line_ids": _json(declaration.held),
         "undone_at": declaration.undone_at,
     }
     return sealed("declarations", values)

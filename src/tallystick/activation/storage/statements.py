@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import BindParameter, Select, bindparam, insert, select
+from sqlalchemy import BindParameter, Select, bindparam, func, insert, select
 
 from tallystick.activation.storage.dialects import Dialect
 from tallystick.activation.storage.tables import (
     ENTITLEMENTS,
     ENTRIES,
+    FIELD_SERVERS,
     HOLDINGS,
     KINDS,
     LINES,
@@ -35,6 +36,13 @@ LINES_BY_ENTITLEMENT: Final = LINES_WITH_PRODUCTS.where(LINES.c.entitlement_id.i
 
 HOLDINGS_BY_LINE: Final = (
     select(HOLDINGS).where(HOLDINGS.c.line_id.in_(_KEYS)).order_by(HOLDINGS.c.line_id, HOLDINGS.c.device_id)
+)
+
+QUARANTINE_ENDS: Final = (
+    select(HOLDINGS.c.line_id, func.min(FIELD_SERVERS.c.lost_until).label("until"))
+    .join(FIELD_SERVERS, FIELD_SERVERS.c.device_id == HOLDINGS.c.device_id)
+    .where(HOLDINGS.c.line_id.in_(_KEYS), HOLDINGS.c.quarantined > 0, FIELD_SERVERS.c.lost_until.is_not(None))
+    .group_by(HOLDINGS.c.line_id)
 )
 
 PROOFS_BY_JTI: Final = select(PROOFS).where(PROOFS.c.jti.in_(_KEYS))

@@ -254,7 +254,7 @@ DECLARATIONS: Final = Table(
     Column("reason", Text, nullable=False),
     Column("declared_by", Text, nullable=False),
     Column("override_by", Text),
-    Column("line_ids", Text, nullable=False),  # JSON list
+    Column("line_ids", Text, nullable=False),  # JSON: quantities by line; before they were kept, a list
     Column("undone_at", BigInteger),
     Column("seal", Text),
     Index("ix_declarations_account", "account", "at"),

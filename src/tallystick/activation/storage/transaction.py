@@ -276,6 +276,10 @@ class SqlTransaction:
         values = {"at": clock.at, "seconds": clock.seconds, "doubted_at": clock.doubted_at}
         self._connection.execute(update(SERVICE_CLOCK).values(values))
 
+    def load_quarantine_ends(self, line_ids: Collection[LineId]) -> dict[LineId, int]:
+        """See ``activation.ports.Transaction``."""
+        return {row.line_id: row.until for row in self._select(statements.QUARANTINE_ENDS, line_ids)}
+
     def load_due_quarantines(self, seconds: int) -> list[DeviceId]:
         """See ``activation.ports.Transaction``."""
         due = (FIELD_SERVERS.c.status == Status.LOST.value, FIELD_SERVERS.c.waits_until <= seconds)

@@ -20,6 +20,7 @@ import platformdirs
 from tallystick.administrator.core.courier import Courier, at_once
 from tallystick.administrator.core.goals import Goal, GoalResult, Report
 from tallystick.administrator.core.operations import Operations
+from tallystick.administrator.core.sight import Sight
 from tallystick.administrator.core.workflows import Workflows
 from tallystick.administrator.memory.database import Database, open_database
 from tallystick.administrator.memory.inventory import Inventory
@@ -191,19 +192,23 @@ def open_administrator(*, forced: RouteKind | None = None, directory: Path | Non
 
 
 @contextmanager
-def administrator_on(database: Database, sealer: Sealer, *, forced: RouteKind | None = None) -> Iterator[Administrator]:
-    """One run on a database that stays open: what is found out about the route holds for it and no longer."""
+def administrator_on(
+    database: Database, sealer: Sealer, *, forced: RouteKind | None = None, sight: Sight | None = None
+) -> Iterator[Administrator]:
+    """One run on a database that stays open. ``sight``: is told what is found out about the route meanwhile."""
     inventory, mailbag, clock = Inventory(database, sealer), Mailbag(database), SystemClock()
     network = RealNetwork(proxy=read_stored(inventory.secret(PROXY_SETTING)))
     try:
-        courier = Courier(network, inventory, forced=forced)
+        courier = Courier(network, inventory, forced=forced, sight=sight)
         yield Administrator(
             inventory=inventory,
             mailbag=mailbag,
             frames=FrameBox(database),
             network=network,
             courier=courier,
-            workflows=Workflows(inventory=inventory, mailbag=mailbag, network=network, courier=courier, clock=clock),
+            workflows=Workflows(
+                inventory=inventory, mailbag=mailbag, network=network, courier=courier, clock=clock, sight=sight
+            ),
             operations=Operations(database),
             clock=clock,
         )

@@ -43,6 +43,7 @@ def make_environment(package: str, *, static_prefix: str, extra: Mapping[str, An
     i18n.install_gettext_callables(_gettext, _ngettext, newstyle=True)
     filters: dict[str, Callable[..., object]] = {
         "moment": show_moment,
+        "second": show_second,
         "day": show_day,
         "age": show_age,
         "quantity": show_quantity,
@@ -78,6 +79,14 @@ def show_moment(seconds: int | None) -> Markup:
         return escape(spoken(_("never")))
     return Markup('<time datetime="{}">{}</time>').format(
         moment.strftime("%Y-%m-%dT%H:%M:%SZ"), moment.strftime("%Y-%m-%d %H:%M UTC")
+    )
+
+
+def show_second(seconds: int) -> Markup:
+    """A moment of today, for what is watched: ``08:00:31 UTC``, with the day in its title."""
+    moment = _moment(seconds) or datetime.min.replace(tzinfo=UTC)
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        moment.strftime("%Y-%m-%dT%H:%M:%SZ"), moment.strftime("%Y-%m-%d"), moment.strftime("%H:%M:%S UTC")
     )
 
 

@@ -17,6 +17,7 @@ from tallystick.administrator.app import ROUTE_VARIABLE
 from tallystick.administrator.core.dry_run import PredictedEffect, Prediction
 from tallystick.administrator.core.goals import GoalResult, Report
 from tallystick.administrator.core.next_steps import NextStep, step_sentence
+from tallystick.administrator.core.results import results_sentence
 from tallystick.administrator.core.workflows import Silent
 from tallystick.administrator.memory.inventory import FieldServerRecord
 from tallystick.administrator.ports import Progress as Told
@@ -228,7 +229,7 @@ def show_reports(reports: Sequence[Report]) -> None:
     if len(bad) > ROWS_MAX:
         show_note(_("... and {count} more; tallystick admin servers lists all", count=len(bad) - ROWS_MAX))
     if len(reports) > 1:
-        show_note(_("{good} of {count} done", good=len(good), count=len(reports)))
+        show_note(results_sentence(reports, total=len(reports)))
 
 
 def _show_alike(reports: Sequence[Report]) -> None:

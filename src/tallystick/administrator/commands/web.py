@@ -18,6 +18,12 @@ from tallystick.sentences import _
 def web(
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 0,
     no_open: Annotated[bool, typer.Option("--no-open", help="Only print the link; open no browser.")] = False,
+    look_every: Annotated[
+        int,
+        typer.Option(
+            min=0, max=86_400, help="Seconds after which field servers are asked again while a page is open; 0: never."
+        ),
+    ] = 60,
     as_json: AsJson = False,
     forced: Forced = None,
 ) -> None:
@@ -37,6 +43,6 @@ def web(
 
     database = open_database(home_directory())
     try:
-        serve(database, open_sealer(home_directory()), port=port, forced=forced, on_link=on_link)
+        serve(database, open_sealer(home_directory()), port=port, forced=forced, look_every=look_every, on_link=on_link)
     finally:
         database.close()

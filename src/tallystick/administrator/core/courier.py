@@ -9,12 +9,13 @@ which issuer answers at which address, and it brings new keysets. Replies are ve
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
+from tallystick.administrator.core.sight import NOT_REACHED, Sight, report_of
 from tallystick.administrator.core.ways import NAME_ACTIVATION
 from tallystick.administrator.memory.inventory import FieldServerRecord, Inventory
 from tallystick.administrator.memory.messages import KnownReply, Outbound
@@ -41,7 +42,6 @@ from tallystick.sentences import _
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
-NAMES_SHOWN_MAX = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +74,14 @@ class _ReachedActivation:
 class Courier:
     """One run's carrying. Safe for many threads; what it found out about a route holds for the whole run."""
 
-    def __init__(self, network: Network, inventory: Inventory, *, forced: RouteKind | None = None) -> None:
+    def __init__(
+        self, network: Network, inventory: Inventory, *, forced: RouteKind | None = None, sight: Sight | None = None
+    ) -> None:
+        """``sight``: is told who answered."""
         self._network = network
         self._inventory = inventory
         self._forced = forced
+        self._sight = sight
         self._lock = threading.Lock()
         self._found: dict[str, _ReachedActivation | PortError] = {}
 
@@ -86,7 +90,8 @@ class Courier:
     def exchange(self, issuer: str, outbound: Sequence[Outbound]) -> Carried:
         """Hand messages for ``issuer`` over and take the replies, verified. Raises ``PortError``: no route, and why."""
         reached = self._reached_of(issuer)
-        answers = reached.port.exchange([message.compact for message in outbound])
+        with self._noted(reached):
+            answers = reached.port.exchange([message.compact for message in outbound])
         if self._has_new_keys(answers):
             self._learn(reached.url, reached.port)
         replies: list[KnownReply] = []
@@ -121,7 +126,23 @@ class Courier:
     def lookup(self, url: str, entitlement_id: EntitlementId) -> FoundEntitlement:
         """An entitlement, by its id. Raises ``PortError``."""
         reached = self._reached_at(url)
-        return reached.port.lookup(entitlement_id)
+        with self._noted(reached):
+            return reached.port.lookup(entitlement_id)
+
+    @contextmanager
+    def _noted(self, reached: _ReachedActivation) -> Iterator[None]:
+        """Whoever asks an activation server learns whether it is reached; it is, too, where it refuses."""
+        try:
+            yield
+        except PortError as error:
+            self._note(reached.url, reached.issuer, error)
+            raise
+        self._note(reached.url, reached.issuer)
+
+    def _note(self, url: str, issuer: str = "", error: PortError | None = None) -> None:
+        if self._sight is not None:
+            why = error.said[1] if error is not None and error.code in NOT_REACHED else None
+            self._sight.note_activation(url, issuer=issuer, why=why)
 
     def _reached_of(self, issuer: str) -> _ReachedActivation:
         urls = self._inventory.activation_urls(issuer)
@@ -167,11 +188,14 @@ class Courier:
             )
         try:
             port = self._network.activation(url)
-            return _ReachedActivation(url=url, port=port, issuer=self._learn(url, port))
+            reached = _ReachedActivation(url=url, port=port, issuer=self._learn(url, port))
         except PortError as error:
+            self._note(url, error=error)
             return error
         except Error as error:
             return PortError(error.code, expected=error.said[0], seen=error.said[1])
+        self._note(url, reached.issuer)
+        return reached
 
     def _learn(self, url: str, port: ActivationPort) -> str:
         for line in tallyfile.parse_chunks([port.keys()]):
@@ -201,10 +225,7 @@ class Courier:
         urls = self._inventory.activation_urls()
         activation = at_once(self._probe_activation, urls)
         asked = at_once(self._probe_field_server, field_servers)
-        route, why = _decide_route(activation, asked, forced=self._forced)
-        return RouteReport(
-            route=route, why=why, activation=tuple(activation), field_servers=tuple(probe for probe, _other in asked)
-        )
+        return report_of(activation, asked, listed=len(field_servers), forced=self._forced)
 
     def _probe_activation(self, url: str) -> Probe:
         try:
@@ -228,67 +249,6 @@ def at_once(work: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -> list[Re
         return [work(item) for item in items]
     with ThreadPoolExecutor(max_workers=min(len(items), FIELD_SERVERS_AT_ONCE_MAX)) as pool:
         return list(pool.map(work, items))
-
-
-def _decide_route(
-    activation: Sequence[Probe], asked: Sequence[tuple[Probe, Identity | None]], *, forced: RouteKind | None
-) -> tuple[RouteKind, str]:
-    if forced is not None:
-        return forced, _(
-            "The route was set to {forced}; what would be found without that is not looked at.", forced=forced
-        )
-    if not activation:
-        return RouteKind.OFFLINE, _("No address of an activation server is known here, so files are carried.")
-    if not any(probe.reachable for probe in activation):
-        failed = "; ".join(f"{probe.address}: {probe.why}" for probe in activation)
-        return (
-            RouteKind.OFFLINE,
-            _("This computer does not reach the activation server ({failed}), so files are carried.", failed=failed),
-        )
-    addresses = ", ".join(probe.address for probe in activation if probe.reachable)
-    there = _("This computer reaches the activation server at {addresses}", addresses=addresses)
-    silent = _names(f"{probe.name} at {probe.address}" for probe, identity in asked if identity is None)
-    alone = [(probe, identity) for probe, identity in asked if identity is not None and not _has_own_route(identity)]
-    also = _(" Not reached from here: {silent}.", silent=silent) if silent else ""
-    if not asked:
-        return RouteKind.ONLINE, _("{there}; no field server is in the list yet.", there=there)
-    if all(identity is None for _other, identity in asked):
-        return RouteKind.SEMI_ONLINE, _("{there}, but no field server.{also}", there=there, also=also)
-    if alone:
-        failed = _by_reason(alone)
-        return (
-            RouteKind.SEMI_ONLINE,
-            _(
-                "{there}; field servers do not by themselves ({failed}), so it carries for them.{also}",
-                there=there,
-                failed=failed,
-                also=also,
-            ),
-        )
-    return RouteKind.ONLINE, _("{there}, and so do the field servers themselves.{also}", there=there, also=also)
-
-
-def _has_own_route(identity: Identity) -> bool:
-    return identity.activation is not None and identity.activation.reachable
-
-
-def _own_route(identity: Identity) -> str:
-    own = identity.activation
-    return "told of no activation server" if own is None else f"{own.url}: {own.why or 'not reached'}"
-
-
-def _by_reason(alone: Sequence[tuple[Probe, Identity]]) -> str:
-    """Who has no route of its own, each reason once."""
-    reasons: dict[str, list[str]] = {}
-    for probe, identity in alone:
-        reasons.setdefault(_own_route(identity), []).append(f"{probe.name} at {probe.address}")
-    return "; ".join(f"{_names(names)}: {why}" for why, names in list(reasons.items())[:NAMES_SHOWN_MAX])
-
-
-def _names(texts: Iterable[str]) -> str:
-    every = list(texts)
-    more = f" and {len(every) - NAMES_SHOWN_MAX} more" if len(every) > NAMES_SHOWN_MAX else ""
-    return ", ".join(every[:NAMES_SHOWN_MAX]) + more
 
 
 def _unread(digest: Digest, answer: Answered) -> Unread:

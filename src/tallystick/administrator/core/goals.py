@@ -74,7 +74,10 @@ class GoalResult(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What came of an operation on one field server. ``next_step`` is empty where nothing is left to do."""
+    """What came of an operation on one field server. ``next_step`` is empty where nothing is left to do.
+
+    The counts are of this visit, and of what waits after it: a delivery that worked is one, whatever is left to carry.
+    """
 
     device_id: DeviceId
     name: str
@@ -83,6 +86,11 @@ class Report:
     code: str | None = None
     next_step: str = ""
     reasons: tuple[LineReason, ...] = ()
+    carried: int = 0  # messages that the activation server took
+    delivered: int = 0  # replies that the field server took
+    undelivered: int = 0  # replies that still wait for it
+    waiting: int = 0  # messages that are to be carried to the activation server
+    proofs: int = 0  # those of them on which rights hang
 
     @property
     def is_finished(self) -> bool:

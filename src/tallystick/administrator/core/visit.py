@@ -32,7 +32,8 @@ from tallystick.administrator.core.goals import (
     TakeOutOfService,
     wish_of,
 )
-from tallystick.administrator.core.next_steps import CHANGING, NextStep, Phase, decide_next_step, step_sentence
+from tallystick.administrator.core.next_steps import CHANGING, PROOFS, NextStep, Phase, decide_next_step, step_sentence
+from tallystick.administrator.core.sight import Sight
 from tallystick.administrator.core.ways import SYNC, remove
 from tallystick.administrator.memory.inventory import FieldServerRecord, Inventory, Trouble
 from tallystick.administrator.memory.messages import Inbound, Mailbag, Outbound, read_message
@@ -82,7 +83,9 @@ class Office:
         network: Network,
         courier: Courier,
         clock: Clock,
+        sight: Sight | None = None,
     ) -> None:
+        self.sight = sight
         self.inventory = inventory
         self.mailbag = mailbag
         self.network = network
@@ -101,6 +104,8 @@ class Office:
 
     def keep_trouble(self, device_id: DeviceId, error: PortError) -> None:
         """Remember why a field server could not be worked with, where that says something about the next contact."""
+        if self.sight is not None:
+            self.sight.note_field_server(device_id, code=error.code, why=error.said[1])
         if error.code in _TROUBLES:
             trouble = Trouble(code=error.code, seen=error.said[1], next_step=error.next_step, at=self.clock.now())
             self.inventory.keep_trouble(device_id, trouble)
@@ -133,6 +138,8 @@ class _Log:
     unread: list[Unread] = field(default_factory=list)
     refused: dict[Digest, LineResult] = field(default_factory=dict)
     is_delivered: bool = False
+    carried: int = 0
+    delivered: int = 0
 
 
 class Visit:
@@ -190,6 +197,8 @@ class Visit:
                 seen=f"{identity.name}, {identity.device_id[:12]}",
                 next_step=_("Remove it and add it again: {remove}.", remove=remove(self.record.name)),
             )
+        if self.office.sight is not None:
+            self.office.sight.note_field_server(self.device_id, identity)
         own = identity.activation
         self.has_own_route = own is not None and own.reachable
         if own is not None and own.url not in self.office.inventory.activation_urls():
@@ -275,7 +284,9 @@ class Visit:
             by_issuer.setdefault(message.issuer, []).append(message)
         for issuer, ours in by_issuer.items():
             try:
-                self.log.unread += self.office.carry(issuer, ours, names={self.device_id: self.record.name})
+                unread = self.office.carry(issuer, ours, names={self.device_id: self.record.name})
+                self.log.unread += unread
+                self.log.carried += len(ours) - len(unread)
             except PortError as error:
                 self.log.no_route = error
 
@@ -297,6 +308,7 @@ class Visit:
                 continue
             if result.outcome in _TAKEN:
                 taken.append(reply.digest)
+                self.log.delivered += 1
                 self.log.is_delivered = self.log.is_delivered or result.outcome == "applied"
             else:
                 unusable.append((reply.digest, result.code or "unreachable", result.detail))
@@ -479,6 +491,11 @@ class Visit:
             detail=detail,
             next_step=next_step,
             reasons=reasons,
+            carried=self.log.carried,
+            delivered=self.log.delivered,
+            undelivered=sum(reply.kind != "credit" for reply in self.office.mailbag.inbound(self.device_id)),
+            waiting=len(outbound := self.office.mailbag.outbound(self.device_id)),
+            proofs=sum(message.purpose in PROOFS for message in outbound),
         )
 
     def _step(self, stage: Stage) -> None:

@@ -20,7 +20,8 @@ from tallystick.administrator.core.goals import (
     Sync,
 )
 from tallystick.administrator.core.next_steps import NextStep, decide_next_step
-from tallystick.administrator.core.visit import ANSWERS, Office, Stopped, Visit
+from tallystick.administrator.core.sight import NOT_REACHED, Sight
+from tallystick.administrator.core.visit import Office, Stopped, Visit
 from tallystick.administrator.core.ways import GO_ON
 from tallystick.administrator.memory.inventory import Assignment, FieldServerRecord, Inventory
 from tallystick.administrator.memory.messages import Inbound, Mailbag, Outbound
@@ -56,9 +57,12 @@ class Workflows(Office):
         network: Network,
         courier: Courier,
         clock: Clock,
+        sight: Sight | None = None,
         at_once_max: int = FIELD_SERVERS_AT_ONCE_MAX,
     ) -> None:
-        super().__init__(inventory=inventory, mailbag=mailbag, network=network, courier=courier, clock=clock)
+        super().__init__(
+            inventory=inventory, mailbag=mailbag, network=network, courier=courier, clock=clock, sight=sight
+        )
         self._at_once_max = at_once_max
 
     def run(
@@ -118,8 +122,10 @@ class Workflows(Office):
             raise failure
         return unread
 
-    def standings(self, *, has_route: bool | None = None) -> dict[DeviceId, NextStep]:
-        """What is open on every field server, and what to do."""
+    def standings(
+        self, records: Iterable[FieldServerRecord] | None = None, *, has_route: bool | None = None
+    ) -> dict[DeviceId, NextStep]:
+        """What is open on field servers (None: on all), and what to do."""
         outbound: dict[DeviceId, list[Outbound]] = {}
         for message in self.mailbag.outbound():
             outbound.setdefault(message.device_id, []).append(message)
@@ -138,7 +144,7 @@ class Workflows(Office):
                 now=self.clock.now(),
                 has_route=has_route,
             )
-            for record in self.inventory.field_servers()
+            for record in (self.inventory.field_servers() if records is None else records)
         }
 
     def look(self, device_ids: Iterable[DeviceId] | None = None) -> dict[DeviceId, bool]:
@@ -154,7 +160,7 @@ class Workflows(Office):
                 return Visit(self, record, lambda _stage: None, threading.Event()).look(port)
         except PortError as error:
             self.keep_trouble(record.device_id, error)
-            return error.code in ANSWERS
+            return error.code not in NOT_REACHED
 
     def _visit(self, record: FieldServerRecord, goal: Goal, progress: Progress, stop: threading.Event) -> Report:
         """One visit, with everything that can go wrong turned into a report."""

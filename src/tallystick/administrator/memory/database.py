@@ -104,6 +104,22 @@ class Database:
             yield self._connection
 
     @contextmanager
+    def one_state(self) -> Iterator[None]:
+        """Everything that is read inside is of one moment, whatever other threads and processes write meanwhile."""
+        with self._lock, _as_our_error():
+            self._connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._connection.execute("COMMIT")
+
+    def version(self) -> str:
+        """Another one after every change, of this process and of others."""
+        with self.read() as sql:
+            (others,) = sql.execute("PRAGMA data_version").fetchone()
+            return f"{others}-{sql.total_changes}"
+
+    @contextmanager
     def write(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
         """One unit of work: all of it, or, when the body raises, nothing."""
         with self._lock, _as_our_error():

@@ -23,7 +23,7 @@ from tallystick.administrator.memory.database import Database
 from tallystick.administrator.memory.passwords import Sealer
 from tallystick.administrator.ports import RouteKind as CarryRoute
 from tallystick.administrator.web import add, carry, field_servers, operations, plan, qr_codes, report, route
-from tallystick.administrator.web.base import Handler, PageRequest, WebContext, problem_of
+from tallystick.administrator.web.base import LOOK_EVERY_SECONDS, Handler, PageRequest, WebContext, problem_of
 from tallystick.administrator.web.gate import ENTER_PATH, Gate, csrf_of
 from tallystick.connections.listening import HEAD_BYTES_MAX, Bounded, Places
 from tallystick.errors import Error
@@ -157,8 +157,13 @@ class Pages:
         READER.set(page_reader(request.headers.get("accept-language")))  # of this thread's work, and of nothing else
         with self.context.opened() as administrator:
             page = PageRequest(
-                context=self.context, request=request, administrator=administrator, csrf=csrf_of(session), form=form
-            )
+                context=self.context, request=request, administrator=administrator, csrf=csrf_of(session), form=form,
+                version=self.context.version(),
+            )  # fmt: skip
+            if page.had_version:
+                self.context.jobs.look_if_older(self.context.look_every, now=page.now)
+                if page.had_version == page.version:
+                    return Response(status_code=204, headers=dict(PAGE_HEADERS))
             try:
                 if request.method == "POST":
                     given = form.get("csrf")
@@ -192,11 +197,17 @@ _NO_SESSION: Final = Error(
 )
 
 
-def make_context(database: Database, sealer: Sealer, *, forced: CarryRoute | None = None) -> WebContext:
+def make_context(
+    database: Database,
+    sealer: Sealer,
+    *,
+    forced: CarryRoute | None = None,
+    look_every: int = LOOK_EVERY_SECONDS,
+) -> WebContext:
     """The pages' own state on a database."""
     environment = make_environment("tallystick.administrator.web", static_prefix="/static")
     environment.filters["step_sentence"] = step_sentence
-    return WebContext(database=database, sealer=sealer, environment=environment, forced=forced)
+    return WebContext(database=database, sealer=sealer, environment=environment, forced=forced, look_every=look_every)
 
 
 def make_gate(port: int) -> Gate:
@@ -205,7 +216,13 @@ def make_gate(port: int) -> Gate:
 
 
 def serve(
-    database: Database, sealer: Sealer, *, port: int, forced: CarryRoute | None, on_link: Callable[[str, bool], None]
+    database: Database,
+    sealer: Sealer,
+    *,
+    port: int,
+    forced: CarryRoute | None,
+    look_every: int,
+    on_link: Callable[[str, bool], None],
 ) -> None:
     """Serve until somebody stops it. ``on_link`` gets every link; True with the first.
 
@@ -220,7 +237,10 @@ def serve(
                 "address-taken", expected=_("port {port} of this computer to be free", port=port), seen=str(error)
             ) from None
         base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        gate, context = make_gate(listener.getsockname()[1]), make_context(database, sealer, forced=forced)
+        gate, context = (
+            make_gate(listener.getsockname()[1]),
+            make_context(database, sealer, forced=forced, look_every=look_every),
+        )
         pages = Pages(context, gate, on_entered=lambda: on_link(base + gate.make_link(), False))
         config = uvicorn.Config(
             pages.make_app(), http=_Protocol, h11_max_incomplete_event_size=HEAD_BYTES_MAX, log_level="warning", access_log=False, server_header=False, lifespan="off",

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 from jinja2 import Environment
@@ -13,7 +14,9 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from tallystick.administrator.app import Administrator, administrator_on
+from tallystick.administrator.app import Administrator, SystemClock, administrator_on
+from tallystick.administrator.core.next_steps import NextStep
+from tallystick.administrator.core.sight import Sight, Snapshot
 from tallystick.administrator.memory.database import Database
 from tallystick.administrator.memory.inventory import FieldServerRecord
 from tallystick.administrator.memory.passwords import Sealer
@@ -34,6 +37,8 @@ KINDS: Final = {
     "sync": _("Carry what waits"),
 }
 KEPT_MAX: Final = 100
+SENT_MAX: Final = 8  # versions of which it is known what a browser has
+LOOK_EVERY_SECONDS: Final = 60
 
 
 class PageMemory:
@@ -75,24 +80,60 @@ class WebContext:
     jobs: Jobs = field(init=False)
     kept: PageMemory = field(default_factory=PageMemory)
     forced: RouteKind | None = None
+    look_every: int = LOOK_EVERY_SECONDS  # while somebody has a page open; 0: only when asked
+    sent: dict[str, Mapping[str, int]] = field(default_factory=dict)  # by version: the rows of a list, as they looked
 
     def __post_init__(self) -> None:
-        self.jobs = Jobs(self.opened)
+        self.jobs = Jobs(self.opened, Sight(SystemClock().now))
 
     def opened(self) -> AbstractContextManager[Administrator]:
         """One run."""
-        return administrator_on(self.database, self.sealer, forced=self.forced)
+        return administrator_on(self.database, self.sealer, forced=self.forced, sight=self.jobs.sight)
+
+    def version(self) -> str:
+        """Another one as soon as anything that a page shows may be another."""
+        jobs, running = self.jobs, self.jobs.running()
+        doing = "" if running is None else running.number
+        return f"{self.database.version()}-{jobs.sight.version}-{jobs.is_looking:d}-{doing}-{self.forced or ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What a page is made from: all of it of one moment."""
+
+    records: tuple[FieldServerRecord, ...]
+    steps: Mapping[DeviceId, NextStep]
+    seen: Snapshot | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class PageRequest:
-    """One request, with its form read."""
+    """One request, with its form read. ``version`` is of before anything was read: no page claims to be newer than it is."""
 
     context: WebContext
     request: Request
     administrator: Administrator
     csrf: str
     form: FormData
+    version: str
+
+    @property
+    def had_version(self) -> str:
+        """Which one the browser has, where its page asks again."""
+        return self.request.headers.get("tallystick-live", "")
+
+    @cached_property
+    def reading(self) -> Reading:
+        """Everything about field servers and the route: whoever shows some of it shows this."""
+        administrator = self.administrator
+        with self.context.database.one_state():
+            records = administrator.inventory.field_servers()
+            seen = self.context.jobs.sight.snapshot(
+                records, administrator.inventory.activation_urls(), forced=self.context.forced
+            )
+            has_route = None if seen is None else seen.has_route
+            steps = administrator.workflows.standings(records, has_route=has_route)
+        return Reading(records=tuple(records), steps=steps, seen=seen)
 
     @property
     def now(self) -> int:
@@ -137,6 +178,9 @@ class PageRequest:
             now=self.now,
             counts=counts,
             forced=self.context.forced,
+            seen=self.reading.seen,
+            version=self.version,
+            watched=f"{path}?{self.request.url.query}" if self.request.method == "GET" else "",
             jobs=self.context.jobs,
             kinds_of_operation=KINDS,
             **values,

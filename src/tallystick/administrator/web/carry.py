@@ -50,7 +50,7 @@ def carry_page(page: PageRequest) -> Response:
         down_devices=len({one.device_id for one in down}), oldest=min((one.gathered_at for one in up), default=0),
         devices_up=[(one, names.get(one, one[:12])) for one in dict.fromkeys(one.device_id for one in up)],
         issuers=sorted({one.issuer for one in up}), sticks=[_on_stick(stick) for stick in find_sticks()],
-        open_rows=open_rows, seen=page.context.jobs.seen, exported=sum(one.exported_at is not None for one in up),
+        open_rows=open_rows, exported=sum(one.exported_at is not None for one in up),
     )  # fmt: skip
 
 

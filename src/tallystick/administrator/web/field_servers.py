@@ -11,7 +11,7 @@ from starlette.responses import Response
 from tallystick.administrator.core import pinning
 from tallystick.administrator.core.next_steps import NextStep, Phase, step_sentence
 from tallystick.administrator.memory.inventory import FieldServerRecord
-from tallystick.administrator.web.base import PageRequest
+from tallystick.administrator.web.base import SENT_MAX, PageRequest
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
 from tallystick.sentences import _
@@ -45,6 +45,15 @@ class Row:
     def text(self) -> str:
         """The next step."""
         return step_sentence(self.step)
+
+    @property
+    def looks(self) -> tuple[object, ...]:
+        """All that the list shows of it."""
+        record, report = self.record, self.record.report
+        licenses = () if report is None else tuple((one.quantity, one.product, one.expired) for one in report.licenses)
+        trust = None if report is None else report.trust
+        facts = (record.name, record.address, record.kind, record.site, report is None, licenses, trust)
+        return (*facts, self.is_reached, self.step.phase, str(self.text), tuple(self.violations))
 
     @property
     def is_open(self) -> bool:
@@ -98,14 +107,14 @@ def wanted_of(page: PageRequest) -> ListFilter:
 
 
 def rows_of(page: PageRequest, records: Iterable[FieldServerRecord] | None = None) -> list[Row]:
-    """Field servers with what is open on them."""
-    seen = page.context.jobs.seen
-    steps = page.administrator.workflows.standings(has_route=None if seen is None else seen.has_route)
-    reached = {} if seen is None else seen.reached
+    """Field servers with what is open on them, as they were when this page was read."""
+    reading = page.reading
+    reached = {} if reading.seen is None else reading.seen.reached
+    wanted = None if records is None else {record.device_id for record in records}
     return [
-        Row(record=record, step=steps[record.device_id], is_reached=reached.get(record.device_id))
-        for record in (page.administrator.inventory.field_servers() if records is None else records)
-        if record.device_id in steps
+        Row(record=record, step=reading.steps[record.device_id], is_reached=reached.get(record.device_id))
+        for record in reading.records
+        if wanted is None or record.device_id in wanted
     ]
 
 
@@ -145,8 +154,22 @@ def list_page(page: PageRequest) -> Response:
             for operation in reversed(page.administrator.operations.unfinished())
             if not page.context.jobs.running(operation.number)
         ],
-        seen=page.context.jobs.seen,
+        changed=_changed_since(page, shown),
     )
+
+
+def _changed_since(page: PageRequest, shown: Sequence[Row]) -> frozenset[str] | None:
+    """The rows that a browser that asks again lacks; None: all, because it has others, or nothing."""
+    sent = page.context.sent
+    looks: dict[str, int] = {row.record.device_id: hash(row.looks) for row in shown}
+    before = sent.get(page.had_version)
+    sent.pop(page.version, None)
+    sent[page.version] = looks
+    while len(sent) > SENT_MAX:
+        sent.pop(next(iter(sent)), None)
+    if before is None or list(before) != list(looks):
+        return None
+    return frozenset(device_id for device_id, look in looks.items() if before[device_id] != look)
 
 
 def sites_of(records: Sequence[FieldServerRecord]) -> list[str]:

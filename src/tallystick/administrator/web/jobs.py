@@ -14,26 +14,13 @@ from dataclasses import dataclass, field
 from tallystick.administrator.app import Administrator
 from tallystick.administrator.core.goals import Goal
 from tallystick.administrator.core.operations import Operation
-from tallystick.administrator.ports import RouteReport, Stage
+from tallystick.administrator.core.sight import Sight
+from tallystick.administrator.ports import Stage
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
 from tallystick.sentences import _
 
 Opener = Callable[[], AbstractContextManager[Administrator]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """What looking around has found."""
-
-    at: int
-    reached: Mapping[DeviceId, bool]
-    route: RouteReport
-
-    @property
-    def has_route(self) -> bool:
-        """Whether an activation server is reached from here."""
-        return any(probe.reachable for probe in self.route.activation)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,15 +39,15 @@ class Running:
 class Jobs:
     """The threads of the pages."""
 
-    def __init__(self, opened: Opener) -> None:
+    def __init__(self, opened: Opener, sight: Sight) -> None:
         self._opened = opened
+        self.sight = sight
         self._lock = threading.Lock()
         self._slot = threading.Lock()  # so that never more than 64 field servers are asked at once
         self._running: Running | None = None
         self._looking: threading.Thread | None = None
         self._threads: list[threading.Thread] = []
         self.problems: dict[int, str] = {}
-        self.seen: Snapshot | None = None
 
     # Operations
 
@@ -144,11 +131,15 @@ class Jobs:
             if not self.is_looking:
                 self._looking = self._thread(self._look)
 
+    def look_if_older(self, seconds: int, *, now: int) -> None:
+        """Ask again for whoever keeps looking at a page. 0: never by itself."""
+        if seconds and self._running is None and (self.sight.asked_at or 0) + seconds <= now:
+            self.look()
+
     def _look(self) -> None:
         with self._slot, self._opened() as administrator:
-            reached = administrator.workflows.look()
-            route = administrator.courier.find_route(administrator.inventory.field_servers())
-            self.seen = Snapshot(at=administrator.clock.now(), reached=reached, route=route)
+            administrator.look()
+            self.sight.note_all_asked()
 
     def _thread(self, work: Callable[[], None]) -> threading.Thread:
         thread = threading.Thread(target=work, daemon=True)

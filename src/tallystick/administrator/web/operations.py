@@ -12,6 +12,7 @@ from tallystick.administrator.core import planning
 from tallystick.administrator.core.dry_run import PredictedEffect, Prediction, foresee
 from tallystick.administrator.core.goals import Goal, Refresh, Report, Return, ReturnOneCarry, Sync, TakeOutOfService
 from tallystick.administrator.core.operations import Operation
+from tallystick.administrator.core.results import results_sentence
 from tallystick.administrator.memory.inventory import FieldServerRecord
 from tallystick.administrator.ports import Stage
 from tallystick.administrator.web.base import KINDS, PageRequest
@@ -68,6 +69,20 @@ class Progress:
     def title(self) -> str:
         """What it is called."""
         return KINDS.get(self.operation.kind, self.operation.kind)
+
+    @property
+    def sentence(self) -> str:
+        """What came of it."""
+        return results_sentence(self._reports, total=len(self.operation.visits))
+
+    @property
+    def is_all_good(self) -> bool:
+        """Whether nobody was refused, missed or left."""
+        return not self.bad and not self.problem
+
+    @property
+    def _reports(self) -> list[Report]:
+        return [visit.report for visit in self.operation.visits if visit.report is not None]
 
     @property
     def ended(self) -> int:

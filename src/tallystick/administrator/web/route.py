@@ -15,7 +15,7 @@ def route_page(page: PageRequest) -> Response:
     """What was found, and why."""
     inventory = page.administrator.inventory
     return page.show(
-        "route.html", seen=page.context.jobs.seen, proxy=read_stored(inventory.secret(PROXY_SETTING)), urls=inventory.activation_urls(),
+        "route.html", proxy=read_stored(inventory.secret(PROXY_SETTING)), urls=inventory.activation_urls(),
         routes=[str(route) for route in RouteKind],
     )  # fmt: skip
 

@@ -1,0 +1,220 @@
+"""The screens tell the truth when something is killed, cut, slow, or answers otherwise: read in a browser, at that moment."""
+
+import contextlib
+import socket
+import threading
+
+import pytest
+
+from support.adminsite import site_at
+from support.chromium import check_accessible
+
+pytestmark = pytest.mark.chromium
+
+
+class Line:
+    """The way to an activation server, which a test cuts and mends; its address stays."""
+
+    def __init__(self, target):
+        host, _, port = target.rpartition("//")[2].partition(":")
+        self._target, self._ends = (host, int(port)), []
+        self.is_cut = False
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self):
+        self.is_cut = True
+        for end in self._ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self):
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            if self.is_cut:
+                near.close()
+                continue
+            far = socket.create_connection(self._target)
+            self._ends += [near, far]
+            for one, other in ((near, far), (far, near)):
+                threading.Thread(target=self._pump, args=(one, other), daemon=True).start()
+
+    @staticmethod
+    def _pump(one, other):
+        with contextlib.suppress(OSError):
+            while piece := one.recv(65536):
+                other.sendall(piece)
+        for end in (one, other):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self):
+        self._listener.close()
+        self.cut()
+
+
+@pytest.fixture
+def line_to():
+    lines = []
+
+    def make(url):
+        lines.append(Line(url))
+        return lines[-1]
+
+    yield make
+    for line in lines:
+        line.close()
+
+
+def row_of(person, name):
+    return person.page.locator("tbody tr", has=person.page.get_by_role("link", name=name, exact=True))
+
+
+def says_in(person, locator, text):
+    person.page.wait_for_function(
+        "([row, text]) => row.isConnected && row.textContent.includes(text)",
+        arg=[locator.element_handle(), text],
+        timeout=60_000,
+    )
+
+
+def pill(person):
+    return person.page.locator("#pill").inner_text().strip()
+
+
+def test_a_field_server_that_is_killed_turns_red_in_place_and_ticks_stay(tmp_path, person_at):
+    with site_at(tmp_path, 3) as site:
+        site.admin("add", "--csv", site.csv())
+        person = person_at(site.web("--look-every", 1))
+        row = row_of(person, "fs0001")
+        says_in(person, row, "reached")
+        row_of(person, "fs0002").locator("td.tick input").check()
+        assert "changed" not in row_of(person, "fs0000").inner_text().split("reached")[1]
+
+        site.end(site.crowd)  # the page is not touched
+
+        says_in(person, row, "not reached")
+        says_in(person, row, "changed")
+        assert row_of(person, "fs0002").locator("td.tick input").is_checked()
+        assert not row_of(person, "fs0000").locator("td.tick input").is_checked()
+        person.says("Changed since you opened this page: ")
+        assert "ago" not in person.page.locator("#looking").inner_text()
+        check_accessible(person.page)
+        assert not person.faults
+
+
+def test_the_time_on_a_page_is_that_of_its_rows(tmp_path, person_at):
+    """Everybody answers slowly: what stands above the table never claims to be newer than the table."""
+    with site_at(tmp_path, 2) as site:
+        site.admin("add", "--csv", site.csv())
+        person = person_at(site.web("--look-every", 0))
+        says_in(person, row_of(person, "fs0000"), "reached")
+        person.says("All were asked at")
+        before = person.page.locator("#looking time").first.get_attribute("datetime")
+        site.end(site.crowd)
+        person.click("Check now")
+        says_in(person, row_of(person, "fs0000"), "not reached")
+        asked = person.page.locator("#looking time").nth(1)
+        asked.wait_for()
+        assert asked.get_attribute("datetime") >= before
+        assert person.page.locator("tbody").get_by_text("not reached", exact=True).count() == 2
+
+
+def test_pill_sentence_and_page_follow_what_is_learned_about_the_route(tmp_path, person_at, line_to):
+    with site_at(tmp_path, 2) as site:
+        bought, _ = site.sell("smartdriver=4")
+        site.admin("add", "--csv", site.csv())
+        line = line_to(site.serve_activation())
+        person = person_at(site.web("--look-every", 0))
+        says_in(person, row_of(person, "fs0000"), "reached")
+        assert pill(person) == "offline"
+
+        # An entitlement that is looked up
+        person.go("/plan")
+        person.page.get_by_label("Entitlement ID").fill(bought["entitlement_id"])
+        person.page.get_by_label("Activation server").fill(line.url)
+        person.click("Look it up")
+        person.says("4 left to plan of 4")
+        assert pill(person) in {"online", "semi-online"}
+        person.go("/route")
+        person.says(f"This computer reaches the activation server at {line.url}")
+        assert pill(person) == person.page.locator("#route h2").first.inner_text()
+
+        # A route that is cut, and an operation that meets it
+        line.cut()
+        person.go("/")
+        row_of(person, "fs0000").locator("td.tick input").check()
+        person.click("Refresh…")
+        person.click("begin")
+        person.says("To be carried: 1 field server")
+        assert pill(person) == "offline"
+        person.go("/route")
+        person.says("This computer does not reach the activation server")
+        assert pill(person) == person.page.locator("#route h2").first.inner_text() == "offline"
+
+        # It is mended; another page, left open, says so by itself when an operation has gone through
+        other = person.page.context.new_page()
+        other.goto(person.base + "/")
+        line.is_cut = False
+        person.go("/carry")
+        person.click("Carry what waits")
+        person.says("of 2 done.")
+        assert pill(person) in {"online", "semi-online"}
+        other.bring_to_front()
+        other.locator("#pill", has_text=pill(person)).wait_for(timeout=60_000)
+        assert pill(person) in other.locator("#looking").inner_text()
+
+
+def take_in(person, file):
+    person.go("/carry")
+    person.page.get_by_label("Whatever came back").set_input_files(file)
+    person.click("Take in and deliver")
+
+
+def test_a_delivery_that_worked_is_said_to_have_worked_and_a_refusal_is_never_all_is_done(tmp_path, person_at):
+    with site_at(tmp_path, 3) as site:
+        _, certificate = site.sell("smartdriver=3")
+        site.admin("add", "--csv", site.csv())
+        site.admin("entitlement", "add", certificate, "--activation", site.serve_activation())
+        site.admin("activate", "--all", "--line", "smartdriver=1")
+        person = person_at(site.web("--route", "offline"))
+        person.says("All were asked at")
+
+        # A return, without a route: its answers are delivered, and the proofs are left to carry
+        person.page.get_by_label("All shown here").check()
+        person.click("Return…", exact=True)
+        person.click("begin")
+        person.says("3 messages to carry.")
+        assert "0 of 3" not in person.page.locator("main").inner_text()
+        requests = person.save("Save 3 messages to one file", tmp_path / "requests.tally")
+        site.upload(requests, tmp_path / "answers.tally")
+        take_in(person, tmp_path / "answers.tally")
+        person.says("Delivered 3 of 3; 3 proofs to carry.")
+        text = person.page.locator("main").inner_text()
+        assert "0 of 3" not in text
+        assert "unreachable" not in text
+        assert "All is done" not in text
+        check_accessible(person.page)
+        confirms = person.save("Save 3 messages to one file", tmp_path / "confirms.tally")
+        site.upload(confirms, tmp_path / "credits.tally")
+        take_in(person, tmp_path / "credits.tally")
+        person.says("All is done")
+
+        # One of two is refused: somebody has put it on hold meanwhile
+        site.admin("activate", "fs0001", "fs0002", "--line", "smartdriver=1", "--route", "offline", expect=4)
+        site.office("hold", "fs0002", "--reason", "a second copy is looked for", "--data", site.activation)
+        person.go("/carry")
+        asked = person.save("Save to one file", tmp_path / "asked.tally")
+        site.upload(asked, tmp_path / "refusals.tally")
+        take_in(person, tmp_path / "refusals.tally")
+        person.says("Refused: 1 field server")
+        text = person.page.locator("main").inner_text()
+        assert "Delivered 2 of 2." in text
+        assert "1 of 2 done." in text
+        assert "All is done" not in text
+        assert "Not all is done" in text
+        assert not person.faults

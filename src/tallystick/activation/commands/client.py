@@ -160,16 +160,21 @@ class ApiClient:
             raise Error("not-found", expected=_("a field server that is known there"), seen=repr(text[:60]))
         if len(found) > 1:
             seen = ", ".join(f"{one['device_id'][:12]} ({one['name']}, {one['status']})" for one in found[:5])
+            seen += _(" and {count} more", count=len(found) - 5) if len(found) > 5 else ""
             raise Error("ambiguous", expected=_("a name or a beginning that fits one field server"), seen=seen)
         return str(found[0]["device_id"])
 
-    def show(self, rows: Sequence[Any], columns: Sequence[tuple[str, str]], *, empty: str) -> None:
-        """A list: as JSON as it is, or (header, name) of each column as a table."""
+    def show(
+        self, rows: Sequence[Any], columns: Sequence[tuple[str, str]], *, empty: str, rest: str | None = None
+    ) -> None:
+        """A list: as JSON as it is, or (header, name) of each column as a table. ``rest``: how to see what is left out."""
         if self.as_json:
             console.print_json(list(rows))
             return
         shown = [[_cell(name, row.get(name)) for _other, name in columns] for row in rows]
         console.print_table([header for header, _other in columns], shown, empty=empty)
+        if rest is not None:
+            console.say(_("These are {count}; there are more: {rest}", count=len(shown), rest=rest))
 
     def show_result(self, document: object, *sentences: str) -> None:
         """One document as JSON, or sentences for people."""

@@ -20,10 +20,13 @@ def audit(
     everything: Annotated[bool, typer.Option("--all", help="All there is.")] = False,
 ) -> None:
     """The audit trail, newest first: who did what, by the API, a page or a local command."""
+    rest = None
     if everything:
         found = client.all("/v1/trail", cursor="before")
     else:
-        found = client.request("GET", "/v1/trail", query={"limit": limit, "before": before})["items"]
+        page = client.request("GET", "/v1/trail", query={"limit": limit, "before": before})
+        found = page["items"]
+        rest = page["next"] and f"--before {page['next']}, --all"
     columns = [
         (_("Number#"), "number"),
         (_("At (UTC)"), "at"),
@@ -31,4 +34,4 @@ def audit(
         (_("As"), "role"),
         (_("Did"), "action"),
     ]
-    client.show(found, [*columns, (_("To"), "target"), (_("Detail"), "detail")], empty=_("Nothing yet."))
+    client.show(found, [*columns, (_("To"), "target"), (_("Detail"), "detail")], empty=_("Nothing yet."), rest=rest)

@@ -140,11 +140,9 @@ def deliveries(
     """What was sent, and what came of it."""
     chosen = [_webhook_id(client, webhook)] if webhook else [one["webhook_id"] for one in client.all("/v1/webhooks")]
     query = {"state": state, "limit": limit}
-    found = [
-        {**one, "type": one["kind"]}
-        for webhook_id in chosen
-        for one in client.request("GET", f"/v1/webhooks/{webhook_id}/deliveries", query=query)["items"]
-    ]
+    pages = [client.request("GET", f"/v1/webhooks/{webhook_id}/deliveries", query=query) for webhook_id in chosen]
+    found = [{**one, "type": one["kind"]} for page in pages for one in page["items"]]
+    rest = "--limit, --state" if any(page["next"] for page in pages) else None
     columns = [(_("Position#"), "position"), (_("Event"), "kind"), (_("Webhook"), "webhook_id"), (_("State"), "state")]
     columns += [
         (_("Tries#"), "attempts"),
@@ -152,7 +150,7 @@ def deliveries(
         (_("Detail"), "detail"),
         (_("Next try"), "next_at"),
     ]
-    client.show(found, columns, empty=_("No deliveries."))
+    client.show(found, columns, empty=_("No deliveries."), rest=rest)
 
 
 @webhooks_app.command(epilog="Example: tallystick activation webhooks retry WH-ABCDEF --data DIR")
@@ -199,7 +197,8 @@ def events(
     if data is None or url is not None:
         with reached(data, url, token_file, as_json=as_json) as client:
             query = {"after": after, "limit": limit, "kind": kind, "account": account}
-            _show_events(client.request("GET", "/v1/events", query=query)["events"], as_json=as_json)
+            page = client.request("GET", "/v1/events", query=query)
+            _show_events(page["events"], as_json=as_json, has_more=page["has_more"])
         return
     from tallystick.activation.core.permissions import EVERYTHING
     from tallystick.activation.outbound import webhooks
@@ -211,12 +210,13 @@ def events(
             return account if account is None else transaction.within(EVERYTHING).account_called(account)
 
         found = activation.read(
-            lambda tx: tx.events.find(after=after, limit=limit, account=called(tx), kinds=kind or ())
+            lambda tx: tx.events.find(after=after, limit=limit + 1, account=called(tx), kinds=kind or ())
         )
-        _show_events([webhooks.event_view(event) for event in found], as_json=as_json)
+        shown = [webhooks.event_view(event) for event in found[:limit]]
+        _show_events(shown, as_json=as_json, has_more=len(found) > limit)
 
 
-def _show_events(found: list[dict[str, Any]], *, as_json: bool) -> None:
+def _show_events(found: list[dict[str, Any]], *, as_json: bool, has_more: bool) -> None:
     if as_json:
         console.print_json(found)
         return
@@ -231,6 +231,9 @@ def _show_events(found: list[dict[str, Any]], *, as_json: bool) -> None:
         for event in found
     ]
     console.print_table((_("Position#"), _("At"), _("Event"), _("Account"), _("About")), rows, empty=_("No events."))
+    if has_more:
+        rest = f"--after {found[-1]['position']}"
+        console.say(_("These are {count}; there are more: {rest}", count=len(found), rest=rest))
 
 
 def _show_secret(client: ApiClient, made: dict[str, Any], sentence: str) -> None:

@@ -95,23 +95,24 @@ def add_monitoring(api: FastAPI, operations: MonitoringContext) -> None:
     ) -> dict[str, Any]:
         scope = await run_in_threadpool(_scope_of, operations, request)
 
-        def work(transaction: SqlTransaction) -> tuple[list[dict[str, object]], int]:
+        def work(transaction: SqlTransaction) -> tuple[list[dict[str, object]], int, bool]:
             only = scope.account if account is None else transaction.within(scope).account_called(account)
             if account is not None and not scope.covers(only):
-                return [], after
+                return [], after, False
             last = transaction.events.last_position()
             if after > last:
                 raise webhooks.WebhookError(
                     "cursor-wrong", expected=_("a position from 0 to {last}", last=last), seen=str(after)
                 )
-            found = transaction.events.find(after=after, limit=limit, account=only, kinds=kind or ())
+            found = transaction.events.find(after=after, limit=limit + 1, account=only, kinds=kind or ())
             found = [event for event in found if event.position <= last]
-            next_ = found[-1].position if len(found) == limit else last
-            return [webhooks.event_view(event) for event in found], next_
+            has_more = len(found) > limit
+            shown = found[:limit]
+            return [webhooks.event_view(event) for event in shown], shown[-1].position if has_more else last, has_more
 
         await run_in_threadpool(operations.dispatcher.place_all)
-        found, next_ = await run_in_threadpool(operations.office.store.read, work)
-        return {"events": found, "next": next_, "has_more": len(found) == limit}
+        found, next_, has_more = await run_in_threadpool(operations.office.store.read, work)
+        return {"events": found, "next": next_, "has_more": has_more}
 
 
 def check_ready(operations: MonitoringContext) -> dict[str, str]:

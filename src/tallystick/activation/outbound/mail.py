@@ -1,7 +1,7 @@
 """Mails to the people who run this activation server: what needs somebody, each thing reported once.
 
 A digest names open returns older than a set age, new incidents, and lines that are about to expire. Digests are at least
-some hours apart. What a digest reported is kept after the mail was handed over: a process that dies in between reports twice
+some hours apart. What has no room in a mail is counted in it, and comes with the next. What a digest reported is kept after the mail was handed over: a process that dies in between reports twice
 rather than never. Mail goes over SMTP from this process; no mail server is asked to relay for anybody else.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import smtplib
 import ssl
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
@@ -18,7 +19,7 @@ from typing import Any, Final
 
 from tallystick.activation.core.ports import EventKind
 from tallystick.activation.settings import MailSettings
-from tallystick.activation.storage import SqlStore, SqlTransaction
+from tallystick.activation.storage import PlacedEvent, SqlStore, SqlTransaction
 from tallystick.connections.calling import BoundedFile, CutOff, WatchedContext, cut_off
 from tallystick.errors import Error
 from tallystick.sentences import Reader, Sentence, _, spoken
@@ -28,6 +29,7 @@ WHOLE_SECONDS: Final = 120.0
 ANSWER_BYTES_MAX: Final = 256 * 1024  # all that an SMTP server says, before and after STARTTLS
 RETRY_SECONDS: Final = 300
 TOLD_MAX: Final = 500  # in one mail; the rest comes with the next
+_PAGE: Final = 1000
 _MARK: Final = "mail-digest-at"
 _EVENTS_MARK: Final = "mail-event-position"
 _DAY_SECONDS: Final = 86_400
@@ -44,6 +46,7 @@ class Matter:
     subject: str
     section: Sentence
     text: Sentence
+    position: int | None = None  # of an event: what is behind it was not reported
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +66,13 @@ class Digest:
         now = self.clock()
         if not self.store.transact(lambda transaction: self._take_turn(transaction, now)):
             return 0
-        matters, position = self.store.read(lambda transaction: self._gather(transaction, now))
+        fresh, position = self.store.read(lambda transaction: self._gather(transaction, now))
+        matters = fresh[:TOLD_MAX]
+        left = [matter.position for matter in fresh[TOLD_MAX:] if matter.position is not None]
+        position = min([position, *(behind - 1 for behind in left)])
         if matters:
             try:
-                self.send(self.settings, make_mail(self.settings, self.issuer, matters, now=now))
+                self.send(self.settings, make_mail(self.settings, self.issuer, fresh, now=now))
             except Error:
                 again = now - self.settings.hours * 3600 + RETRY_SECONDS
                 self.store.transact(lambda transaction: transaction.events.set_mark(_MARK, again))
@@ -92,7 +98,7 @@ class Digest:
         incidents, position = self._incidents(transaction)
         candidates = [*self._returns(transaction, now), *incidents, *self._expiries(transaction, now)]
         fresh = set(transaction.events.not_told([matter.subject for matter in candidates]))
-        return [matter for matter in candidates if matter.subject in fresh][:TOLD_MAX], position
+        return [matter for matter in candidates if matter.subject in fresh], position
 
     def _returns(self, transaction: SqlTransaction, now: int) -> list[Matter]:
         limit = now - self.settings.returns_days * _DAY_SECONDS
@@ -117,8 +123,12 @@ class Digest:
 
     def _incidents(self, transaction: SqlTransaction) -> tuple[list[Matter], int]:
         position = transaction.events.mark(_EVENTS_MARK) or 0
-        found = transaction.events.find(after=position, limit=TOLD_MAX, kinds=(EventKind.INCIDENT.value,))
-        last = found[-1].position if len(found) == TOLD_MAX else max(position, transaction.events.last_position())
+        last = max(position, transaction.events.last_position())
+        found: list[PlacedEvent] = []
+        behind = position
+        while part := transaction.events.find(after=behind, limit=_PAGE, kinds=(EventKind.INCIDENT.value,)):
+            found += part
+            behind = part[-1].position
         return [
             Matter(
                 subject=f"event:{event.event_id}",
@@ -131,6 +141,7 @@ class Digest:
                     moment=_moment(event.at),
                     detail=event.data.get("detail"),
                 ),
+                position=event.position,
             )
             for event in found
         ], last
@@ -149,17 +160,18 @@ class Digest:
                     moment=_moment(line.expires_at or 0),
                 ),
             )
-            for line in transaction.find_expiring_lines(after=now, until=limit, limit=2 * TOLD_MAX)
+            for line in transaction.find_expiring_lines(after=now, until=limit)
         ]
 
 
 def make_mail(settings: MailSettings, issuer: str, matters: Sequence[Matter], *, now: int) -> EmailMessage:
-    """The digest as a mail, in the language of the settings."""
+    """The digest as a mail, in the language of the settings. It counts all ``matters``, and has ``TOLD_MAX`` of them."""
     reader = Reader(language=settings.language)
     sections: dict[str, list[str]] = {}
-    for matter in matters:
+    for matter in matters[:TOLD_MAX]:
         sections.setdefault(spoken(matter.section, reader), []).append(spoken(matter.text, reader))
-    counts = ", ".join(f"{section}: {len(texts)}" for section, texts in sections.items())
+    every = Counter(spoken(matter.section, reader) for matter in matters)
+    counts = ", ".join(f"{section}: {count}" for section, count in every.items())
     mail = EmailMessage()
     mail["Subject"] = _line(f"{issuer}: {counts}")
     mail["From"] = settings.sender
@@ -169,6 +181,15 @@ def make_mail(settings: MailSettings, issuer: str, matters: Sequence[Matter], *,
     lines = [spoken(_("The activation server {issuer} reports, each once:", issuer=issuer), reader), ""]
     for section, texts in sections.items():
         lines += [section, *(f"  - {_line(text)}" for text in texts), ""]
+    for section, count in every.items():
+        if count > (shown := len(sections.get(section, ()))):
+            cut = _(
+                "{section}: {shown} of {count} are in this mail; the rest comes with the next.",
+                section=section,
+                shown=shown,
+                count=count,
+            )
+            lines += [spoken(cut, reader), ""]
     next_step = _("Next: tallystick activation returns, incidents, lines; or the pages of the activation server.")
     lines.append(spoken(next_step, reader))
     mail.set_content("\n".join(lines) + "\n")

@@ -35,6 +35,7 @@ from tallystick.activation.storage.tables import (
     INCIDENTS,
     LINES,
     MESSAGES,
+    PRODUCTS,
 )
 from tallystick.domain.entitlement import Line
 from tallystick.domain.ids import DeviceId, EntitlementId, LineId
@@ -44,6 +45,7 @@ from tallystick.domain.text import folded
 ValueT = TypeVar("ValueT")
 _HISTORY_KEYS: Final = (("at",), ("at", "id"), ("issued_at", "number"), ("taken_at", "sequence", "digest"))  # by source
 _KEYS_MAX: Final = 500
+_USED_UP: Final = (LINES.c.available <= 0, LINES.c.bought > LINES.c.retired)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +66,18 @@ class NumberedIncident:
     number: int
     account: str | None
     incident: Incident
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How many there are of what needs attention. ``lines`` and ``products``: at all."""
+
+    returns: int
+    incidents: int
+    lines: int
+    used_up: int
+    expiring: int
+    products: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -153,7 +167,7 @@ class ScopedTables:
         if expires_before is not None:
             statement = statement.where(column.expires_at < expires_before)
         if is_used_up:
-            statement = statement.where(column.available <= 0, column.bought > column.retired)
+            statement = statement.where(*_USED_UP)
         return self._lines(statement.order_by(column.line_id).limit(limit))
 
     def lines_of_entitlement(self, entitlement_id: str) -> list[Line]:
@@ -173,6 +187,23 @@ class ScopedTables:
         for keys in _pieces(line_ids):
             found |= {line.line_id: line for line in self._lines(statement.where(LINES.c.line_id.in_(keys)))}
         return found
+
+    def count(self, *, expires_before: int, since_at: int) -> Counts:
+        """How many there are of what needs attention, whatever a page has room for. By one statement."""
+        lines, incidents = LINES.c, INCIDENTS.c
+        chosen = {
+            "returns": (HOLDINGS, HOLDINGS.c.account, [HOLDINGS.c.returning > 0]),
+            "incidents": (INCIDENTS, incidents.account, [incidents.at >= since_at]),
+            "lines": (LINES, lines.account, []),
+            "used_up": (LINES, lines.account, _USED_UP),
+            "expiring": (LINES, lines.account, [lines.expires_at < expires_before]),
+        }
+        counted = [
+            self._within(select(func.count()).select_from(table).where(*which), account).scalar_subquery().label(name)
+            for name, (table, account, which) in chosen.items()
+        ]
+        products = select(func.count()).select_from(PRODUCTS).scalar_subquery().label("products")
+        return Counts(**self._connection.execute(select(*counted, products)).mappings().one())
 
     # Field servers
 

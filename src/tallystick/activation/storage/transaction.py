@@ -295,10 +295,10 @@ class SqlTransaction:
         statement = statements.LINES_WITH_PRODUCTS.where(LINES.c.line_id > (after or ""))
         return list(self._lines(self._connection.execute(statement.order_by(LINES.c.line_id).limit(limit))))
 
-    def find_expiring_lines(self, *, after: int, until: int, limit: int) -> list[Line]:
+    def find_expiring_lines(self, *, after: int, until: int) -> list[Line]:
         """Lines that end between two moments, soonest first."""
         statement = statements.LINES_WITH_PRODUCTS.where(LINES.c.expires_at > after, LINES.c.expires_at <= until)
-        statement = statement.order_by(LINES.c.expires_at, LINES.c.line_id).limit(limit)
+        statement = statement.order_by(LINES.c.expires_at, LINES.c.line_id)
         return list(self._lines(self._connection.execute(statement)))
 
     def count_open_returns(self) -> tuple[int, int]:

@@ -11,9 +11,11 @@ from tallystick.activation.core.permissions import Permission
 from tallystick.activation.http.portal.base import PAGE_ROWS, Form, PageRequest, cursor_parts, download, redirect
 from tallystick.activation.http.portal.forms import check_account, parse_day
 from tallystick.activation.services import catalog, entitlements, ledger, people
+from tallystick.activation.services.home import DAY_SECONDS, SOON_DAYS
 from tallystick.activation.services.schemas import RevealedEntitlement
 from tallystick.errors import Error
 from tallystick.protocol.problems import problem_document
+from tallystick.sentences import _
 
 _LINES_OF_FORM: Final = 6
 
@@ -122,6 +124,34 @@ async def rotate_page(page: PageRequest) -> Response:
 async def _show_revealed(page: PageRequest, revealed: RevealedEntitlement) -> Response:
     found = await page.do(entitlements.load_entitlement, page.office, page.who.caller, revealed.entitlement)
     return await page.show("entitlement.html", entitlement=found, revealed=revealed)
+
+
+LINES_SHOWN: Final = {"": _("any"), "used-up": _("used up"), "expiring": _("expiring or expired")}
+
+
+async def lines_page(page: PageRequest) -> Response:
+    """Lines by id: all, or those that Home counts."""
+    shown, account, after = page.asked("show"), page.asked("account", 128), page.asked("after")
+    now = page.office.clock()
+    found = await page.do(
+        entitlements.find_lines,
+        page.office,
+        page.who.caller,
+        account=account or None,
+        is_used_up=shown == "used-up",
+        expires_before=now + SOON_DAYS * DAY_SECONDS if shown == "expiring" else None,
+        after=after,
+        limit=PAGE_ROWS + 1,
+    )
+    return await page.show(
+        "lines.html",
+        lines=found[:PAGE_ROWS],
+        shown=shown,
+        choices=LINES_SHOWN,
+        account=account,
+        next_after=found[PAGE_ROWS - 1].line if len(found) > PAGE_ROWS else "",
+        now=now,
+    )
 
 
 async def line_page(page: PageRequest) -> Response:

@@ -38,7 +38,7 @@ OPEN_PAGES: Final[dict[str, tuple[Handler, list[str]]]] = {
     "/invitation/{invitation}": (sign_in.invitation, _BOTH),
 }
 PAGES: Final[dict[str, tuple[Handler, list[str]]]] = {
-    "/": (home.home, _GET),
+    "/": (home.home_page, _GET),
     "/sign-out": (sign_in.sign_out, _POST),
     "/me": (sign_in.me, _BOTH),
     "/deliver": (messages.deliver, _BOTH),
@@ -51,6 +51,7 @@ PAGES: Final[dict[str, tuple[Handler, list[str]]]] = {
     "/entitlements/{entitlement_id}/certificate": (entitlements.certificate_file, _POST),
     "/entitlements/{entitlement_id}/reveal": (entitlements.reveal_page, _POST),
     "/entitlements/{entitlement_id}/rotate-secret": (entitlements.rotate_page, _POST),
+    "/lines": (entitlements.lines_page, _GET),
     "/lines/{line_id}": (entitlements.line_page, _BOTH),
     "/field-servers": (field_servers.list_page, _GET),
     "/field-servers/{device_id}": (field_servers.one_page, _GET),

@@ -24,7 +24,7 @@ from tallystick.domain.ids import ActivationId, DeviceId, EntitlementId, LineId
 from tallystick.domain.ledger import Account, Balances, Entry, apply_booking
 from tallystick.fieldserver import engine
 from tallystick.fieldserver.state import Device, State, make_applied, make_waiting
-from tallystick.protocol import envelope, keys, messages, tallyfile
+from tallystick.protocol import answers, envelope, keys, messages, tallyfile
 from tallystick.protocol.envelope import PrivateKey, Unverified, digest_of
 from tallystick.protocol.keys import Keyset
 from tallystick.simulator.store import MemoryStore, Tables
@@ -514,6 +514,48 @@ def story_revisions() -> Scribe:
     return story
 
 
+def stored_answers() -> Iterator[tuple[str, bytes]]:
+    """What the agent answers to licensed programs, and what they make of it (docs/protocol/checks.md)."""
+    issuer, plant, story = Issuer(WORLD), Hand("Plant room"), Scribe("answers")
+    (grant,) = story.post("activate", plant.say("activate", {DRIVER: 2, DEVICES: 1}, speaks=2))
+    later, end = START + 3600, 1_900_000_000
+    for what, code, activated, question, said in (
+        ("licensed", "licensed", 2, ("smartdriver", 2), {}),
+        ("none-required", "licensed", 10, ("connected-devices", 0), {}),
+        ("too-few", "too-few", 2, ("smartdriver", 3), {}),
+        ("not-licensed", "not-licensed", 0, ("log-storage", 1), {}),
+        ("last-second", "licensed", 10, ("connected-devices", 10), {"now": end - 1, "time_seen": end - 1}),
+        ("expired", "expired", 0, ("connected-devices", 1), {"now": end, "time_seen": end}),
+        ("clock-of-1970", "expired", 0, ("connected-devices", 1), {"now": 0, "time_seen": end}),
+        ("clock-of-2106", "licensed", 2, ("smartdriver", 1), {"now": 2**32, "time_seen": 2**32}),
+        ("handed-over", "licensed", 2, ("smartdriver", 1), {"keyset": issuer.third}),
+        ("given-up", "not-licensed", 0, ("smartdriver", 1), {"epoch": 2, "grant": None}),
+        ("older-epoch", "older-grant", 0, ("smartdriver", 1), {"epoch": 2}),
+        ("new", "not-licensed", 0, ("smartdriver", 1), {"grant": None, "keyset": None}),
+    ):
+        found: dict[str, Any] = {
+            "now": later,
+            "time_seen": later,
+            "epoch": 1,
+            "grant": grant,
+            "keyset": issuer.first,
+        } | said
+        nonce = envelope.encode_base64url(seeded(f"nonce {what}")[:16])
+        asked = answers.Question(feature=question[0], required=question[1], nonce=nonce)
+        digests = {name: found[name] and digest_of(found[name]) for name in ("grant", "keyset")}
+        made = answers.make_answer(plant.key, asked, **(found | digests))
+        lines = [line for line in (made, found["grant"], found["keyset"]) if line is not None]
+        record = {
+            "roots": [issuer.root.public.thumbprint],
+            "question": {"feature": asked.feature, "required": asked.required, "nonce": nonce},
+            "code": code,
+            "activated": activated,
+            "envelopes": [describe(envelope.open_envelope(line.encode())) for line in lines],
+        }
+        yield f"answer-{what}.tally", "".join(f"{line}\n" for line in lines).encode()
+        yield f"answer-{what}.json", as_json(record).encode()
+
+
 def certificate(issuer: Issuer) -> str:
     """The entitlement certificate of the world."""
     lines = []
@@ -585,6 +627,8 @@ def golden_files() -> Iterator[tuple[str, bytes]]:
     for story in (story_refusals, story_people, story_restore, story_revisions):
         for name, text in story().files.items():
             yield f"v2/{name}", text.encode()
+    for name, data in stored_answers():
+        yield f"v2/{name}", data
     for name, data in first_files():
         yield f"v1/{name}", data
 

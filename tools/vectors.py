@@ -427,6 +427,7 @@ def envelopes_malformed(v: Vectors) -> None:
             ),
             "a-fraction": (signed(signer, header, opened.payload.replace(b'"iat":1800000', b'"iat":1.800000')), "numbers are whole"),
             "an-exponent": (signed(signer, header, number(opened.payload, b"18e8")), "numbers have no exponent"),
+            "a-huge-exponent": (signed(signer, header, number(opened.payload, b"1e999")), "what no machine counts is no number"),
             "a-leading-zero": (signed(signer, header, number(opened.payload, b"01800000000")), "numbers are as JSON writes them"),
             "a-plus": (signed(signer, header, number(opened.payload, b"+1800000000")), "numbers are as JSON writes them"),
             "beyond-2-53": (signed(signer, header, number(opened.payload, b"9007199254740992")), "numbers are below 2^53"),
@@ -441,6 +442,9 @@ def envelopes_malformed(v: Vectors) -> None:
             "a-lone-surrogate": (signed(signer, header, issuer(opened.payload, b"\\ud800")), "surrogates come in pairs"),
             "a-low-surrogate": (signed(signer, header, issuer(opened.payload, b"\\udc00")), "surrogates come in pairs, the high one first"),
             "a-control-character": (signed(signer, header, issuer(opened.payload, b"\x01")), "a string has no bare control characters"),
+            "a-nul": (signed(signer, header, issuer(opened.payload, b"\x00")), "a string has no bare control characters, and does not end there"),
+            "an-escaped-nul": (signed(signer, header, issuer(opened.payload, b"\\u0000")), "a text has no control characters, and does not end there"),
+            "a-nul-behind": (signed(signer, header, opened.payload + b"\x00"), "a zero byte is no white space"),
             "a-wrong-escape": (signed(signer, header, issuer(opened.payload, b"\\x41")), "JSON knows no such escape"),
             "a-byte-order-mark-inside": (signed(signer, header, b"\xef\xbb\xbf" + opened.payload), "JSON begins without a byte order mark"),
             "a-comment-inside": (signed(signer, header, opened.payload[:-1] + b"/* */}"), "JSON has no comments"),
@@ -616,6 +620,10 @@ def claims_malformed(v: Vectors) -> None:
         "four-envelopes": (body(said, granted, keys, keys), "At most three envelopes."),
         "grant-without-keys": (body(answer(None, granted), granted), "No grant without a keyset."),
         "cut": (body(said, granted, keys)[:-100], "What is cut is no envelope."),
+        "quoted": (b"> " + body(said, granted, keys), "What a mail puts before a line is no part of an answer."),
+        "utf-16": (body(said, granted, keys).decode().encode("utf-16"), "An answer is not written in UTF-16."),
+        "a-vertical-tab": (b"\x0b" + body(said, granted, keys), "What is passed over is CR, spaces, tabs and one byte order mark."),
+        "two-byte-order-marks": (b"\xef\xbb\xbf\xef\xbb\xbf" + body(said, granted, keys), "One byte order mark is passed over."),
         "a-line-between": (body(said, granted, keys).replace(b"\n", b"\nhello\n", 1), "Every line is an envelope, blank or a comment."),
     }  # fmt: skip
     for what, (data, says) in bodies.items():
@@ -633,6 +641,8 @@ def answers(v: Vectors) -> None:
         wrong,
         roots=[key(f"root {number}").public.thumbprint for number in range(9)],
     )
+    v.answer("wrong-nine-times-the-same", 1, "At most eight, however often one of them is said.", wrong,
+             roots=[ROOT.public.thumbprint] * 9)  # fmt: skip
     v.answer("wrong-root", 1, "A root is 43 symbols.", wrong, roots=[ROOT.public.thumbprint[:-1]])
     v.answer("wrong-root-symbols", 1, "Of base64url.", wrong, roots=["+" * 43])
     v.answer(
@@ -1223,10 +1233,38 @@ def sockets(v: Vectors) -> None:
     )
 
 
+def heads(v: Vectors) -> None:
+    """Steps 4 to 7: a whole answer, that of an earlier question, behind heads that are none, or just are."""
+    whole = body(answer(keyset(), grant()), grant(), keyset())
+    length = b"content-length: %d\r\n" % len(whole)
+    first = b"HTTP/1.1 200 OK\r\n"
+    fill = 4096 - len(first + length) - len(b"x: \r\n\r\n")
+    replies: dict[str, tuple[str, bytes, str]] = {
+        "replayed": ("answer-differs", first + length + b"\r\n" + whole, "An answer to an earlier question."),
+        "replayed-http-1-0": ("answer-differs", b"HTTP/1.0 200\r\nCONTENT-LENGTH:\t%d \r\n\r\n" % len(whole) + whole, "In other words of HTTP."),
+        "more-behind": ("answer-differs", first + length + b"\r\n" + whole + b"licensed", "What stands behind the answer is not looked at."),
+        "head-of-4096": ("answer-differs", first + length + b"x: " + b"y" * fill + b"\r\n\r\n" + whole, "A head of 4,096 bytes."),
+        "head-of-4097": ("answer-malformed", first + length + b"x: " + b"y" * fill + b"y\r\n\r\n" + whole, "A head of 4,097 bytes."),
+        "length-twice": ("answer-malformed", first + length * 2 + b"\r\n" + whole, "Two lengths are none, even the same."),
+        "length-and-chunked": ("answer-malformed", first + length + b"Transfer-Encoding: a\rb\r\n\r\n" + whole, "Chunked, and a length."),
+        "length-empty": ("answer-malformed", first + b"content-length:\r\n\r\n" + whole, "A length that says nothing."),
+        "length-a-word-and-a-number": ("answer-malformed", first + b"content-length: x\r\n" + length + b"\r\n" + whole, "Two lengths, of which one counts."),
+        "length-behind-a-line-feed": ("answer-malformed", first + b"x: y\n" + length + b"\r\n" + whole, "Lines of a head end with CR LF."),
+        "length-of-4000-digits": ("answer-too-large", first + b"content-length: " + b"9" * 4000 + b"\r\n\r\n", "A length without end."),
+        "status-and-cr": ("answer-malformed", b"HTTP/1.1 200\rOK\r\n" + length + b"\r\n" + whole, "A status ends with a space or the line."),
+        "status-of-4-digits": ("answer-malformed", b"HTTP/1.1 2000 OK\r\n" + length + b"\r\n" + whole, "A status has three digits."),
+        "http-2": ("answer-malformed", b"HTTP/2 200\r\n" + length + b"\r\n" + whole, "HTTP/1.0 or 1.1."),
+        "continue": ("agent-refused", b"HTTP/1.1 100 Continue\r\n\r\n" + first + length + b"\r\n" + whole, "Nothing comes before the answer."),
+    }  # fmt: skip
+    steps = {"answer-differs": 7, "answer-malformed": 6, "answer-too-large": 5, "agent-refused": 4}
+    for what, (code, reply, says) in replies.items():
+        v.socket(f"socket-{what}", steps[code], says, code, reply=reply, then="close")
+
+
 def vectors() -> Json:
     """All of them."""
     v = Vectors()
-    for part in (licensed, envelopes_malformed, claims_malformed, answers, issuers, grants, files, sockets):
+    for part in (licensed, envelopes_malformed, claims_malformed, answers, issuers, grants, files, sockets, heads):
         part(v)
     return {
         "format": "tallystick-check-vectors",

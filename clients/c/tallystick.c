@@ -31,7 +31,6 @@
 #define INNER_MAX 36864u     /* of what is in a hand-over, which is in a payload itself */
 #define HEAD_MAX 4096u       /* of the head of a reply over HTTP */
 #define BODY_MAX 204800u     /* of what comes after it */
-#define ROOTS_MAX 8u
 #define NAMES_MAX 128u      /* members of one object, far above any that is known */
 #define DEPTH_MAX 64u       /* of arrays and objects, far above any that is known */
 #define KEYS_MAX 32u
@@ -701,7 +700,7 @@ struct tallystick {
     uint32_t mark;
     int deadline;
     unsigned root_count;
-    char roots[ROOTS_MAX][HASH_SYMBOLS + 1];
+    char roots[TALLYSTICK_ROOTS_MAX][HASH_SYMBOLS + 1];
     struct memory memory;
     /* What was checked before need not be checked again, byte for byte the same: a keyset, and a grant under it. */
     char checked_keys[HASH_SYMBOLS + 1], checked_grant[HASH_SYMBOLS + 1];
@@ -1030,23 +1029,23 @@ struct question {
     int64_t epoch; /* 0 without an agent */
 };
 
-static const char LICENSED[] = "licensed";
-static const char CHECK_WRONG[] = "check-wrong";
-static const char AGENT_ABSENT[] = "agent-absent";
-static const char AGENT_SILENT[] = "agent-silent";
-static const char AGENT_REFUSED[] = "agent-refused";
-static const char ANSWER_TOO_LARGE[] = "answer-too-large";
-static const char ANSWER_MALFORMED[] = "answer-malformed";
-static const char ANSWER_DIFFERS[] = "answer-differs";
-static const char ANSWER_FORGED[] = "answer-forged";
-static const char OTHER_ISSUER[] = "other-issuer";
-static const char KEYS_FORGED[] = "keys-forged";
-static const char GRANT_FORGED[] = "grant-forged";
-static const char OTHER_DEVICE[] = "other-device";
-static const char OLDER_GRANT[] = "older-grant";
-static const char NOT_LICENSED[] = "not-licensed";
-static const char EXPIRED[] = "expired";
-static const char TOO_FEW[] = "too-few";
+static const char LICENSED[] = TALLYSTICK_LICENSED;
+static const char CHECK_WRONG[] = TALLYSTICK_CHECK_WRONG;
+static const char AGENT_ABSENT[] = TALLYSTICK_AGENT_ABSENT;
+static const char AGENT_SILENT[] = TALLYSTICK_AGENT_SILENT;
+static const char AGENT_REFUSED[] = TALLYSTICK_AGENT_REFUSED;
+static const char ANSWER_TOO_LARGE[] = TALLYSTICK_ANSWER_TOO_LARGE;
+static const char ANSWER_MALFORMED[] = TALLYSTICK_ANSWER_MALFORMED;
+static const char ANSWER_DIFFERS[] = TALLYSTICK_ANSWER_DIFFERS;
+static const char ANSWER_FORGED[] = TALLYSTICK_ANSWER_FORGED;
+static const char OTHER_ISSUER[] = TALLYSTICK_OTHER_ISSUER;
+static const char KEYS_FORGED[] = TALLYSTICK_KEYS_FORGED;
+static const char GRANT_FORGED[] = TALLYSTICK_GRANT_FORGED;
+static const char OTHER_DEVICE[] = TALLYSTICK_OTHER_DEVICE;
+static const char OLDER_GRANT[] = TALLYSTICK_OLDER_GRANT;
+static const char NOT_LICENSED[] = TALLYSTICK_NOT_LICENSED;
+static const char EXPIRED[] = TALLYSTICK_EXPIRED;
+static const char TOO_FEW[] = TALLYSTICK_TOO_FEW;
 
 static int is_word(const char *word, const char *alphabet, size_t least, size_t most)
 {
@@ -1319,29 +1318,34 @@ static int is_header(const unsigned char *line, size_t size, const char *name)
     return 1;
 }
 
+/* Where the line behind this one begins; each ends with CR LF, the last one of a head, too. */
+static const unsigned char *next_header(const unsigned char *line, const unsigned char *end)
+{
+    while (end - line > 1 && memcmp(line, "\r\n", 2) != 0)
+        line++;
+    return end - line > 1 ? line + 2 : end;
+}
+
 /* The head of a reply, up to and with its empty line: the status, and how many bytes come after it. */
 static const char *head_read(const unsigned char *head, size_t size, size_t *body)
 {
-    const unsigned char *line = head, *end = head + size;
+    const unsigned char *line = head, *end = head + size, *after;
     int has_length = 0;
 
     *body = 0;
     if (size < 15 || memcmp(head, "HTTP/1.", 7) != 0 || (head[7] != '0' && head[7] != '1') || head[8] != ' '
-        || strchr(" \r", head[12]) == NULL || head[12] == 0)
+        || (head[12] != ' ' && memcmp(head + 12, "\r\n", 2) != 0))
         return ANSWER_MALFORMED;
     for (line = head + 9; line < head + 12; line++)
         if (*line < '0' || *line > '9')
             return ANSWER_MALFORMED;
     if (memcmp(head + 9, "200", 3) != 0)
         return AGENT_REFUSED;
-    while ((line = memchr(line, '\n', (size_t)(end - line))) != NULL && ++line < end) {
-        const unsigned char *after = memchr(line, '\n', (size_t)(end - line));
-        size_t length = after == NULL ? 0 : (size_t)(after - line);
+    for (line = next_header(line, end); line < end; line = after) {
+        size_t length;
 
-        if (length > 0 && line[length - 1] == '\r')
-            length--;
-        if (length == 0)
-            break;
+        after = next_header(line, end);
+        length = (size_t)(after - line) - 2;
         if (is_header(line, length, "transfer-encoding"))
             return ANSWER_MALFORMED;
         if (!is_header(line, length, "content-length"))
@@ -1451,7 +1455,7 @@ int tallystick_add_root(tallystick *t, const char *fingerprint)
     unsigned char hash[crypto_hash_sha256_BYTES];
     size_t count;
 
-    if (t == NULL || t->mark != MARK || t->root_count == ROOTS_MAX
+    if (t == NULL || t->mark != MARK || t->root_count == TALLYSTICK_ROOTS_MAX
         || !is_word(fingerprint, URL_SYMBOLS, HASH_SYMBOLS, HASH_SYMBOLS)
         || !url_decode((const unsigned char *)fingerprint, HASH_SYMBOLS, hash, sizeof hash, &count))
         return 0;

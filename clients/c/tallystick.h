@@ -39,6 +39,28 @@ extern "C" {
 /* Milliseconds for a whole check, where the program says nothing. */
 #define TALLYSTICK_DEADLINE_DEFAULT 500
 
+/* How many roots a program may name. */
+#define TALLYSTICK_ROOTS_MAX 8
+
+/* What a check comes to, in the order in which it is decided (docs/protocol/checks.md): compare with strcmp. */
+#define TALLYSTICK_LICENSED "licensed"
+#define TALLYSTICK_CHECK_WRONG "check-wrong"
+#define TALLYSTICK_AGENT_ABSENT "agent-absent"
+#define TALLYSTICK_AGENT_SILENT "agent-silent"
+#define TALLYSTICK_AGENT_REFUSED "agent-refused"
+#define TALLYSTICK_ANSWER_TOO_LARGE "answer-too-large"
+#define TALLYSTICK_ANSWER_MALFORMED "answer-malformed"
+#define TALLYSTICK_ANSWER_DIFFERS "answer-differs"
+#define TALLYSTICK_ANSWER_FORGED "answer-forged"
+#define TALLYSTICK_OTHER_ISSUER "other-issuer"
+#define TALLYSTICK_KEYS_FORGED "keys-forged"
+#define TALLYSTICK_NOT_LICENSED "not-licensed"
+#define TALLYSTICK_GRANT_FORGED "grant-forged"
+#define TALLYSTICK_OTHER_DEVICE "other-device"
+#define TALLYSTICK_OLDER_GRANT "older-grant"
+#define TALLYSTICK_EXPIRED "expired"
+#define TALLYSTICK_TOO_FEW "too-few"
+
 typedef struct tallystick tallystick;
 
 /* What is remembered of a device: a program that keeps it over restarts takes no older grant after one. */

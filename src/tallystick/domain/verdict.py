@@ -12,6 +12,7 @@ from tallystick.domain.dates import moment_text
 from tallystick.domain.ids import LicenseId, LineId
 from tallystick.structs import know
 
+SUM_MAX: Final = 2**53 - 1  # as much as every language counts exactly
 _NAMED_MAX: Final = 3
 
 
@@ -40,8 +41,8 @@ class License(Struct, frozen=True, kw_only=True):
 class Verdict(Struct, frozen=True, kw_only=True):
     """The answer of a check. ``code`` is stable, and a row of docs/errors.md where it is not ``licensed``.
 
-    ``required`` is what the software asks for, ``activated`` what the licenses in force carry together, ``used`` what
-    of it is taken, ``available`` what is left. ``is_violation``: more is required than activated.
+    ``required`` is what the software asks for, ``activated`` what the licenses in force carry together (counted up to
+    2^53 - 1), ``used`` what of it is taken, ``available`` what is left. ``is_violation``: more is required than activated.
     """
 
     feature: str
@@ -81,7 +82,7 @@ def decide_verdict(
         if license_.expires_at is not None and license_.expires_at <= time_seen:
             over.append(license_)
             continue
-        activated += count
+        activated = min(activated + count, SUM_MAX)
         engineering = engineering or license_.engineering
         if license_.expires_at is not None:
             next_expiry = license_.expires_at if next_expiry is None else min(next_expiry, license_.expires_at)

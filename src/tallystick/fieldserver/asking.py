@@ -18,6 +18,7 @@ import contextlib
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
@@ -30,8 +31,9 @@ from tallystick.protocol.answers import ANSWER_BYTES_MAX, HEAD_BYTES_MAX, Questi
 from tallystick.protocol.envelope import encode_base64url
 
 _READ_BYTES: Final = 65_536
-_STATUS: Final = re.compile(rb"HTTP/1\.[01] ([0-9]{3})(?: [^\r\n]*)?")
-_LENGTH: Final = re.compile(rb"content-length:[ \t]*([0-9]{1,18})[ \t]*", re.IGNORECASE)
+_QUEUE_SECONDS: Final = 0.001  # between two tries, while more programs ask than the agent has taken so far
+_END: Final = b"\r\n\r\n"
+_STATUS: Final = re.compile(rb"HTTP/1\.[01] ([0-9]{3})(?: .*)?", re.DOTALL)
 _STANDINGS: Final = frozenset(map(str, Standing))
 _CODE: Final = re.compile(rb'"code":"([a-z-]{2,40})"')
 
@@ -111,10 +113,9 @@ class Asker:
 
     def _ask(self, question: Question, late_at: float) -> bytes:
         is_kept = self._socket is not None
-        connected = self._socket or self._connect(late_at)
-        self._socket = connected
         request = f"GET {question.target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode("ascii")
         try:
+            connected = self._socket = self._socket or self._connect(late_at)
             connected.settimeout(self._left(late_at))
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 connected.sendall(request)  # who is turned away may be answered before it has asked
@@ -128,21 +129,28 @@ class Asker:
             raise _TroubleError("answer-malformed", error.strerror or type(error).__name__) from None
 
     def _connect(self, late_at: float) -> socket.socket:
+        if not self._path or "\0" in self._path:  # what Linux calls abstract: no mode protects it
+            raise _TroubleError("agent-absent", "a path that is no file's")
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            made.settimeout(self._left(late_at))
-            made.connect(self._path)
-        except (OSError, ValueError) as error:  # ValueError: a path with a zero byte
+            while True:
+                made.settimeout(self._left(late_at))
+                try:
+                    made.connect(self._path)
+                except BlockingIOError:
+                    time.sleep(_QUEUE_SECONDS)
+                else:
+                    return made
+        except TimeoutError:
             made.close()
-            seen = getattr(error, "strerror", None) or str(error)
-            raise _TroubleError("agent-absent", f"{self._path}: {seen}") from None
-        return made
+            raise
+        except OSError as error:
+            made.close()
+            raise _TroubleError("agent-absent", f"{self._path}: {error.strerror or error}") from None
 
     def _read(self, connected: socket.socket, late_at: float, *, is_kept: bool) -> bytes:
         data = b""
-        while b"\r\n\r\n" not in data:
-            if len(data) > HEAD_BYTES_MAX:
-                raise _TroubleError("answer-malformed", "a head without end")
+        while (end := data.find(_END)) < 0 and len(data) < HEAD_BYTES_MAX:
             piece = self._receive(connected, late_at)
             if not piece and not data and is_kept:
                 self._drop()
@@ -150,8 +158,10 @@ class Asker:
             if not piece:
                 raise _TroubleError("answer-malformed", f"{len(data)} bytes, then the end")
             data += piece
-        head, _end, body = data.partition(b"\r\n\r\n")
-        length = _parse_head(head, body)
+        if not 0 <= end <= HEAD_BYTES_MAX - len(_END):
+            raise _TroubleError("answer-malformed", "a head without end")
+        body = data[end + len(_END) :]
+        length = _parse_head(data[:end], body)
         pieces, count = [body], len(body)
         while count < length:
             piece = self._receive(connected, late_at)
@@ -160,8 +170,8 @@ class Asker:
             pieces.append(piece)
             count += len(piece)
         if count > length:
-            raise _TroubleError("answer-malformed", f"{count} bytes in place of {length}")
-        return b"".join(pieces)
+            self._drop()  # what came behind the answer is no answer to the next question
+        return b"".join(pieces)[:length]
 
     def _receive(self, connected: socket.socket, late_at: float) -> bytes:
         connected.settimeout(self._left(late_at))
@@ -202,15 +212,20 @@ def _parse_head(head: bytes, body: bytes) -> int:
     """How long the answer is. ``body``: as much of it as came."""
     first, *fields = head.split(b"\r\n")
     status = _STATUS.fullmatch(first)
-    if status is None or len(head) > HEAD_BYTES_MAX:
+    if status is None:
         raise _TroubleError("answer-malformed", "no head of HTTP")
     if status[1] != b"200":
         code = _CODE.search(body)
         raise _TroubleError("agent-refused", f"status {status[1].decode()}" + (f", {code[1].decode()}" if code else ""))
-    lengths = [found for field in fields if (found := _LENGTH.fullmatch(field))]
-    if len(lengths) != 1:
-        raise _TroubleError("answer-malformed", f"{len(lengths)} content-lengths")
-    length = int(lengths[0][1])
+    named = [
+        (name.lower(), value.strip(b" \t"))
+        for name, is_field, value in (one.partition(b":") for one in fields)
+        if is_field
+    ]
+    lengths = [value for name, value in named if name == b"content-length"]
+    if len(lengths) != 1 or not lengths[0].isdigit() or any(name == b"transfer-encoding" for name, _value in named):
+        raise _TroubleError("answer-malformed", f"{len(lengths)} content-lengths, or none that counts")
+    length = int(lengths[0])
     if length > ANSWER_BYTES_MAX:
-        raise _TroubleError("answer-too-large", f"{length} bytes")
+        raise _TroubleError("answer-too-large", f"{lengths[0][:20].decode()} bytes")
     return length

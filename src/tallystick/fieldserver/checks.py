@@ -55,7 +55,7 @@ class Checks:
         wall_clock: Callable[[], float],
         roots: Iterable[str] | None = None,
     ) -> None:
-        self._roots = None if roots is None else frozenset(roots)
+        self._roots = None if roots is None else tuple(roots)
         self._newest = ("", 0, 0)  # of the grants that were believed here: device, epoch, number
         self._load = load
         self._stamp = stamp
@@ -150,7 +150,7 @@ class Checks:
         keyset = keyset_beside(state)
         if self._roots is None or keyset is None:
             return state
-        if not self._roots & keyset.root_fingerprints:
+        if not keyset.root_fingerprints.intersection(self._roots):
             seen = _("root {thumbprint} of {issuer}", thumbprint=keyset.root_fingerprint, issuer=keyset.issuer)
             raise Error("other-issuer", expected=problem_for("other-issuer").expected, seen=seen)
         if state.applied is not None:

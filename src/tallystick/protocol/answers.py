@@ -8,7 +8,7 @@ over the socket. It leaves to others: the socket, the time that is waited, and w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -16,8 +16,9 @@ from msgspec import Meta, Struct
 
 from tallystick.domain.ids import Digest
 from tallystick.domain.verdict import Verdict, decide_verdict, refuse_check
-from tallystick.protocol import envelope, keys, messages, tallyfile
+from tallystick.protocol import envelope, keys, messages
 from tallystick.protocol.envelope import (
+    LINE_BYTES_MAX,
     PrivateKey,
     PublicKey,
     Unverified,
@@ -42,7 +43,7 @@ ROOTS_MAX: Final = 8
 NONCE_BYTES: Final = 16
 DEADLINE_SECONDS: Final = 0.5
 _ENVELOPES_MAX: Final = 3
-_SUM_MAX: Final = 2**53 - 1
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 Nonce = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{22,64}\Z")]
 
@@ -106,7 +107,7 @@ def is_fingerprint(text: object) -> bool:
     return True
 
 
-def check_question(roots: frozenset[str], feature: object, required: object) -> Verdict | None:
+def check_question(roots: Collection[str], feature: object, required: object) -> Verdict | None:
     """Rule 1: None where it can be asked, by a program that names these roots."""
     if not 1 <= len(roots) <= ROOTS_MAX:
         return refused(
@@ -194,7 +195,7 @@ class Reader:
     """
 
     def __init__(self, roots: Iterable[str], *, remembered: Remembered | None = None) -> None:
-        self._roots = frozenset(roots)
+        self._roots = tuple(roots)
         self._checked: tuple[tuple[str | None, ...], _Believed] | None = None
         self._tail: tuple[bytes, list[Unverified]] = (b"", [])  # what stood behind the last answer, and what it is
         self.remembered = remembered
@@ -281,15 +282,28 @@ def _refuse_question(expected: str, query: str) -> None:
 
 
 def _open(data: bytes) -> list[Unverified]:
-    """The envelopes, and at most one more than there may be."""
+    """The envelopes.
+
+    Not by ``tallyfile``, which is patient with what came through people's programs: an answer came straight from the agent.
+    """
     found: list[Unverified] = []
-    for line in tallyfile.parse_chunks([data]):
-        if isinstance(line, tallyfile.BadLine):
-            raise _RefusedError("answer-malformed", f"line {line.line_number}: {line.error.code}")
-        found.append(line.envelope)
-        if len(found) > _ENVELOPES_MAX:
-            break
+    for number, line in enumerate(data.split(b"\n"), 1):
+        bare = _bare(line)
+        if not bare or bare.startswith(b"#"):
+            continue
+        if len(line) > LINE_BYTES_MAX or len(found) == _ENVELOPES_MAX:
+            raise _RefusedError("answer-malformed", f"line {number}: too long, or one too many")
+        try:
+            found.append(open_envelope(bare))
+        except WireError as error:
+            raise _RefusedError("answer-malformed", f"line {number}: {error.code}") from None
     return found
+
+
+def _bare(line: bytes) -> bytes:
+    """Without what may stand around an envelope."""
+    bare = line.removeprefix(_BYTE_ORDER_MARK)
+    return bare if len(line) > LINE_BYTES_MAX else bare.strip(b" \t\r")
 
 
 def _arrange(found: list[Unverified]) -> _Came:
@@ -321,7 +335,7 @@ def _check_device(came: _Came, believed: _Believed) -> None:
         raise _RefusedError("answer-forged", error.code) from None
 
 
-def _believe(grant: Unverified | None, keyset: Unverified | None, roots: frozenset[str]) -> _Believed:
+def _believe(grant: Unverified | None, keyset: Unverified | None, roots: Collection[str]) -> _Believed:
     """Rules 6, 9, 10 and 12: they depend on nothing but these bytes."""
     of_grant = None if grant is None else digest_of(grant.compact)
     of_keyset = None if keyset is None else digest_of(keyset.compact)
@@ -357,12 +371,12 @@ def _parse_keyset(message: Unverified) -> tuple[KeysetClaims, tuple[RootClaims, 
 
 
 def _check_keyset(
-    message: Unverified, claims: tuple[KeysetClaims, tuple[RootClaims, ...]], roots: frozenset[str]
+    message: Unverified, claims: tuple[KeysetClaims, tuple[RootClaims, ...]], roots: Collection[str]
 ) -> Keyset:
     """Rules 9 and 10."""
     named, handovers = claims
     led = [PublicKey(jwk.x).thumbprint for jwk in (named.root, *(one.root for one in handovers))]
-    if not roots.intersection(led):
+    if not set(led).intersection(roots):
         raise _RefusedError("other-issuer", f"root {led[0]} of {named.iss}")
     try:
         return keys.parse_keyset(message)

@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from tallystick.domain.ids import DeviceId, Digest, EntitlementId
 from tallystick.errors import Error
 from tallystick.protocol.device_api import Identity, InboxResult, LicenseReport, ReasonNote, Wish, WrittenRequest
+from tallystick.protocol.dry_run import Ask, DryRunAnswer
 from tallystick.protocol.messages import LineReason
 from tallystick.protocol.problems import BY_CODE
 from tallystick.sentences import _
@@ -101,6 +102,9 @@ class ActivationPort(Protocol):
 
     def exchange(self, envelopes: Sequence[str]) -> tuple[Answered, ...]:
         """Hand messages over, and take an answer to each, in their order."""
+
+    def foresee(self, asks: Sequence[Ask]) -> DryRunAnswer:
+        """What would be decided, together; nothing happens by that."""
 
     def lookup(self, entitlement_id: EntitlementId) -> FoundEntitlement:
         """An entitlement, by its id."""

@@ -24,6 +24,7 @@ from tallystick.errors import Error
 from tallystick.fieldserver import views
 from tallystick.protocol import tallyfile
 from tallystick.protocol.device_api import Identity, InboxResult, LicenseReport, Wish, WrittenRequest
+from tallystick.protocol.dry_run import Ask, DryRunAnswer
 from tallystick.simulator.dice import Dice
 from tallystick.simulator.evidence import Violation
 from tallystick.simulator.faults import CARRIAGE_FAULTS, DISK_FAULTS, STORE_FAULTS, Crash, Fault, damage
@@ -249,6 +250,10 @@ class _Activation:
             detail=answer.detail,
             replies=answer.reply,
         )
+
+    def foresee(self, asks: Sequence[Ask]) -> DryRunAnswer:
+        """See ``administrator.ports.ActivationPort``; nobody here asks."""
+        raise PortError("not-found", expected="an activation server that foresees", seen=f"{len(asks)} asks")
 
     def lookup(self, entitlement_id: EntitlementId) -> FoundEntitlement:
         """See ``administrator.ports.ActivationPort``; nobody here asks."""

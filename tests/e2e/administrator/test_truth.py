@@ -218,3 +218,57 @@ def test_a_delivery_that_worked_is_said_to_have_worked_and_a_refusal_is_never_al
         assert "All is done" not in text
         assert "Not all is done" in text
         assert not person.faults
+
+
+def dry_run(person):
+    person.go("/")
+    for name in ("fs0000", "fs0001"):
+        row_of(person, name).locator("td.tick input").check()
+    person.page.get_by_role("button", name="Activate…", exact=True).click()
+    person.says("nothing was sent yet")
+    return " ".join(person.page.locator("main").inner_text().split())
+
+
+def test_a_dry_run_asks_the_activation_server_and_without_a_route_says_that_it_is_likely(tmp_path, person_at, line_to):
+    with site_at(tmp_path, 3) as site:
+        bought, _ = site.sell("smartdriver=3")
+        site.admin("add", "--csv", site.csv())
+        line = line_to(site.serve_activation())
+        site.admin("entitlement", "add", bought["entitlement_id"], "--activation", line.url)
+        site.admin("assign", "smartdriver=1", "fs0000", "fs0001")
+        person = person_at(site.web("--look-every", 0))
+        says_in(person, row_of(person, "fs0000"), "reached")
+
+        text = dry_run(person)
+        assert "this is what it will decide" in text
+        assert "2 licenses will be granted on 2 field servers" in text
+        assert "likely" not in text
+        check_accessible(person.page)
+
+        # Somebody takes two of three, where this laptop does not see it
+        own, site.home = site.home, tmp_path / "colleague"
+        site.admin("add", "--csv", site.csv())
+        site.admin("entitlement", "add", bought["entitlement_id"], "--activation", line.url)
+        site.admin("activate", "fs0002", "--line", "smartdriver=2")
+        site.home = own
+
+        text = dry_run(person)
+        assert "license will be granted" in text
+        assert "license will be refused" in text
+        assert "not-enough" in text
+        assert person.page.locator(".card.alert").count() == 1
+
+        # The route is cut: it says so, what was known, since when, and no more than likely
+        line.cut()
+        text = dry_run(person)
+        assert "This is likely, and no more" in text
+        assert "will likely be granted" in text
+        assert "will be granted" not in text
+        assert "What that is made from" in text
+        row = person.page.locator("tbody tr", has_text="SmartDriver").last.inner_text()
+        assert " UTC" in row
+        check_accessible(person.page)
+
+        # Afterwards nothing had happened by all that
+        assert site.lines()["smartdriver"]["held"] == 2
+        assert not person.faults

@@ -20,6 +20,7 @@ OPEN = {
     "/metrics",
     "/v1/keys",
     "/v1/messages",
+    "/v1/messages/dry-run",
     "/v1/entitlements/lookup",
 }  # of the protocol itself
 OTHER, OWN = "Other works", "Harbour"

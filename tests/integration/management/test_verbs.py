@@ -16,6 +16,7 @@ NO_COMMAND = {
     "GET /healthz": "for load balancers and monitoring: curl",
     "GET /readyz": "for load balancers and monitoring: curl",
     "GET /metrics": "for Prometheus",
+    "POST /v1/messages/dry-run": "of the protocol, for who knows activation IDs: tallystick admin activate --dry-run",
     "POST /v1/entitlements/lookup": "of the protocol, for who knows an entitlement ID: tallystick admin entitlement add",
 }
 # A data directory is served by these without the API: keys are a file of it, messages are a stream of any length, and

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from support.activation import ISSUER, START, Bench, seeded
-from tallystick.activation.core import reading
+from tallystick.activation.core import foreseeing, reading
 from tallystick.administrator.core.courier import Courier
 from tallystick.administrator.core.goals import Activate, Refresh, Return, ReturnOneCarry, Sync, TakeOutOfService
 from tallystick.administrator.core.next_steps import step_sentence
@@ -27,6 +27,7 @@ from tallystick.fieldserver.agent import LineResult, _bad
 from tallystick.fieldserver.state import Device, Refused, State
 from tallystick.protocol import messages, tallyfile
 from tallystick.protocol.device_api import Identity, InboxResult, LicenseReport, WrittenRequest
+from tallystick.protocol.dry_run import DryRunAnswer
 from tallystick.protocol.envelope import PrivateKey, open_envelope
 from tallystick.protocol.messages import EntitlementCertificate, EntitlementLine, Facts
 from tallystick.protocol.problems import problem_for
@@ -146,6 +147,14 @@ class Activation:
             next_step=problem_for(answer.code).next_step if answer.code else "",
             replies=answer.reply,
         )
+
+    def foresee(self, asks):
+        self.site.called("activation", "foresee")
+        bench = self.site.bench
+        answers, _ = bench.store.transact(
+            lambda transaction: foreseeing.foresee(asks, transaction, policy=bench.policy, now=self.site.now)
+        )
+        return DryRunAnswer(issuer=ISSUER, at=self.site.now, answers=tuple(answers))
 
     def lookup(self, entitlement_id):
         self.site.called("activation", "lookup")

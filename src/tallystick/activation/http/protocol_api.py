@@ -17,10 +17,12 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import msgspec
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from msgspec import Struct, to_builtins
+from msgspec.json import encode as encode_json
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -28,9 +30,9 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tallystick import __version__
-from tallystick.activation.core import entitlements, exchanges
+from tallystick.activation.core import entitlements, exchanges, foreseeing
 from tallystick.activation.core.exchanges import ChunkReader, MessageResult, ReadLine
-from tallystick.activation.core.ports import Answer, Signer
+from tallystick.activation.core.ports import Answer, Policy, Signer
 from tallystick.activation.core.two_passes import Held, Rows
 from tallystick.activation.files import FileError
 from tallystick.activation.http.strangers import SLOW_SECONDS, Strangers
@@ -40,7 +42,8 @@ from tallystick.connections.listening import address_of
 from tallystick.domain.entitlement import Entitlement, Line
 from tallystick.domain.ids import parse_entitlement_id
 from tallystick.errors import Error
-from tallystick.protocol import messages, tallyfile
+from tallystick.protocol import dry_run, messages, tallyfile
+from tallystick.protocol.dry_run import DryRun, DryRunAnswer
 from tallystick.protocol.problems import WireError, check_query, problem_document
 from tallystick.protocol.reasons import reason_document
 from tallystick.protocol.tallyfile import BadLine, GoodLine, LineParser
@@ -76,6 +79,7 @@ class ProtocolContext:
     batcher: Batcher
     clock: Callable[[], int]
     strangers: Strangers
+    policy: Policy
     metrics: Metrics | None = None
 
     def count(self, results: Sequence[MessageResult]) -> None:
@@ -125,6 +129,29 @@ def create_api(context: ProtocolContext) -> FastAPI:
     )
     async def take_messages(request: Request) -> Response:
         return await _Exchange(context, request).run()
+
+    @api.post(
+        dry_run.PATH,
+        summary="What would be decided, for whoever knows the activation IDs; without any effect",
+        response_class=Response,
+        openapi_extra=_body(
+            "What field servers would ask for, with a proof of each activation ID.", "application/json", _DRY_RUN_SCHEMA
+        ),
+        responses=_DRY_RUN_RESPONSE,
+    )
+    async def foresee(request: Request) -> Response:
+        body = await _read_small(request, dry_run.BODY_BYTES_MAX)
+        asks = (await run_in_threadpool(messages.convert_claims, body, DryRun)).asks
+        address = address_of(request.client.host if request.client else "")
+        context.strangers.take_asks(len(asks), address)
+        now = context.clock()
+        answers, strangers = await run_in_threadpool(
+            context.store.read,
+            lambda transaction: foreseeing.foresee(asks, transaction, policy=context.policy, now=now),
+        )
+        context.strangers.give_asks(len(asks) - strangers, address)
+        answer = DryRunAnswer(issuer=context.signer.keyset.issuer, at=now, answers=tuple(answers))
+        return Response(encode_json(answer), media_type="application/json")
 
     @api.post(
         "/v1/entitlements/lookup",
@@ -425,14 +452,14 @@ async def _pieces(request: Request) -> AsyncIterator[bytes]:
         yield piece
 
 
-async def _read_small(request: Request) -> bytes:
+async def _read_small(request: Request, bytes_max: int = JSON_BYTES_MAX) -> bytes:
     body = bytearray()
     async for piece in _pieces(request):
         body += piece
-        if len(body) > JSON_BYTES_MAX:
+        if len(body) > bytes_max:
             raise Error(
                 "body-too-large",
-                expected=_("at most {json_bytes_max} bytes", json_bytes_max=JSON_BYTES_MAX),
+                expected=_("at most {json_bytes_max} bytes", json_bytes_max=bytes_max),
                 seen=_("more"),
             )
     return bytes(body)
@@ -512,11 +539,34 @@ def _body(description: str, media_type: str, schema: dict[str, Any]) -> dict[str
     return {"requestBody": {"description": description, "required": True, "content": {media_type: {"schema": schema}}}}
 
 
+def _schema_of(kind: type[Struct]) -> dict[str, Any]:
+    """The JSON schema of a struct, with what it is made of inside it."""
+    whole = msgspec.json.schema(kind)
+
+    def inside(value: Any) -> Any:
+        if isinstance(value, dict):
+            if "$ref" in value:
+                return inside(whole["$defs"][value["$ref"].rpartition("/")[2]])
+            return {
+                name: one.replace("\\Z", "$") if name == "pattern" else inside(one)
+                for name, one in value.items() if name not in {"title", "$defs"}
+            }  # fmt: skip
+        return [inside(one) for one in value] if isinstance(value, list) else value
+
+    schema: dict[str, Any] = inside({"$ref": whole["$ref"]})
+    return schema
+
+
 # No "type": whatever the bytes are, each line of them gets its own answer.
 _TALLY_SCHEMA: Final = {"contentMediaType": tallyfile.MEDIA_TYPE}
 _TALLY_RESPONSE: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {tallyfile.MEDIA_TYPE: {"schema": {"type": "string"}}, "application/json": {}}},
     "default": {"description": "A problem, with its code and next step", "content": {PROBLEM_TYPE: {}}},
+}
+_DRY_RUN_SCHEMA, _DRY_RUN_ANSWER = (_schema_of(kind) for kind in (DryRun, DryRunAnswer))
+_DRY_RUN_RESPONSE: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"content": {"application/json": {"schema": _DRY_RUN_ANSWER}}},
+    "default": _TALLY_RESPONSE["default"],
 }
 
 

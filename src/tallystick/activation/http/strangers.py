@@ -240,6 +240,19 @@ class Strangers:
         """Whether a field server was known a moment ago."""
         return device_id in self._memory.known
 
+    def take_asks(self, count: int, address: str) -> None:
+        """Each ask of a dry run counts as a stranger's until it has proved something. Raises ``WireError``."""
+        memory, now = self._memory, self._memory.clock()
+        for taken in range(count):
+            if not memory.addresses.take(address, now):
+                self.give_asks(taken, address)
+                raise memory.paused
+
+    def give_asks(self, count: int, address: str) -> None:
+        """So many of them proved what they say."""
+        for _other in range(count):
+            self._memory.addresses.give(address)
+
 
 def _wake(turn: asyncio.Future[None]) -> None:
     if not turn.done():

@@ -42,6 +42,7 @@ class InProcessClient:
             batcher=batcher,
             clock=activation.now,
             strangers=Strangers(clock=time.monotonic),
+            policy=activation.settings.policy,
         )
         self._site = create_api(context)
         add_office(self._site, make_office(activation, batcher))

@@ -68,6 +68,7 @@ def _context(activation: Activation, batcher: Batcher, operations: MonitoringCon
         batcher=batcher,
         clock=activation.now,
         strangers=Strangers(clock=time.monotonic, tell=operations.metrics.count_paused),
+        policy=activation.settings.policy,
         metrics=operations.metrics,
     )
 

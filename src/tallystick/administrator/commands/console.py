@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from tallystick.administrator.app import ROUTE_VARIABLE
-from tallystick.administrator.core.dry_run import PredictedEffect, Prediction
+from tallystick.administrator.core.dry_run import PredictedEffect, Prediction, effect_text
 from tallystick.administrator.core.goals import GoalResult, Report
 from tallystick.administrator.core.next_steps import NextStep, step_sentence
 from tallystick.administrator.core.results import results_sentence
@@ -97,20 +97,22 @@ def show_result(value: Mapping[str, Any], text: str, *, as_json: bool) -> None:
         show_text(text)
 
 
-def show_foreseen(rows: Sequence[Prediction]) -> None:
-    """A dry run; what would be refused is on standard error, with its reason and what to do."""
+def show_foreseen(rows: Sequence[Prediction], *, why: str = "") -> None:
+    """A dry run; what will be refused is on standard error, with its reason and what to do. ``why``: it is only likely."""
     cells_ = [
         [
             row.name,
             row.product,
             row.line_id or "",
             f"{row.before} -> {row.after}" if row.line_id else "",
-            str(row.effect),
+            spoken(effect_text(row)),
         ]
         for row in rows
     ]
     show_table([_("name"), _("product"), _("line"), _("quantity"), _("effect")], cells_)
     out = console(to_error=True)
+    if why:
+        show_note(_("Likely, no more: the activation server was not asked ({why}).", why=why))
     for row in rows:
         if row.why:
             code = f" ({row.code})" if row.code else ""

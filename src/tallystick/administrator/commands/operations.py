@@ -20,6 +20,7 @@ from tallystick.administrator.commands.console import (
 )
 from tallystick.administrator.core import dry_run as dry_run_service
 from tallystick.administrator.core import planning, schemas
+from tallystick.administrator.core.foresight import forecast
 from tallystick.administrator.core.goals import (
     Goal,
     GoalResult,
@@ -207,11 +208,12 @@ def _foresee(administrator: Administrator, goals: Mapping[DeviceId, Goal], *, as
     """Look at the field servers, and show what the goals would do. Nothing else is sent."""
     administrator.workflows.look(goals)
     records, lines = administrator.inventory.field_servers(), administrator.inventory.lines()
-    rows = dry_run_service.foresee(goals, records, lines=lines, now=administrator.clock.now())
+    found = forecast(administrator.courier, goals, records, lines=lines, now=administrator.clock.now())
+    rows = found.rows
     if as_json:
         console.show_json([schemas.show_foreseen(row) for row in rows])
     else:
-        console.show_foreseen(rows)
+        console.show_foreseen(rows, why=found.why)
     if any(row.effect is dry_run_service.PredictedEffect.REFUSED for row in rows):
         raise typer.Exit(REFUSED)
 

@@ -35,6 +35,7 @@ from tallystick.domain.ids import Digest, EntitlementId
 from tallystick.errors import Error
 from tallystick.protocol import messages, tallyfile
 from tallystick.protocol.device_api import Identity
+from tallystick.protocol.dry_run import Ask, DryRunAnswer
 from tallystick.protocol.envelope import open_envelope
 from tallystick.protocol.messages import KEYS
 from tallystick.protocol.tallyfile import GoodLine
@@ -128,6 +129,15 @@ class Courier:
         reached = self._reached_at(url)
         with self._noted(reached):
             return reached.port.lookup(entitlement_id)
+
+    def foresee(self, issuer: str, asks: Sequence[Ask]) -> DryRunAnswer:
+        """What the activation server would decide; nothing happens by that. Raises ``PortError``."""
+        reached = self._reached_of(issuer)
+        with self._noted(reached):
+            answer = reached.port.foresee(asks)
+        if len(answer.answers) != len(asks):
+            raise PortError("unreachable", expected=_("an answer to each question"), seen=_("fewer"))
+        return answer
 
     @contextmanager
     def _noted(self, reached: _ReachedActivation) -> Iterator[None]:

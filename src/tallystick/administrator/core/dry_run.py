@@ -1,16 +1,17 @@
 """What an operation would do, before anything is sent: what would be granted, returned or refused, and why. Pure.
 
 It decides by the rules that the activation server decides by (``domain.rules``), from what is known here: the
-entitlements' certificates and what the field servers said last. What others hold, or what a vendor has suspended since,
-only the activation server knows; it has the last word, and a plan that was foreseen too well is refused there, whole.
+entitlements' certificates, what the activation server said last that is available, and what the field servers said last.
+What others hold, or what a vendor has suspended since, only the activation server knows: what it was not asked
+(``foresight``) is likely, and no more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import assert_never
+from typing import Final, assert_never
 
 from tallystick.administrator.core.goals import Activate, Goal, Refresh, Return, ReturnOneCarry, Sync, TakeOutOfService
 from tallystick.administrator.memory.inventory import FieldServerRecord, KnownLine
@@ -21,7 +22,7 @@ from tallystick.domain.ids import DeviceId, LineId, parse_activation_id
 from tallystick.domain.ledger import Balances
 from tallystick.domain.rules import Denied, Want, decide_activation, decide_return
 from tallystick.protocol.reasons import reason_text
-from tallystick.sentences import _
+from tallystick.sentences import N_, Sentence, _
 
 
 class PredictedEffect(StrEnum):
@@ -48,6 +49,123 @@ class Prediction:
     code: str | None = None
     why: str = ""
     next_step: str = ""
+    wanted: int = 0  # the end state that is asked for; ``after`` where it is refused is what it was
+    is_certain: bool = False  # the activation server said so
+
+    @property
+    def rights(self) -> int:
+        """How many licenses it is about."""
+        return abs((self.wanted if self.effect is PredictedEffect.REFUSED else self.after) - self.before)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectSum:
+    """So many licenses on so many field servers will meet one effect."""
+
+    effect: PredictedEffect
+    rights: int
+    field_servers: int
+    is_certain: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineStanding:
+    """Where the rights of a line are, as far as that is known here, and since when."""
+
+    line: KnownLine
+    held_here: int
+    returning_here: int
+
+    @property
+    def elsewhere(self) -> int | None:
+        """What field servers that are not in the list kept, when the activation server was asked last."""
+        if self.line.available is None:
+            return None
+        return max(0, self.line.terms.quantity - self.line.available - sum(self.line.held_then.values()))
+
+
+_WILL: Final = {
+    PredictedEffect.GRANTED: N_("will be granted"),
+    PredictedEffect.RETURNED: N_("will be returned"),
+    PredictedEffect.UNCHANGED: N_("will stay as it is"),
+    PredictedEffect.REFUSED: N_("will be refused"),
+    PredictedEffect.ASKED: N_("will be asked"),
+}
+_LIKELY: Final = {
+    PredictedEffect.GRANTED: N_("will likely be granted"),
+    PredictedEffect.RETURNED: N_("will likely be returned"),
+    PredictedEffect.UNCHANGED: N_("will likely stay as it is"),
+    PredictedEffect.REFUSED: N_("will likely be refused"),
+    PredictedEffect.ASKED: N_("will be asked"),
+}
+
+
+def effect_text(row: Prediction | EffectSum) -> Sentence:
+    """What will happen, or what is likely."""
+    return _((_WILL if row.is_certain else _LIKELY)[row.effect])
+
+
+def sums_of(rows: Sequence[Prediction]) -> list[EffectSum]:
+    """Rights, not rows."""
+    return [
+        EffectSum(
+            effect=effect,
+            rights=sum(row.rights for row in rows if row.effect is effect),
+            field_servers=len({row.device_id for row in rows if row.effect is effect}),
+            is_certain=all(row.is_certain for row in rows if row.effect is effect),
+        )
+        for effect in PredictedEffect
+        if any(row.effect is effect for row in rows)
+    ]
+
+
+def standings_of(
+    rows: Sequence[Prediction],
+    records: Sequence[FieldServerRecord],
+    *,
+    lines: Mapping[LineId, KnownLine],
+    proving: Collection[DeviceId],
+) -> list[LineStanding]:
+    """Of the lines that a dry run is about. ``proving``: field servers that gave up rights that are not proven yet."""
+    about = {row.line_id for row in rows}
+    return [
+        LineStanding(
+            line=line,
+            held_here=sum(record.held.get(line_id, 0) for record in records),
+            returning_here=sum(
+                max(0, line.held_then.get(record.device_id, 0) - record.held.get(line_id, 0))
+                for record in records
+                if record.device_id in proving
+            ),
+        )
+        for line_id, line in lines.items()
+        if line_id in about
+    ]
+
+
+def end_states(record: FieldServerRecord, goal: Goal) -> dict[LineId, int]:
+    """What a goal asks a field server to hold, as far as it names lines."""
+    match goal:
+        case Activate(wants=wants):
+            return {want.line_id: want.quantity for want in wants}
+        case Return(wants=wants):
+            return dict(wants) if wants is not None else dict.fromkeys(record.held, 0)
+        case ReturnOneCarry() | TakeOutOfService():
+            return dict.fromkeys(record.held, 0)
+        case Refresh() | Sync():
+            return {}
+        case _:
+            assert_never(goal)
+
+
+def likely_available(line: KnownLine, records: Sequence[FieldServerRecord]) -> int:
+    """What was available when the activation server was asked last, less what was taken here since; else what is not held here."""
+    if line.available is None:
+        return max(0, line.terms.quantity - sum(record.held.get(line.line_id, 0) for record in records))
+    taken = sum(
+        max(0, record.held.get(line.line_id, 0) - line.held_then.get(record.device_id, 0)) for record in records
+    )
+    return max(0, line.available - taken)
 
 
 def foresee(
@@ -59,14 +177,11 @@ def foresee(
 ) -> list[Prediction]:
     """For every goal, in its order. Several field servers that want the last license of a line do not all get it."""
     by_id = {record.device_id: record for record in records}
-    held: dict[LineId, int] = {}
-    for record in records:
-        for line_id, quantity in record.held.items():
-            held[line_id] = held.get(line_id, 0) + quantity
+    left = {line_id: likely_available(line, records) for line_id, line in lines.items()}
     found: list[Prediction] = []
     for device_id, goal in goals.items():
         if device_id in by_id:
-            found += _foresee_one(by_id[device_id], goal, lines=lines, held=held, now=now)
+            found += _foresee_one(by_id[device_id], goal, lines=lines, left=left, now=now)
     return found
 
 
@@ -75,7 +190,7 @@ def _foresee_one(
     goal: Goal,
     *,
     lines: Mapping[LineId, KnownLine],
-    held: dict[LineId, int],
+    left: dict[LineId, int],
     now: int,
 ) -> list[Prediction]:
     trouble = record.trouble
@@ -90,7 +205,7 @@ def _foresee_one(
     match goal:
         case Activate(wants=wants):
             ends = {want.line_id: want.quantity for want in wants}
-            return _activation(record, ends, lines=lines, held=held, now=now)
+            return _activation(record, ends, lines=lines, left=left, now=now)
         case Return(wants=wants):
             ends = dict(wants) if wants is not None else dict.fromkeys(record.held, 0)
             return _return(record, ends, lines=lines, is_all=wants is None)
@@ -121,10 +236,10 @@ def _activation(
     ends: Mapping[LineId, int],
     *,
     lines: Mapping[LineId, KnownLine],
-    held: dict[LineId, int],
+    left: dict[LineId, int],
     now: int,
 ) -> list[Prediction]:
-    domain = {line_id: _domain_line(lines[line_id], held.get(line_id, 0)) for line_id in ends if line_id in lines}
+    domain = {line_id: _domain_line(lines[line_id], left[line_id]) for line_id in ends if line_id in lines}
     wants = [Want(line_id=line_id, quantity=quantity, is_proven=True) for line_id, quantity in ends.items()]
     known = [want for want in wants if want.line_id in domain]
     decision = decide_activation(known, kind=record.kind, lines=domain, held=record.held, reserved=record.held, now=now)
@@ -133,7 +248,8 @@ def _activation(
     rows = []
     for line_id, quantity in ends.items():
         before = record.held.get(line_id, 0)
-        held[line_id] = held.get(line_id, 0) + quantity - before
+        if line_id in left:  # what one gives back is not there for the next before it is proven
+            left[line_id] -= max(0, quantity - before)
         why = "" if line_id in domain else _("Its entitlement is not known here; the activation server decides.")
         effect = PredictedEffect.UNCHANGED if quantity == before else PredictedEffect.GRANTED
         if quantity < before:
@@ -147,7 +263,9 @@ def _return(
 ) -> list[Prediction]:
     if not ends or (is_all and not record.held):
         return [_whole(record, PredictedEffect.UNCHANGED, why=_("It holds nothing."))]
-    domain = {line_id: _domain_line(lines[line_id], 0) for line_id in ends if line_id in lines}
+    domain = {
+        line_id: _domain_line(lines[line_id], lines[line_id].terms.quantity) for line_id in ends if line_id in lines
+    }
     wants = [Want(line_id=line_id, quantity=quantity) for line_id, quantity in ends.items()]
     decision = decide_return(wants, lines=domain, held=record.held)
     if isinstance(decision, Denied):
@@ -201,23 +319,8 @@ def _denied(
             else _("Nothing is wrong with this line, but a request is granted as a whole or not at all.")
         )
         row = _row(record, line_id, PredictedEffect.REFUSED, before, before, lines=lines, why=why)
-        rows.append(_with_code(row, code))
+        rows.append(replace(row, code=code, next_step=next_step_of(code), wanted=ends[line_id]))
     return rows
-
-
-def _with_code(row: Prediction, code: str | None) -> Prediction:
-    return Prediction(
-        device_id=row.device_id,
-        name=row.name,
-        effect=row.effect,
-        line_id=row.line_id,
-        product=row.product,
-        before=row.before,
-        after=row.after,
-        code=code,
-        why=row.why,
-        next_step=next_step_of(code),
-    )
 
 
 def _row(
@@ -242,6 +345,7 @@ def _row(
         before=before,
         after=after,
         why=why,
+        wanted=after,
     )
 
 
@@ -253,8 +357,8 @@ def _whole(
     )
 
 
-def _domain_line(known: KnownLine, held: int) -> Line:
-    """The line with what is available of it, as far as it is known here."""
+def _domain_line(known: KnownLine, available: int) -> Line:
+    """The line with what is likely available of it."""
     terms = known.terms
     activation_id = parse_activation_id(terms.activation_id)
     return Line(
@@ -273,7 +377,5 @@ def _domain_line(known: KnownLine, held: int) -> Line:
         secret=activation_id.secret,
         expires_at=terms.expires,
         engineering=terms.engineering,
-        balances=Balances(
-            bought=terms.quantity, available=max(0, terms.quantity - held), held=min(held, terms.quantity)
-        ),
+        balances=Balances(bought=terms.quantity, available=available, held=terms.quantity - available),
     )

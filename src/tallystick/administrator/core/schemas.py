@@ -45,6 +45,7 @@ def show_foreseen(row: Prediction) -> View:
         "before": row.before,
         "after": row.after,
         "effect": str(row.effect),
+        "certain": row.is_certain,
         "code": row.code,
         "why": row.why,
         "next_step": row.next_step,

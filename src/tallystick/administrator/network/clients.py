@@ -39,7 +39,7 @@ from tallystick.administrator.ports import (
 from tallystick.connections.calling import WatchedContext, cut_off, deadline, set_deadlines
 from tallystick.connections.troubles import untrusted_certificate
 from tallystick.domain.ids import Digest, EntitlementId
-from tallystick.protocol import device_api, tallyfile
+from tallystick.protocol import device_api, dry_run, tallyfile
 from tallystick.protocol.device_api import (
     Identity,
     InboxResult,
@@ -49,6 +49,7 @@ from tallystick.protocol.device_api import (
     Wish,
     WrittenRequest,
 )
+from tallystick.protocol.dry_run import Ask, DryRun, DryRunAnswer
 from tallystick.protocol.messages import LineReason
 from tallystick.sentences import _
 from tallystick.structs import know
@@ -285,6 +286,12 @@ class HttpActivation:
         headers = {"Accept": "application/json", "Content-Type": tallyfile.MEDIA_TYPE}
         rows = _convert(self._url, self._ask("POST", "/v1/messages", body, headers), list[dict[str, Any]])
         return tuple(_answered(self._url, row) for row in rows)
+
+    def foresee(self, asks: Sequence[Ask]) -> DryRunAnswer:
+        """What would be decided."""
+        body = msgspec.json.encode(DryRun(asks=tuple(asks)))
+        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        return _convert(self._url, self._ask("POST", dry_run.PATH, body, headers), DryRunAnswer)
 
     def lookup(self, entitlement_id: EntitlementId) -> FoundEntitlement:
         """The certificate of an entitlement."""

@@ -9,8 +9,10 @@ from typing import Final
 from starlette.responses import Response
 
 from tallystick.administrator.core import planning
-from tallystick.administrator.core.dry_run import PredictedEffect, Prediction, foresee
+from tallystick.administrator.core.dry_run import PredictedEffect, effect_text, standings_of, sums_of
+from tallystick.administrator.core.foresight import forecast
 from tallystick.administrator.core.goals import Goal, Refresh, Report, Return, ReturnOneCarry, Sync, TakeOutOfService
+from tallystick.administrator.core.next_steps import Phase
 from tallystick.administrator.core.operations import Operation
 from tallystick.administrator.core.results import results_sentence
 from tallystick.administrator.memory.inventory import FieldServerRecord
@@ -121,11 +123,16 @@ def draft_page(page: PageRequest) -> Response:
     records = page.administrator.inventory.field_servers()
     chosen = [record for record in records if record.device_id in set(made.device_ids)]
     goals = goals_of(page, made, chosen)
-    rows = foresee(goals, records, lines=page.administrator.inventory.lines(), now=page.now)
+    lines, seen = page.administrator.inventory.lines(), page.reading.seen
+    courier = page.administrator.courier if seen is None or seen.has_route else None
+    found = forecast(courier, goals, records, lines=lines, now=page.now)
+    proving = {device_id for device_id, step in page.reading.steps.items() if step.phase is Phase.PROVE}
     return page.show(
-        "draft.html", draft=made, title=KINDS[made.kind], rows=rows, number=page.number(),
-        counts_by=_counts(rows), chosen=chosen, held=_held_lines(chosen, made.ends) if made.kind == "return" else [],
-        refused=len({row.device_id for row in rows if row.effect is PredictedEffect.REFUSED}),
+        "draft.html", draft=made, title=KINDS[made.kind], found=found, number=page.number(), effect_text=effect_text,
+        sums=sums_of(found.rows), chosen=chosen,
+        held=_held_lines(chosen, made.ends) if made.kind == "return" else [],
+        standings=standings_of(found.rows, records, lines=lines, proving=proving) if found.why else [],
+        refused=len({row.device_id for row in found.rows if row.effect is PredictedEffect.REFUSED}),
     )  # fmt: skip
 
 
@@ -279,7 +286,3 @@ def _held_lines(chosen: Sequence[FieldServerRecord], ends: dict[LineId, int] | N
             end = None if ends is None else ends.get(license_.line)
             found[license_.line] = HeldLine(line_id=license_.line, product=license_.product, most=most, end=end)
     return list(found.values())
-
-
-def _counts(rows: Sequence[Prediction]) -> dict[str, int]:
-    return {str(effect): sum(row.effect is effect for row in rows) for effect in PredictedEffect}

@@ -6,6 +6,7 @@ import json
 import shutil
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -49,7 +50,15 @@ def test_a_stolen_laptop_reaches_nothing_any_more(tmp_path, made):
             run("admin", "entitlement", "add", bought["entitlement_id"], "--activation", told["url"], env=laptop)
             run("admin", "add", roof["url"], "--password-file", init["password_file"], env=laptop)
             run("admin", "activate", "roof", "--line", f"{line}=1", env=laptop)
+            device_id = run("fieldserver", "status", "--data", tmp_path / "roof")["device_id"]
+            words = ("--role", "courier", "--account", "Harbour", "--days", 30, "--data", data)
+            courier = run("activation", "token", "create", "a courier", "--field-server", device_id, *words)
         assert asked(f"{told['url']}/v1/lines", token["token"]) == 200
+        assert asked(f"{told['url']}/v1/lines", courier["token"]) == 403
+        old_password = Path(init["password_file"]).read_text()
+        (known,) = run("activation", "entitlement", "reveal", reference, "--data", data)["lines"]
+        run("fieldserver", "request", "activate", f"{known['activation_id']}=5", "--data", tmp_path / "roof")
+        run("fieldserver", "outbox", "--data", tmp_path / "roof", "-o", tmp_path / "kept.tally")
 
         person = run(
             *(
@@ -68,14 +77,25 @@ def test_a_stolen_laptop_reaches_nothing_any_more(tmp_path, made):
         ended = run("activation", "person", "change", "ada@example.com", "--deactivate", "--data", data)
         assert person["is_active"] is not False
         assert ended["is_active"] is False
-        run("activation", "token", "revoke", token["token_id"], "--data", data)
+        for one in (token, courier):
+            assert one["token_id"] in json.dumps(run("activation", "token", "list", "--data", data))
+            run("activation", "token", "revoke", one["token_id"], "--data", data)
         replaced = run("activation", "entitlement", "rotate-secret", reference, "--data", data)
-        new = run("fieldserver", "new-password", "--data", tmp_path / "roof")
+        new = run("fieldserver", "new-password", "--new-certificate", "--data", tmp_path / "roof")
 
-        assert asked(f"{told['url']}/v1/lines", token["token"]) == 401
+        assert {asked(f"{told['url']}/v1/lines", one["token"]) for one in (token, courier)} == {401}
+        kept = urllib.request.Request(
+            f"{told['url']}/v1/messages", (tmp_path / "kept.tally").read_bytes(), {"Accept": "application/json"}
+        )
+        with urllib.request.urlopen(kept, timeout=60) as answer:
+            assert "activation-id-wrong" in answer.read().decode()  # written before the drill, delivered after it
         with serving("fieldserver", "run", "--data", tmp_path / "roof", "--port", port) as (roof, _):
             stolen = json.dumps(run("admin", "activate", "roof", "--line", f"{line}=2", expect=None, env=laptop))
-            assert "password-wrong" in stolen
+            assert "certificate-changed" in stolen  # not even the old password is sent
+            run("admin", "remove", "roof", "--force", env=laptop)
+            (tmp_path / "old").write_text(old_password)
+            words = ("--password-file", tmp_path / "old", "--fingerprint", new["certificate_fingerprint"])
+            assert "password-wrong" in json.dumps(run("admin", "add", roof["url"], *words, expect=None, env=laptop))
             run(
                 "admin",
                 "entitlement",
@@ -88,7 +108,8 @@ def test_a_stolen_laptop_reaches_nothing_any_more(tmp_path, made):
             )
             # What the field server holds stays, and a new laptop goes on.
             run("admin", "entitlement", "add", replaced["entitlement_id"], "--activation", told["url"], env=other)
-            run("admin", "add", roof["url"], "--password-file", new["password_file"], env=other)
+            words = ("--password-file", new["password_file"], "--fingerprint", new["certificate_fingerprint"])
+            run("admin", "add", roof["url"], *words, env=other)
             run("admin", "activate", "roof", "--line", f"{line}=2", env=other)
         # The old activation ID opens nothing, whatever password its owner has.
         with serving("fieldserver", "run", "--data", tmp_path / "roof", "--port", port):

@@ -48,7 +48,9 @@ def test_the_whole_offline_return_through_the_portal(page, tmp_path):
 
         page.get_by_role("link", name="Load a catalog").click()
         page.get_by_label("Catalog, as YAML").fill(CATALOG.read_text("utf-8"))
-        page.get_by_role("button", name="Load").click()
+        page.get_by_role("button", name="Show what it changes").click()
+        assert "New: " in page.locator("main").inner_text()
+        page.get_by_role("button", name="Load it").click()
         page.goto(url)
         page.get_by_role("link", name="Create an entitlement").click()
         page.get_by_label("Account", exact=True).fill("Harbour")

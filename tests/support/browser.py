@@ -84,6 +84,12 @@ class Reader:
         assert wanted, [(form.action, form.fields) for form in parser.forms]
         return wanted[0]
 
+    def last(self, text: str, action: str) -> dict[str, str]:
+        """The fields of a form of a page that was answered."""
+        parser = Forms(action)
+        parser.feed(text)
+        return next(form.fields for form in parser.forms if form.action == action)
+
     def send(self, path: str, action: str | None = None, chosen: dict[str, str] | None = None, **fields: str) -> Any:
         form = self.form(path, action, **(chosen or {}))
         return self.client.post(form.action, data={**form.fields, **fields})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Final
 
 import platformdirs
 
+from tallystick.administrator.core import pinning
 from tallystick.administrator.core.courier import Courier, at_once
 from tallystick.administrator.core.goals import Goal, GoalResult, Report
 from tallystick.administrator.core.operations import Operations
@@ -31,7 +32,7 @@ from tallystick.administrator.network.clients import RealNetwork
 from tallystick.administrator.network.proxy import read_stored
 from tallystick.administrator.ports import Progress, RouteKind
 from tallystick.directories import create_file, make_directory, sync_directory
-from tallystick.domain.ids import DeviceId
+from tallystick.domain.ids import DeviceId, LineId
 from tallystick.errors import Error
 from tallystick.sentences import _
 
@@ -80,6 +81,10 @@ class Administrator:
         work: list[Callable[[], None]] = [field_servers, activation]
         at_once(lambda part: part(), work)
         return reached, any(routes)
+
+    def ask_available(self, line_ids: Collection[LineId]) -> bool:
+        """Have the activation server say what is available of lines. Whether it did."""
+        return pinning.ask_available(self.courier, self.inventory, line_ids, now=self.clock.now())
 
     def begin(self, goals: Mapping[DeviceId, Goal]) -> int:
         """Keep the goals; the number of the operation. Raises ``Error``."""

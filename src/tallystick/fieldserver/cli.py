@@ -45,6 +45,7 @@ _CHUNK_BYTES: Final = 1 << 20
 _EXIT_CODES: Final = {"usage": USAGE, "quantity-wrong": USAGE, "unreachable": UNREACHABLE}
 
 Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="The data directory that init made.")]
+NewCertificate = Annotated[bool, typer.Option("--new-certificate", help="Also the certificate, so that no pin fits.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -173,18 +174,16 @@ def status(data: Data, as_json: AsJson = False) -> None:
 
 
 @app.command("new-password", epilog="Example: tallystick fieldserver new-password --data /var/lib/tallystick")
-def new_password(data: Data, as_json: AsJson = False) -> None:
+def new_password(data: Data, new_certificate: NewCertificate = False, as_json: AsJson = False) -> None:
     """Replace the password of the API: whoever has the one before is out when this field server starts again."""
-    from tallystick.fieldserver import platform
-    from tallystick.fieldserver.commissioning import write_password
+    from tallystick.fieldserver.commissioning import renew_access
 
     with _told(as_json):
-        platform.load_home(data)
-        path = write_password(data, platform.SystemRandom())
+        view = renew_access(data, new_certificate=new_certificate)
         if as_json:
-            _print_json({"password_file": str(path)})
+            _print_json(view)
             return
-        print_text(_("Password of the API: in {password_file}", password_file=path))
+        print_text(_("Password of the API: in {password_file}; certificate: {certificate_fingerprint}", **view))
         print_text(_("Next: start this field server again, then: tallystick admin add ... --password-file"))
 
 

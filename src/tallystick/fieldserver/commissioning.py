@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from tallystick.directories import make_directory
+from tallystick.domain.ids import DeviceId
 from tallystick.domain.text import identifies, normal
 from tallystick.errors import Error
 from tallystick.fieldserver import platform, vault
@@ -139,13 +140,29 @@ def _check_unused(directory: Path) -> None:
 def _write_secrets(directory: Path, settings: Settings, random: Random) -> bytes:
     seed = random.bytes(platform.SEED_BYTES)
     device_id = PrivateKey(seed).public.device_id
-    serial = int.from_bytes(random.bytes(_SERIAL_BYTES), "big") | 1
-    private, certificate = make_certificate(device_id=device_id, name=settings.name, serial=serial)
     write_file(directory / platform.SEED_FILE, seed)
-    write_file(directory / platform.TLS_KEY_FILE, private)
-    write_file(directory / platform.TLS_CERTIFICATE_FILE, certificate)
+    certificate = write_certificate(directory, device_id=device_id, name=settings.name, random=random)
     write_password(directory, random)
     vault.create(platform.FileDisk(directory), seed, State(device_id=device_id))
+    return certificate
+
+
+def renew_access(directory: Path, *, new_certificate: bool) -> dict[str, str]:
+    """A new password, and a certificate where that is asked for: what is to be handed on. Raises ``Error``."""
+    home, random = platform.load_home(directory), platform.SystemRandom()
+    if new_certificate:
+        write_certificate(directory, device_id=home.device.device_id, name=home.settings.name, random=random)
+    certificate = platform.read_file(directory / platform.TLS_CERTIFICATE_FILE)
+    password_file = write_password(directory, random)
+    return {"password_file": str(password_file), "certificate_fingerprint": fingerprint_of(certificate)}
+
+
+def write_certificate(directory: Path, *, device_id: DeviceId, name: str, random: Random) -> bytes:
+    """A new key and certificate for the API, in force when the field server starts again. The certificate."""
+    serial = int.from_bytes(random.bytes(_SERIAL_BYTES), "big") | 1
+    private, certificate = make_certificate(device_id=device_id, name=name, serial=serial)
+    write_file(directory / platform.TLS_KEY_FILE, private)
+    write_file(directory / platform.TLS_CERTIFICATE_FILE, certificate)
     return certificate
 
 

@@ -1,6 +1,7 @@
 """The command ``tallystick fieldserver``: names, JSON keys, exit codes, and a reason on standard error."""
 
 import json
+import ssl
 
 import pytest
 from typer.testing import CliRunner
@@ -44,6 +45,20 @@ def pinned(cli):
     cli.id = cli.init("--json")[0]["device_id"]
     cli("deliver", cli.file(ISSUER.keyset()), "--json")
     return cli
+
+
+def test_a_new_password_leaves_the_certificate_as_it_is_unless_that_is_to_be_new_too(cli):
+    made, _ = cli.init("--json")
+    key = cli.directory / "data" / "tls.key"
+    before, password = key.read_bytes(), (cli.directory / "data" / "password").read_text()
+    same, _ = cli("new-password", "--json")
+    assert (same["certificate_fingerprint"], key.read_bytes()) == (made["certificate_fingerprint"], before)
+    new, _ = cli("new-password", "--new-certificate", "--json")
+    assert new["certificate_fingerprint"] != made["certificate_fingerprint"]
+    assert cli("status", "--json")[0]["certificate_fingerprint"] == new["certificate_fingerprint"]
+    assert (key.read_bytes() == before, key.stat().st_mode & 0o777) == (False, 0o600)
+    assert (cli.directory / "data" / "password").read_text() != password
+    ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(key.with_name("tls.pem"), key)  # they fit
 
 
 def test_init_tells_what_the_interface_promises(cli):

@@ -40,7 +40,8 @@ def load_catalog(
         }
         for sku, product in read.products.items()
     }
-    changes = _changes(client, products)
+    before = client.request("GET", "/v1/catalog")["products"]
+    changes = catalog_file.changes_of(before, products, lambda sku: client.all("/v1/lines", product=sku))
     if not client.as_json:
         _show_changes(changes)
     if dry_run:
@@ -52,41 +53,16 @@ def load_catalog(
     _show_catalog(client, saved | {"products": [loaded[sku] for sku in read.products], "changes": changes})
 
 
-def _changes(client: ApiClient, products: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of each product that was sold and is changed: what is changed, on which lines, and how many of them are held."""
-    found = []
-    for before in client.request("GET", "/v1/catalog")["products"]:
-        after = products.get(before["sku"], {})
-        changed = {name: value for name, value in after.items() if _plain(before[name]) != _plain(value)}
-        lines = client.all("/v1/lines", product=before["sku"]) if changed else []
-        found += [
-            {
-                "product": before["sku"],
-                "what": name,
-                "now": before[name],
-                "then": value,
-                "lines": [line["line"] for line in lines],
-                "accounts": sorted({line["account"] for line in lines}),
-                "held": sum(line["held"] for line in lines),
-            }
-            for name, value in changed.items()
-            if lines
-        ]
-    return found
-
-
-def _plain(value: Any) -> Any:
-    return sorted(value) if isinstance(value, list) else value
-
-
 def _show_changes(changes: list[dict[str, Any]]) -> None:
+    from tallystick.activation.core.catalog_file import value_text
+
     headers = (_("Product"), _("What"), _("Now"), _("Then"), _("Lines"), _("Held"), _("Accounts"))
     rows = [
         (
             change["product"],
             change["what"],
-            _text_of(change["now"]),
-            _text_of(change["then"]),
+            value_text(change["now"]),
+            value_text(change["then"]),
             len(change["lines"]),
             change["held"],
             ", ".join(change["accounts"]),
@@ -94,16 +70,6 @@ def _show_changes(changes: list[dict[str, Any]]) -> None:
         for change in changes
     ]
     console.print_table(headers, rows, empty=_("Nothing changes for what was sold already."))
-
-
-def _text_of(value: Any) -> str:
-    match value:
-        case dict():
-            return ", ".join(f"{count} {feature}" for feature, count in value.items())
-        case list():
-            return ", ".join(value)
-        case _:
-            return str(value)
 
 
 @catalog_app.command("show", epilog="Example: tallystick activation catalog show --data DIR")

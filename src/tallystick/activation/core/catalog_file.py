@@ -7,7 +7,7 @@ nothing of a refused catalog is loaded. ``examples/catalog.yaml`` shows every pa
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Never
 
 import yaml
@@ -49,6 +49,53 @@ def parse_catalog(data: bytes) -> Catalog:
     kinds = _kinds(top["kinds"])
     products = _names("products", top["products"], entries_max=PRODUCTS_MAX)
     return Catalog(kinds=kinds, products={str(sku): _product(sku, value, kinds) for sku, value in products.items()})
+
+
+def changes_of(
+    before: Iterable[Mapping[str, Any]],
+    after: Mapping[str, Mapping[str, Any]],
+    lines_of: Callable[[str], Iterable[Mapping[str, Any]]],
+) -> list[dict[str, Any]]:
+    """Of each product that was sold and is changed: what is changed, on which lines, and how many of them are held.
+
+    ``before``, ``after`` (by SKU) and ``lines_of`` (a SKU) are documents as the management API has them.
+    """
+    found = []
+    for now in before:
+        then = after.get(now["sku"], {})
+        changed = {name: value for name, value in then.items() if _plain(now[name]) != _plain(value)}
+        lines = list(lines_of(now["sku"])) if changed else []
+        found += [
+            {
+                "product": now["sku"],
+                "what": name,
+                "now": now[name],
+                "then": value,
+                "lines": [line["line"] for line in lines],
+                "accounts": sorted({line["account"] for line in lines}),
+                "held": sum(line["held"] for line in lines),
+            }
+            for name, value in changed.items()
+            if lines
+        ]
+    return found
+
+
+def _plain(value: Any) -> Any:
+    return sorted(value) if isinstance(value, list) else value
+
+
+def value_text(value: Any) -> str:
+    """A term of a product for people."""
+    match value:
+        case bool():
+            return _("yes") if value else _("no")
+        case dict():
+            return ", ".join(f"{count} {feature}" for feature, count in value.items())
+        case list():
+            return ", ".join(value)
+        case _:
+            return str(value)
 
 
 def _kinds(value: object) -> tuple[str, ...]:

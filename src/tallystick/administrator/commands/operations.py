@@ -250,7 +250,7 @@ def activate(
         plan = administrator.inventory.assignments()
         if line:
             now = None if dry_run else administrator.clock.now()
-            plan = planning.assign(administrator.inventory, line, chosen, now=now)
+            plan = planning.assign(administrator.inventory, line, chosen, now=now, ask=administrator.ask_available)
         goals = planning.activation_goals(plan, chosen, is_everyone=everyone)
         operate(administrator, goals, as_json=as_json, dry_run=dry_run)
 

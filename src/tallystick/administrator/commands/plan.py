@@ -30,7 +30,9 @@ def assign(
     """Plan a license on field servers. Changes nothing on them yet: that is what activate does."""
     with open_administrator() as administrator:
         chosen = planning.choose_field_servers(administrator.inventory, server, is_everyone=everyone)
-        assignments = planning.assign(administrator.inventory, [line], chosen, now=administrator.clock.now())
+        assignments = planning.assign(
+            administrator.inventory, [line], chosen, now=administrator.clock.now(), ask=administrator.ask_available
+        )
         names = administrator.inventory.names()
     value = {
         "assigned": [

@@ -154,6 +154,10 @@ class Courier:
             why = error.said[1] if error is not None and error.code in NOT_REACHED else None
             self._sight.note_activation(url, issuer=issuer, why=why)
 
+    def lookup_of(self, issuer: str, entitlement_id: EntitlementId) -> FoundEntitlement:
+        """The same, wherever the activation server ``issuer`` is reached. Raises ``PortError``."""
+        return self._reached_of(issuer).port.lookup(entitlement_id)
+
     def _reached_of(self, issuer: str) -> _ReachedActivation:
         urls = self._inventory.activation_urls(issuer)
         if not urls:

@@ -7,9 +7,10 @@ certificate of an entitlement is believed only if a known keyset signed it.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -19,8 +20,8 @@ from tallystick.administrator.core.file_courier import Import
 from tallystick.administrator.core.planning import normal_address
 from tallystick.administrator.memory.inventory import Inventory, KnownEntitlement
 from tallystick.administrator.memory.messages import Mailbag
-from tallystick.administrator.ports import Contact, Network, PortError, ShownCertificate, next_step_of
-from tallystick.domain.ids import parse_entitlement_id
+from tallystick.administrator.ports import Contact, FoundEntitlement, Network, PortError, ShownCertificate, next_step_of
+from tallystick.domain.ids import EntitlementId, LineId, parse_entitlement_id
 from tallystick.domain.text import is_among
 from tallystick.errors import Error
 from tallystick.protocol.device_api import Identity
@@ -107,7 +108,24 @@ def learn_entitlement(
             expected=_("--activation URL"),
             seen=_("{count} activation servers that are known here", count=len(known)),
         )
-    told = courier.lookup(normal_url(url) if url else known[0], entitlement_id)
+    return _keep(
+        inventory, courier.lookup(normal_url(url) if url else known[0], entitlement_id), entitlement_id, now=now
+    )
+
+
+def ask_available(courier: Courier, inventory: Inventory, line_ids: Collection[LineId], *, now: int) -> bool:
+    """Ask what is available of lines, where there is a route to their activation server. Whether any was heard of."""
+    heard = False
+    for known in inventory.entitlements():
+        if any(line.line_id in line_ids for line in known.lines):
+            with contextlib.suppress(Error):  # no route, or the ID was replaced: what was known stays, with its moment
+                told = courier.lookup_of(known.issuer, known.entitlement_id)
+                _keep(inventory, told, known.entitlement_id, now=now)
+                heard = True
+    return heard
+
+
+def _keep(inventory: Inventory, told: FoundEntitlement, entitlement_id: EntitlementId, *, now: int) -> KnownEntitlement:
     found, _other = inventory.add_entitlement(open_envelope(told.certificate.encode("utf-8", "replace")), now=now)
     if found.entitlement_id != entitlement_id:
         raise PortError(

@@ -5,7 +5,7 @@ Refuses with ``Error``: ``not-found``, ``ambiguous``, ``quantity-wrong``, ``kind
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
@@ -48,9 +48,34 @@ def choose_field_servers(
 
 
 def assign(
-    inventory: Inventory, pairs: Sequence[str], chosen: Sequence[FieldServerRecord], *, now: int | None
+    inventory: Inventory,
+    pairs: Sequence[str],
+    chosen: Sequence[FieldServerRecord],
+    *,
+    now: int | None,
+    ask: Callable[[Collection[LineId]], bool] = lambda _line_ids: False,
 ) -> list[Assignment]:
-    """Check every ``LINE=QTY`` for every field server, then plan all of it, or nothing. ``now`` None: only check."""
+    """Check every ``LINE=QTY`` for every field server, then plan all of it, or nothing. ``now`` None: only check.
+
+    ``ask``: has the activation server say what is available of lines, before there is not enough by what is known here.
+    """
+    try:
+        assignments = _check_pairs(inventory, pairs, chosen)
+    except Error as error:
+        lines = inventory.lines()
+        if error.code != "not-enough" or not ask({_line_of(text, lines, chosen) for text in pairs}):
+            raise
+        assignments = _check_pairs(inventory, pairs, chosen)
+    if now is not None:
+        inventory.plan(assignments, now=now)
+    return assignments
+
+
+def _line_of(pair: str, lines: Mapping[LineId, KnownLine], chosen: Sequence[FieldServerRecord]) -> LineId:
+    return choose_line(parse_pair(pair)[0], lines, chosen).line_id
+
+
+def _check_pairs(inventory: Inventory, pairs: Sequence[str], chosen: Sequence[FieldServerRecord]) -> list[Assignment]:
     lines, plan, names = inventory.lines(), inventory.assignments(), inventory.names()
     held = {record.device_id: record.held for record in inventory.field_servers()}
     assignments: list[Assignment] = []
@@ -61,8 +86,6 @@ def assign(
     keys = {(one.device_id, one.line_id) for one in assignments}
     if len(keys) != len(assignments):
         raise Error("line-twice", expected=_("each line once"), seen=_("one of {count} lines twice", count=len(pairs)))
-    if now is not None:
-        inventory.plan(assignments, now=now)
     return assignments
 
 

@@ -89,7 +89,8 @@ def assign(page: PageRequest) -> Response:
         for record in chosen:
             inventory.unplan(record.device_id, [found.line_id])
     else:
-        planning.assign(inventory, [f"{line}={page.text('quantity', 20)}"], chosen, now=page.now)
+        pair = f"{line}={page.text('quantity', 20)}"
+        planning.assign(inventory, [pair], chosen, now=page.now, ask=page.administrator.ask_available)
     return page.go(f"/plan?line={line}")
 
 

@@ -38,6 +38,30 @@ def test_the_last_license_is_foreseen_for_one_of_two_and_so_it_happens(site):
     assert sorted(report.result for report in reports) == ["done", "refused"]
 
 
+def test_what_was_given_back_without_this_computer_is_foreseen_as_the_activation_server_says(site):
+    line = site.bench.buy(5)
+    site.know(line)
+    roof, cellar = site.add("roof"), site.add("cellar")
+    site.workflows().run(wants(line, (roof, 5)))
+    site.workflows().look()
+    records = site.inventory.field_servers()
+    site.give_back(roof)
+    for record in records:  # seen by nobody here
+        site.inventory.keep_report(record.report, now=site.now)
+    goals, foreseen = wants(line, (cellar, 5)), {}
+    for available, said_at in ((None, 0), (5, site.now - 9), (5, site.now), (0, site.now)):
+        if available is not None:
+            site.inventory.keep_available({line.line_id: available}, now=said_at)
+        (row,) = foresee(goals, records, lines=site.inventory.lines(), now=site.now)
+        foreseen[available, said_at - site.now] = row.effect
+    assert list(foreseen.values()) == [
+        PredictedEffect.REFUSED,
+        PredictedEffect.GRANTED,
+        PredictedEffect.GRANTED,
+        PredictedEffect.REFUSED,
+    ]
+
+
 def test_a_kind_that_it_does_not_apply_to_is_foreseen(site):
     line = site.bench.buy(3, sku="logs")
     site.know(line)

@@ -4,7 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from tallystick.activation.core.entitlements import LineChange, change_line
 from tallystick.administrator.core import pinning, planning
+from tallystick.administrator.core.courier import Courier
+from tallystick.administrator.memory.inventory import Assignment
 from tallystick.errors import Error
 
 
@@ -200,6 +203,68 @@ def test_what_was_given_back_without_this_computer_is_planned_again_when_the_act
     chosen = [planning.find_field_server(records(site), "tower")]
     again = refused(planning.assign, site.inventory, ["smartdriver=1"], chosen, now=1)
     assert "5 available at 2027-01-15" in again.seen, again.seen
+
+
+def planned(server, line, quantity):
+    return Assignment(
+        device_id=server.id, line_id=line.line_id, activation_id=str(line.activation_id), quantity=quantity
+    )
+
+
+def given_back_elsewhere(site, line):
+    """Roof gave back all five without this computer, which still believes that it holds them."""
+    roof = site.add("roof")
+    site.add("cellar")
+    site.activate(roof, (line, 5))
+    seen = site.inventory.field_servers()
+    site.give_back(roof)
+    for record in seen:
+        if record.report is not None:
+            site.inventory.keep_report(record.report, now=site.now)
+    site.inventory.plan([planned(roof, line, 5)], now=1)
+    return [planning.find_field_server(records(site), "cellar")]
+
+
+def asking(site):
+    courier = Courier(site, site.inventory)
+    return lambda line_ids: pinning.ask_available(courier, site.inventory, line_ids, now=site.now)
+
+
+def test_the_activation_server_is_asked_before_a_plan_is_refused_for_what_is_known_here(site, line):
+    cellar = given_back_elsewhere(site, line)
+    planning.assign(site.inventory, ["smartdriver=5"], cellar, now=1, ask=asking(site))
+    assert site.calls["activation", "lookup"] == 1
+    assert site.inventory.lines()[line.line_id].available_at == site.now
+
+
+def test_it_is_not_asked_where_there_is_enough_and_nothing_is_planned_where_it_cannot_be_reached(site, line):
+    site.add("tower")
+    planning.assign(site.inventory, ["smartdriver=1"], records(site), now=1, ask=asking(site))
+    assert site.calls["activation", "lookup"] == 0
+    cellar = given_back_elsewhere(site, line)
+    site.cut.add("activation")
+    error = refused(planning.assign, site.inventory, ["smartdriver=5"], cellar, now=1, ask=asking(site))
+    assert (error.code, "not known here" in error.seen) == ("not-enough", True)
+
+
+def test_it_is_asked_and_says_that_there_is_not_enough(site, line):
+    roof = site.add("roof")
+    site.activate(roof, (line, 5))
+    site.add("cellar")
+    cellar = [planning.find_field_server(records(site), "cellar")]
+    site.inventory.plan([planned(roof, line, 5)], now=1)
+    error = refused(planning.assign, site.inventory, ["smartdriver=5"], cellar, now=1, ask=asking(site))
+    assert (error.code, "said 0 available" in error.seen) == ("not-enough", True), error.seen
+
+
+def test_what_was_bought_since_is_known_when_it_was_asked(site, line):
+    roof = site.add("roof")
+    raised = LineChange(quantity=9)
+    site.bench.store.transact(
+        lambda tx: change_line(tx, site.bench.signer, line.line_id, raised, by="ann", now=site.now)
+    )
+    planning.assign(site.inventory, ["smartdriver=9"], records(site), now=1, ask=asking(site))
+    assert site.activate(roof, (line, 9)).result == "done"
 
 
 def test_what_is_planned_and_not_taken_yet_counts_against_what_is_available(site, line):

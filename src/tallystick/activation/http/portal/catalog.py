@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from starlette.responses import Response
 
 from tallystick.activation.core import catalog_file
@@ -10,12 +12,23 @@ from tallystick.activation.http.portal.base import PageRequest, redirect
 from tallystick.activation.services import catalog
 from tallystick.errors import Error
 from tallystick.protocol.problems import problem_document
+from tallystick.sentences import N_
+
+ACCOUNTS_SHOWN: Final = 10
+_TERMS: Final = {
+    "name": N_("name"),
+    "kinds": N_("kinds"),
+    "features": N_("what one unit carries"),
+    "returnable": N_("can be returned"),
+    "one_carry": N_("return in one carry"),
+    "engineering": N_("for engineering"),
+}
 
 
 async def catalog_page(page: PageRequest) -> Response:
-    """Kinds and products; an administrator loads a catalog as in the file."""
+    """Kinds and products; an administrator loads a catalog as in the file, once what it changes was shown."""
     caller, office = page.who.caller, page.office
-    document = None
+    document = foreseen = None
     text = ""
     if page.request.method == "POST":
         form = await page.form()
@@ -23,13 +36,19 @@ async def catalog_page(page: PageRequest) -> Response:
         try:
             caller.check(Permission.CATALOG)
             read = await page.do(catalog_file.parse_catalog, text.encode("utf-8", "replace"))
-            await page.do(catalog.save_catalog, office, caller, read, version=form.text("version") or "none")
-            return redirect("/catalog?said=saved")
+            foreseen = await page.do(catalog.foresee_catalog, office, caller, read)
+            if form.text("shown") == foreseen.shown:  # this very change was shown
+                await page.do(catalog.save_catalog, office, caller, read, version=foreseen.version)
+                return redirect("/catalog?said=saved")
         except Error as error:
             document = problem_document(error)
     return await page.show(
         "catalog.html",
         document=document,
+        foreseen=foreseen,
+        terms=_TERMS,
+        accounts_shown=ACCOUNTS_SHOWN,
+        value_text=catalog_file.value_text,
         text=text,
         catalog=await page.do(catalog.load_catalog, office, caller),
     )

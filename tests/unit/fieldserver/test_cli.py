@@ -50,14 +50,14 @@ def pinned(cli):
 def test_a_new_password_leaves_the_certificate_as_it_is_unless_that_is_to_be_new_too(cli):
     made, _ = cli.init("--json")
     key = cli.directory / "data" / "tls.key"
-    before, password = key.read_bytes(), (cli.directory / "data" / "password").read_text()
+    before, password = key.read_bytes(), (cli.directory / "data" / "password.txt").read_text()
     same, _ = cli("new-password", "--json")
     assert (same["certificate_fingerprint"], key.read_bytes()) == (made["certificate_fingerprint"], before)
     new, _ = cli("new-password", "--new-certificate", "--json")
     assert new["certificate_fingerprint"] != made["certificate_fingerprint"]
     assert cli("status", "--json")[0]["certificate_fingerprint"] == new["certificate_fingerprint"]
     assert (key.read_bytes() == before, key.stat().st_mode & 0o777) == (False, 0o600)
-    assert (cli.directory / "data" / "password").read_text() != password
+    assert (cli.directory / "data" / "password.txt").read_text() != password
     ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(key.with_name("tls.pem"), key)  # they fit
 
 

@@ -12,16 +12,16 @@ from tallystick.activation.http.portal.base import PageRequest, redirect
 from tallystick.activation.services import catalog
 from tallystick.errors import Error
 from tallystick.protocol.problems import problem_document
-from tallystick.sentences import N_
+from tallystick.sentences import _
 
 ACCOUNTS_SHOWN: Final = 10
 _TERMS: Final = {
-    "name": N_("name"),
-    "kinds": N_("kinds"),
-    "features": N_("what one unit carries"),
-    "returnable": N_("can be returned"),
-    "one_carry": N_("return in one carry"),
-    "engineering": N_("for engineering"),
+    "name": _("name"),
+    "kinds": _("kinds"),
+    "features": _("what one unit carries"),
+    "returnable": _("can be returned"),
+    "one_carry": _("return in one carry"),
+    "engineering": _("for engineering"),
 }
 
 

@@ -302,6 +302,8 @@ PROBLEMS: tuple[Problem, ...] = (
     _row("address-taken", 409, "Cannot listen there", "a free address and port of this machine",
          "Choose another --host or --port, or stop the program that listens there; --port 0 takes any free one.",
          N_("Choose another address or port, or stop the program that listens there.")),
+    _row("certificate-unusable", 409, "The certificate cannot be used", "a certificate chain and its key, as PEM files, the key without a password",
+         "Name the two files that belong together: the chain with the server's own certificate first, and its key."),
     _row("ambiguous", 409, "More than one fits", "a name that fits exactly one",
          "Use its id from what was seen, or more of it."),
     _row("catalog-wrong", 422, "The catalog cannot be used", "a catalog as in examples/catalog.yaml",

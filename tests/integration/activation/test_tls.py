@@ -1,164 +1,191 @@
-"""Webhooks over HTTPS and mail over TLS, against real sockets: a certificate that does not fit is refused, and told."""
+"""The activation server's own TLS: ``serve --certificate --key``, and a certificate that changes while it serves."""
 
-import os
+import json
+import signal
 import socket
 import ssl
-import warnings
+import subprocess
+import sys
+import time
+import urllib.request
 
 import pytest
 
 from support.authority import Authority
-from support.office import Office
-from support.receiver import Receiver
-from tallystick.activation.outbound import webhooks
-from tallystick.activation.outbound.mail import MailError, Matter, make_mail, send_mail
-from tallystick.activation.settings import MailSettings, WebhookSettings
-from tallystick.sentences import _
+from support.parties import surroundings
 
 pytestmark = pytest.mark.slow
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    from aiosmtpd.controller import Controller
+TALLYSTICK = [sys.executable, "-m", "tallystick", "activation"]
+SECONDS = 120
+NAME = "localhost"
 
 
 @pytest.fixture
-def authority(tmp_path, monkeypatch):
-    """It is trusted, as an operating system trusts its own."""
-    made = Authority(tmp_path)
-    monkeypatch.setenv("SSL_CERT_FILE", str(made.file))
-    return made
+def authority(tmp_path):
+    return Authority(tmp_path)
 
 
-def stranger(tmp_path):
-    (tmp_path / "stranger").mkdir()
-    return Authority(tmp_path / "stranger").context("localhost")
+@pytest.fixture
+def data(tmp_path):
+    directory = tmp_path / "data"
+    subprocess.run([*TALLYSTICK, "init", "--data", directory], check=True, capture_output=True)
+    return directory
 
 
-WRONG = {
-    "unknown authority": (lambda _, tmp_path: stranger(tmp_path), "certificate"),
-    "another name": (lambda authority, _: authority.context("other.example"), "localhost"),
-    "ended": (lambda authority, _: authority.context("localhost", days=-2), "expired"),
-}
+class Served:
+    """An activation server with a certificate of its own."""
 
-
-def delivered(tmp_path, context):
-    """What came of one delivery to a receiver that serves with ``context``."""
-    receiver = Receiver(context)
-    office = Office.at(f"sqlite:///{tmp_path / 'tally.sqlite'}")
-    settings = WebhookSettings(allow_private=("localhost",))
-    office.store.transact(
-        lambda tx: webhooks.add(
-            tx,
-            url=receiver.url.replace("http://127.0.0.1", "https://localhost"),
-            account=None,
-            kinds=(),
-            after=None,
-            allowed=settings.allow_private,
-            by="ann",
-            random_bytes=os.urandom,
-            now=office.now,
+    def __init__(self, data, authority, *options):
+        self.authority, self.files = authority, authority.directory
+        self.replace(days=20)
+        self.log = (self.files / "log").open("w+")
+        self.process = subprocess.Popen(
+            [*TALLYSTICK, "serve", "--data", data, "--port", "0", "--json", *self.options(), *options],
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
         )
-    )
-    line = office.buy(2)
-    from support.activation import Device
+        self.url = json.loads(self.process.stdout.readline())["url"]
+        self.port = int(self.url.rpartition(":")[2])
 
-    office.post(Device("roof").activate((line, 1)))
-    webhooks.Dispatcher(
-        store=office.store, settings=settings, kept_days=90, clock=lambda: office.now, random_bytes=os.urandom
-    ).run_once()
-    found = [delivery for delivery, _ in office.store.read(lambda tx: tx.events.deliveries())]
-    office.store.close()
-    receiver.close()
-    return found, receiver.got
+    def options(self):
+        return ["--certificate", self.files / "chain.pem", "--key", self.files / "key.pem"]
 
+    def replace(self, *, days):
+        """As a tool that renews certificates does it: new files take the places of the old ones, one after the other."""
+        self.authority.context(NAME, days=days)
+        both = (self.files / f"{NAME}{days}.pem").read_text()
+        key, begin, chain = both.partition("-----BEGIN CERTIFICATE-----")
+        for name, text in (("chain.pem", begin + chain), ("key.pem", key)):
+            (self.files / "new").write_text(text)
+            (self.files / "new").replace(self.files / name)
 
-def test_a_webhook_goes_to_a_verified_certificate(tmp_path, authority):
-    found, got = delivered(tmp_path, authority.context("localhost"))
-    assert {(one.state, one.status) for one in found} == {("delivered", 204)}
-    assert len(got) == len(found) >= 2
-
-
-@pytest.mark.parametrize("wrong", sorted(WRONG))
-def test_a_webhook_does_not_go_to_a_wrong_certificate_and_the_delivery_says_why(tmp_path, authority, wrong):
-    make, why = WRONG[wrong]
-    found, got = delivered(tmp_path, make(authority, tmp_path))
-    assert got == []
-    assert {(one.state, one.status) for one in found} == {("waiting", None)}
-    assert all(one.detail.startswith("its certificate is refused") and why in one.detail for one in found)
-
-
-class Box:
-    """Keeps every mail, and whether it came over TLS."""
-
-    def __init__(self):
-        self.mails = []
-
-    async def handle_DATA(self, server, session, envelope):  # noqa: N802 - aiosmtpd's name
-        self.mails.append(
-            (envelope, session.ssl is not None or server.transport.get_extra_info("ssl_object") is not None)
+    def connect(self, **settings):
+        context = ssl.create_default_context(cafile=str(self.authority.file))
+        context.set_ciphers("DEFAULT:@SECLEVEL=0")  # the old versions, too: it is the server that refuses
+        for name, value in settings.items():
+            setattr(context, name, value)
+        return context.wrap_socket(
+            socket.create_connection(("127.0.0.1", self.port), timeout=SECONDS), server_hostname=NAME
         )
-        return "250 taken"
+
+    def certificate(self):
+        with self.connect() as connection:
+            return connection.getpeercert(binary_form=True)
+
+    def health(self, connection):
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answer = b""
+        while not answer.endswith(b"}"):
+            answer += connection.recv(65536)
+        return answer.split(b"\r\n")[0]
+
+    def wait_until(self, condition):
+        deadline = time.monotonic() + SECONDS
+        while not condition():
+            assert time.monotonic() < deadline, (self.files / "log").read_text()
+            time.sleep(0.1)
+
+    def end(self):
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(SECONDS)
+        self.process.stdout.close()
+        self.log.close()
+        return code
 
 
-class Implicit(Controller):
-    """Speaks TLS from the first byte; it tries itself once, as a client that verifies nothing."""
-
-    def _trigger_server(self):
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        with socket.create_connection((self.hostname, self.port)) as plain, context.wrap_socket(plain) as client:
-            client.recv(100)
+@pytest.fixture
+def served(data, authority):
+    made = Served(data, authority)
+    yield made
+    made.end()
 
 
-def mailed(security, context):
-    """Send one mail; returns what the box got."""
-    box = Box()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    kind = Implicit if security == "tls" else Controller
-    options = {"ssl_context": context} if security == "tls" else {"tls_context": context, "require_starttls": True}
-    controller = kind(box, hostname="127.0.0.1", port=port, **options)
-    controller.start()
-    settings = MailSettings(
-        host="localhost", port=port, security=security, sender="tally@maker.example", recipients=("ops@maker.example",)
-    )
-    matters = [Matter(subject="x", section=_("Incidents"), text=_("a fork"))]
+def test_it_serves_by_tls_alone_and_says_so_in_its_address(served):
+    assert served.url.startswith("https://")
+    context = ssl.create_default_context(cafile=str(served.authority.file))
+    with urllib.request.urlopen(f"https://{NAME}:{served.port}/healthz", context=context, timeout=SECONDS) as reply:
+        assert json.load(reply)["status"] == "ok"
+    with socket.create_connection(("127.0.0.1", served.port), timeout=SECONDS) as plain:
+        plain.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert not plain.recv(65536).startswith(b"HTTP")
+
+
+@pytest.mark.filterwarnings("ignore:.*TLSv1_1:DeprecationWarning")
+def test_a_version_of_tls_before_1_2_is_refused(served):
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        served.connect(minimum_version=ssl.TLSVersion.TLSv1_1, maximum_version=ssl.TLSVersion.TLSv1_1)
+    with served.connect(maximum_version=ssl.TLSVersion.TLSv1_2) as connection:
+        assert served.health(connection) == b"HTTP/1.1 200 OK"
+
+
+def test_a_renewed_certificate_is_taken_without_a_restart_and_open_connections_go_on(served):
+    before = served.certificate()
+    with served.connect() as kept:
+        served.replace(days=25)
+
+        def is_renewed():
+            assert served.health(kept) == b"HTTP/1.1 200 OK"
+            return served.certificate() != before
+
+        served.wait_until(is_renewed)
+    with served.connect() as anew:
+        assert served.health(anew) == b"HTTP/1.1 200 OK"
+
+
+def test_a_broken_certificate_never_replaces_one_that_works_and_is_logged(served):
+    before = served.certificate()
+    (served.files / "chain.pem").write_text("-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n")
+    served.wait_until(lambda: "the one before stays" in (served.files / "log").read_text())
+    assert served.certificate() == before
+    (served.files / "key.pem").unlink()
+    assert served.certificate() == before
+    served.replace(days=26)
+    served.wait_until(lambda: served.certificate() != before)
+
+
+def test_workers_serve_by_tls_and_each_takes_the_new_certificate(data, authority):
+    served = Served(data, authority, "--workers", "2")
     try:
-        send_mail(settings, make_mail(settings, "Maker", matters, now=0))
+        before = served.certificate()
+        served.replace(days=25)
+        served.wait_until(lambda: before not in {served.certificate() for _ in range(20)})
     finally:
-        controller.stop()
-    return box.mails
+        assert served.end() == 0
 
 
-@pytest.mark.parametrize("security", ["starttls", "tls"])
-def test_mail_goes_over_tls_to_a_verified_certificate(authority, security):
-    ((mail, is_tls),) = mailed(security, authority.context("localhost"))
-    assert is_tls
-    assert mail.rcpt_tos == ["ops@maker.example"]
-
-
-@pytest.mark.parametrize("wrong", sorted(WRONG))
-@pytest.mark.parametrize("security", ["starttls", "tls"])
-def test_mail_does_not_go_to_a_wrong_certificate(tmp_path, authority, security, wrong):
-    make, why = WRONG[wrong]
-    with pytest.raises(MailError) as caught:
-        mailed(security, make(authority, tmp_path))
-    assert caught.value.code == "mail-failed"
-    assert why in caught.value.seen
-
-
-def test_mail_does_not_go_in_the_clear_where_starttls_is_wanted(authority):
-    box = Box()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    controller = Controller(box, hostname="127.0.0.1", port=port)  # offers no STARTTLS
-    controller.start()
-    settings = MailSettings(
-        host="localhost", port=port, security="starttls", sender="t@maker.example", recipients=("o@maker.example",)
+def run(data, *options):
+    done = subprocess.run(
+        [*TALLYSTICK, "serve", "--data", data, "--port", "0", *options],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+        env=surroundings(home=data.parent),
     )
-    matters = [Matter(subject="x", section=_("Incidents"), text=_("a fork"))]
-    with pytest.raises(MailError):
-        send_mail(settings, make_mail(settings, "Maker", matters, now=0))
-    controller.stop()
-    assert box.mails == []
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")])
+def test_what_cannot_be_used_is_refused_before_anything_listens(data, authority, workers):
+    authority.context(NAME)
+    good, other = authority.directory / f"{NAME}30.pem", authority.file
+    encrypted = authority.directory / "encrypted.pem"
+    subprocess.run(
+        ["openssl", "ec", "-in", good, "-aes256", "-passout", "pass:x", "-out", encrypted],
+        check=True,
+        capture_output=True,
+    )
+    for certificate, key in (
+        (good, other),
+        (data / "absent.pem", good),
+        (good, data / "absent.pem"),
+        (good, encrypted),
+    ):
+        code, said = run(data, "--certificate", certificate, "--key", key, *workers)
+        assert (code, said.count("certificate-unusable")) == (1, 1), said
+    for alone in ("--certificate", "--key"):
+        code, said = run(data, alone, good, *workers)
+        assert code == 2
+        assert f"only {alone}" in said

@@ -14,6 +14,7 @@ from tallystick.activation.commands import (
     console,
 )
 from tallystick.activation.commands.console import AsJson, Data, Database
+from tallystick.errors import Error
 from tallystick.sentences import _
 from tallystick.terminal import json_text, print_text, quoted
 
@@ -81,22 +82,46 @@ def serve(
     workers: Annotated[
         int, typer.Option("--workers", min=1, max=64, help="How many processes: up to one for each core.")
     ] = 1,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(
+            "--certificate", help="Serve by TLS with this certificate chain (PEM), taken anew when it changes."
+        ),
+    ] = None,
+    key: Annotated[Path | None, typer.Option("--key", help="With --certificate: its key (PEM, no password).")] = None,
     database: Database = None,
     as_json: AsJson = False,
 ) -> None:
     """Serve the HTTP API until SIGTERM or Ctrl-C. Prints its address when it listens."""
     if workers == 1:
-        _serve(data, host, port, workers, database, as_json)
+        _serve(data, host, port, workers, certificate, key, database, as_json)
         return
     with tempfile.TemporaryDirectory(prefix="tallystick-metrics-") as shared:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared  # before anything that counts is imported
-        _serve(data, host, port, workers, database, as_json)
+        _serve(data, host, port, workers, certificate, key, database, as_json)
 
 
-def _serve(data: Path, host: str, port: int, workers: int, database: str | None, as_json: bool) -> None:
+def _serve(
+    data: Path,
+    host: str,
+    port: int,
+    workers: int,
+    certificate: Path | None,
+    key: Path | None,
+    database: str | None,
+    as_json: bool,
+) -> None:
     from tallystick.activation import logs
     from tallystick.activation.server import service
+    from tallystick.activation.server.tls import CertificateFiles
 
+    with console.report_errors(as_json):
+        if (certificate is None) != (key is None):
+            given = "--certificate" if key is None else "--key"
+            raise Error(
+                "usage", expected=_("--certificate and --key, both or neither"), seen=_("only {given}", given=given)
+            )
+    files = CertificateFiles(certificate=certificate, key=key) if certificate and key else None
     with console.opened(data, database, as_json=as_json, service=True) as activation:
         logs.set_up(activation.settings.log)
         keyset = activation.signer.keyset
@@ -111,7 +136,7 @@ def _serve(data: Path, host: str, port: int, workers: int, database: str | None,
                 print_text(line)
 
         if workers == 1:
-            service.serve(activation, host=host, port=port, announce=announce)
+            service.serve(activation, host=host, port=port, files=files, announce=announce)
             return
         setup_code = service.make_setup_code(activation)
     # Opened above to refuse early; nothing that is open survives into the workers.
@@ -121,6 +146,7 @@ def _serve(data: Path, host: str, port: int, workers: int, database: str | None,
             workers,
             host=host,
             port=port,
+            files=files,
             announce=lambda url: announce(url, setup_code),
         ):
             raise typer.Exit(console.REFUSED)

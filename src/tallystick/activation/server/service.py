@@ -5,15 +5,17 @@ SIGTERM and SIGINT let requests that are under way end. After an ``InvariantErro
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import resource
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import uvicorn
 from fastapi import FastAPI
@@ -31,6 +33,7 @@ from tallystick.activation.server.background import BackgroundTask, BackgroundTa
 from tallystick.activation.server.instance import Activation
 from tallystick.activation.server.office import make_office
 from tallystick.activation.server.timekeeper import Timekeeper
+from tallystick.activation.server.tls import HANDSHAKE_SECONDS, CertificateFiles, RenewedContext
 from tallystick.activation.services import Office
 from tallystick.activation.services.batcher import Batcher
 from tallystick.activation.services.sign_in import new_setup_code
@@ -40,6 +43,7 @@ from tallystick.sentences import _
 
 SETTLE_SECONDS: Final = 10.0
 KEYS_SECONDS: Final = 2.0
+CERTIFICATE_SECONDS: Final = 5.0
 EVENTS_SECONDS: Final = 0.5
 MAIL_SECONDS: Final = 30.0
 PRUNE_SECONDS: Final = 3600.0
@@ -86,14 +90,22 @@ def make_setup_code(activation: Activation) -> str | None:
     return new_setup_code(make_office(activation, _batcher(activation, lambda _other: None)))
 
 
-def serve(activation: Activation, *, host: str, port: int, announce: Callable[[str, str | None], None]) -> None:
-    """Serve until a signal. Raises ``Error``.
+def serve(
+    activation: Activation,
+    *,
+    host: str,
+    port: int,
+    files: CertificateFiles | None,
+    announce: Callable[[str, str | None], None],
+) -> None:
+    """Serve until a signal, by TLS where there are ``files``. Raises ``Error``.
 
     ``announce`` gets the URL once it listens, and the set-up code of the first-run page while nobody can sign in.
     """
+    tls = None if files is None else RenewedContext(files)
     listener = _listen(host, port)
     setup_code = make_setup_code(activation)
-    _serve(activation, listener, announce=lambda: announce(_url(listener), setup_code))
+    _serve(activation, listener, tls=tls, announce=lambda: announce(_url(listener, files), setup_code))
 
 
 def serve_with_workers(
@@ -102,6 +114,7 @@ def serve_with_workers(
     *,
     host: str,
     port: int,
+    files: CertificateFiles | None,
     announce: Callable[[str], None],
 ) -> bool:
     """The same with several processes. ``opened`` is called in each of them. Whether it ended as it was asked to.
@@ -111,20 +124,24 @@ def serve_with_workers(
 
     def work(listener: socket.socket, ready: Callable[[], None], gone: threading.Event) -> None:
         with opened() as activation:
-            _serve(activation, listener, announce=ready, gone=gone)
+            tls = None if files is None else RenewedContext(files)
+            _serve(activation, listener, tls=tls, announce=ready, gone=gone)
 
+    if files is not None:
+        files.load()  # refused here and once, and not in each worker
     try:
         holder = workers.reserve(_family(host, port), host, port)
     except (OSError, OverflowError, UnicodeError) as error:
         raise _taken(host, port, error) from error
     with holder:
-        return workers.run(count, holder, work, announce=lambda: announce(_url(holder)), backlog=_BACKLOG)
+        return workers.run(count, holder, work, announce=lambda: announce(_url(holder, files)), backlog=_BACKLOG)
 
 
 def _serve(
     activation: Activation,
     listener: socket.socket,
     *,
+    tls: RenewedContext | None,
     announce: Callable[[], None],
     gone: threading.Event | None = None,
 ) -> None:
@@ -147,8 +164,8 @@ def _serve(
         forwarded_allow_ips=list(activation.settings.trusted_proxies),
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    process = _Process(config, announce=announce, gone=gone)
-    chores = BackgroundTasks(_chores(activation), on_broken=batcher.stop_for)
+    process = _Process(config, tls=tls, announce=announce, gone=gone)
+    chores = BackgroundTasks(_chores(activation, tls), on_broken=batcher.stop_for)
     # uvicorn raises the signals that it caught once more when it has stopped; that is not to end us a second time.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_other: None)
@@ -212,9 +229,15 @@ class _Process(uvicorn.Server):
     """uvicorn, which says when it listens, and stops when ``gone`` is set."""
 
     def __init__(
-        self, config: uvicorn.Config, *, announce: Callable[[], None], gone: threading.Event | None = None
+        self,
+        config: uvicorn.Config,
+        *,
+        tls: RenewedContext | None,
+        announce: Callable[[], None],
+        gone: threading.Event | None = None,
     ) -> None:
         super().__init__(config)
+        self._tls = tls
         self._announce = announce
         self._gone = gone
 
@@ -222,12 +245,38 @@ class _Process(uvicorn.Server):
         return await super().on_tick(counter) or (self._gone is not None and self._gone.is_set())
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        if self._tls is None:
+            await super().startup(sockets)
+        else:
+            await self._listen_by_tls(self._tls, sockets or ())
         if self.started and not self.should_exit:
             self._announce()
 
+    async def _listen_by_tls(self, tls: RenewedContext, sockets: Sequence[socket.socket]) -> None:
+        """As uvicorn does it, but with less patience for a handshake."""
+        loop = asyncio.get_running_loop()
+        await self.lifespan.startup()
+        made: Any = self.config.http_protocol_class
+        protocol = partial(
+            made,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        self.servers = [
+            await loop.create_server(
+                protocol,
+                sock=listener,
+                ssl=tls.context,
+                backlog=_BACKLOG,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+            )
+            for listener in sockets
+        ]
+        self.started = True
 
-def _chores(activation: Activation) -> list[BackgroundTask]:
+
+def _chores(activation: Activation, tls: RenewedContext | None) -> list[BackgroundTask]:
     dispatcher, digest = activation.dispatcher(), activation.digest()
 
     def tell() -> None:
@@ -246,6 +295,8 @@ def _chores(activation: Activation) -> list[BackgroundTask]:
         BackgroundTask(name="settling quarantines", seconds=SETTLE_SECONDS, work=settle),
         BackgroundTask(name="looking for new keys", seconds=KEYS_SECONDS, work=activation.signer.refresh),
     ]
+    if tls is not None:
+        chores.append(BackgroundTask(name="looking for a new certificate", seconds=CERTIFICATE_SECONDS, work=tls.renew))
     if activation.settings.mail.host is not None:
         chores.append(BackgroundTask(name="telling people by mail", seconds=MAIL_SECONDS, work=tell))
     return chores
@@ -270,6 +321,7 @@ def _taken(host: str, port: int, error: Exception) -> ServiceError:
     )
 
 
-def _url(listener: socket.socket) -> str:
+def _url(listener: socket.socket, files: CertificateFiles | None) -> str:
+    scheme = "http" if files is None else "https"
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 
 from support.parties import COMMAND, Activation, FieldServer, Technician, memory_of, surroundings
 from tallystick.activation.http.protocol_api import EMPTY_BYTES_MAX
+from tallystick.fieldserver import asking
 
 pytestmark = pytest.mark.slow
 
@@ -31,6 +33,26 @@ KINDS = {
 }
 # Every line of these gets an answer of its own, so such a body is refused long before it ends.
 SHORT_KINDS = {"junk lines": b"junk\n" * (CHUNK // 5), "lines like envelopes": LINE * (CHUNK // len(LINE))}
+
+
+def test_an_agent_runs_and_answers_in_the_memory_of_a_small_device(tmp_path):
+    """40 MiB that are its own, of a device of 64 MB: beyond it the kernel gives none. What it reads asks for no more than is there."""
+    data, path = tmp_path / "fs", Path(tempfile.mkdtemp(prefix="t")) / "s"
+    made = [*COMMAND, "fieldserver", "init", "--data", data, "--kind", "AS-P", "--name", "small", "--trust-first"]
+    subprocess.run(made, check=True, capture_output=True)
+    limits = ["prlimit", f"--data={40 * MIB}", f"--stack={512 * 1024}", "--"]
+    words = [*limits, *COMMAND, "fieldserver", "run", "--data", data, "--port", "0", "--socket", path]
+    agent = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    try:
+        assert agent.stdout.readline().startswith("https://")
+        licenses = asking.connect(path, root="A" * 43, deadline_seconds=60)
+        assert [licenses.check("mqtt-client").code for _ in range(100)] == ["not-licensed"] * 100
+        licenses.close()
+    finally:
+        agent.terminate()
+        agent.wait(60)
+        agent.stdout.close()
+        path.parent.rmdir()
 
 
 @pytest.fixture(scope="module")

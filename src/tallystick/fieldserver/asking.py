@@ -16,10 +16,12 @@ from __future__ import annotations
 
 import contextlib
 import re
+import select
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +34,7 @@ from tallystick.protocol.envelope import encode_base64url
 
 _READ_BYTES: Final = 65_536
 _QUEUE_SECONDS: Final = 0.001  # between two tries, while more programs ask than the agent has taken so far
+_WAIT_SECONDS: Final = 3600.0  # at once; the kernel counts milliseconds, and not for ever
 _END: Final = b"\r\n\r\n"
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([0-9]{3})(?: .*)?", re.DOTALL)
 _STANDINGS: Final = frozenset(map(str, Standing))
@@ -116,9 +119,8 @@ class Asker:
         request = f"GET {question.target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode("ascii")
         try:
             connected = self._socket = self._socket or self._connect(late_at)
-            connected.settimeout(self._left(late_at))
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                connected.sendall(request)  # who is turned away may be answered before it has asked
+                self._send(connected, request, late_at)  # who is turned away may be answered before it has asked
             return self._read(connected, late_at, is_kept=is_kept)
         except TimeoutError:
             raise _TroubleError("agent-silent", f"no whole answer in {self._seconds:g} seconds") from None
@@ -132,9 +134,10 @@ class Asker:
         if not self._path or "\0" in self._path:  # what Linux calls abstract: no mode protects it
             raise _TroubleError("agent-absent", "a path that is no file's")
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        made.setblocking(False)
         try:
             while True:
-                made.settimeout(self._left(late_at))
+                self._left(late_at)
                 try:
                     made.connect(self._path)
                 except BlockingIOError:
@@ -173,12 +176,26 @@ class Asker:
             self._drop()  # what came behind the answer is no answer to the next question
         return b"".join(pieces)[:length]
 
+    def _send(self, connected: socket.socket, request: bytes, late_at: float) -> None:
+        while request:
+            try:
+                request = request[connected.send(request) :]
+            except BlockingIOError:
+                self._wait(connected, select.POLLOUT, late_at)
+
     def _receive(self, connected: socket.socket, late_at: float) -> bytes:
-        connected.settimeout(self._left(late_at))
+        self._wait(connected, select.POLLIN, late_at)
         return connected.recv(_READ_BYTES)
 
+    def _wait(self, connected: socket.socket, event: int, late_at: float) -> None:
+        """By ``poll`` and not by the socket's own time: that is two calls of the kernel more for each step."""
+        waiting = select.poll()
+        waiting.register(connected, event)
+        while not waiting.poll(min(self._left(late_at), _WAIT_SECONDS) * 1000):
+            pass
+
     def _left(self, late_at: float) -> float:
-        """What is left of the time; 0 would mean not to wait at all, and that nothing was said yet."""
+        """What is left of the time. Raises ``TimeoutError`` where nothing is."""
         left = late_at - self._monotonic()
         if left <= 0:
             raise TimeoutError
@@ -210,22 +227,25 @@ def connect(
 
 def _parse_head(head: bytes, body: bytes) -> int:
     """How long the answer is. ``body``: as much of it as came."""
-    first, *fields = head.split(b"\r\n")
-    status = _STATUS.fullmatch(first)
+    status, lengths, is_chunked = _take_apart(head)
     if status is None:
         raise _TroubleError("answer-malformed", "no head of HTTP")
-    if status[1] != b"200":
+    if status != b"200":
         code = _CODE.search(body)
-        raise _TroubleError("agent-refused", f"status {status[1].decode()}" + (f", {code[1].decode()}" if code else ""))
-    named = [
-        (name.lower(), value.strip(b" \t"))
-        for name, is_field, value in (one.partition(b":") for one in fields)
-        if is_field
-    ]
-    lengths = [value for name, value in named if name == b"content-length"]
-    if len(lengths) != 1 or not lengths[0].isdigit() or any(name == b"transfer-encoding" for name, _value in named):
+        raise _TroubleError("agent-refused", f"status {status.decode()}" + (f", {code[1].decode()}" if code else ""))
+    if len(lengths) != 1 or not lengths[0].isdigit() or is_chunked:
         raise _TroubleError("answer-malformed", f"{len(lengths)} content-lengths, or none that counts")
     length = int(lengths[0])
     if length > ANSWER_BYTES_MAX:
         raise _TroubleError("answer-too-large", f"{lengths[0][:20].decode()} bytes")
     return length
+
+
+@lru_cache(maxsize=4)  # an agent says the same head again and again
+def _take_apart(head: bytes) -> tuple[bytes | None, tuple[bytes, ...], bool]:
+    """The status of a reply, its content-lengths, and whether it says that it comes in chunks."""
+    first, *fields = head.split(b"\r\n")
+    status = _STATUS.fullmatch(first)
+    parts = [(name.lower(), value.strip(b" \t")) for name, end, value in (one.partition(b":") for one in fields) if end]
+    lengths = tuple(value for name, value in parts if name == b"content-length")
+    return None if status is None else status[1], lengths, any(name == b"transfer-encoding" for name, _value in parts)

@@ -21,6 +21,8 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -50,7 +52,8 @@ PASSWORD_FILE: Final = "password.txt"  # noqa: S105 - a name of a file
 PASSWORD_HASH_FILE: Final = "password.scrypt"  # noqa: S105 - a name of a file
 BEGUN_FILE: Final = "init-begun"
 
-_SLOT_BYTES_MAX: Final = 64 * 1024 * 1024
+_PIECE_BYTES: Final = 64 * 1024
+_PIECES_MAX: Final = 1024  # 64 MiB: what is read of any file
 _LOCK_PAUSE_SECONDS: Final = 0.01
 _LOCK_SECONDS: Final = 5.0
 _sync_data = getattr(os, "fdatasync", os.fsync)
@@ -81,8 +84,7 @@ class FileDisk:
     def read(self, name: str) -> bytes | None:
         """All bytes of a slot, None where there is no such file."""
         try:
-            with (self._directory / name).open("rb") as file:
-                return file.read(_SLOT_BYTES_MAX)
+            return _read(self._directory / name)
         except FileNotFoundError:
             return None
 
@@ -283,11 +285,16 @@ def find_host_id() -> str:
     return hashlib.sha256(f"tallystick host\0{uuid.getnode():012x}".encode()).hexdigest()[:32]
 
 
+def _read(path: Path) -> bytes:
+    """What is in a file, up to the limit. In pieces: one read of so many bytes asks for the memory of all of them first."""
+    with path.open("rb") as file:
+        return b"".join(islice(iter(partial(file.read, _PIECE_BYTES), b""), _PIECES_MAX))
+
+
 def read_file(path: Path) -> bytes:
     """A file of the data directory. Raises ``Error`` (``not-initialised``, ``disk-failed``)."""
     try:
-        with path.open("rb") as file:
-            return file.read(_SLOT_BYTES_MAX)
+        return _read(path)
     except FileNotFoundError:
         raise Error(
             "not-initialised", expected=_("{path}, which init makes", path=path.name), seen=_("no such file")

@@ -1,6 +1,6 @@
 """The load: a process of its own that posts prepared messages over real sockets and notes how long each answer took.
 
-``python -m benchmarks.load ADDRESS FILE``. The file holds a line of JSON per connection: its messages, in order. Each
+``python -m benchmarks.load ADDRESS FILE [CERTIFICATE]``. The certificate is what to trust, for an https address. The file holds a line of JSON per connection: its messages, in order. Each
 connection sends one message, waits for the whole reply, sends the next (HTTP/1.1, keep-alive). It does as little as it
 can, because it runs on the cores that it measures.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import selectors
 import socket
+import ssl
 import statistics
 import sys
 import time
@@ -22,7 +23,7 @@ WARM_UP = 0.1  # the part of every connection's messages that is not counted
 class Connection:
     """One client that talks all the time."""
 
-    def __init__(self, address: tuple[str, int], messages: list[str]) -> None:
+    def __init__(self, address: tuple[str, int], messages: list[str], tls: ssl.SSLContext | None) -> None:
         self.requests = [
             b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-tally\r\nContent-Length: %d\r\n\r\n%b"
             % (len(message) + 1, message.encode() + b"\n")
@@ -30,6 +31,8 @@ class Connection:
         ]
         self.socket = socket.create_connection(address)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
         self.next = 0
         self.received = b""
         self.sent_at = 0.0
@@ -70,16 +73,20 @@ class Connection:
 
 def main() -> None:
     """Run, and print what was measured as JSON."""
-    host, _, port = sys.argv[1].removeprefix("http://").rpartition(":")
+    host, _, port = sys.argv[1].partition("://")[2].rpartition(":")
     lines = Path(sys.argv[2]).read_text("ascii").splitlines()
-    connections = [Connection((host, int(port)), json.loads(line)) for line in lines]
+    tls = ssl.create_default_context(cafile=sys.argv[3]) if sys.argv[1].startswith("https:") else None
+    connections = [Connection((host, int(port)), json.loads(line), tls) for line in lines]
     selector = selectors.EpollSelector()
     for connection in connections:
         selector.register(connection.socket, selectors.EVENT_READ, connection)
     open_ = sum(connection.send() for connection in connections)
     while open_:
         for key, _ in selector.select():
-            if key.data.receive() and not key.data.send():
+            is_whole = key.data.receive()
+            while not is_whole and tls is not None and key.data.socket.pending():  # decrypted already: it wakes nobody
+                is_whole = key.data.receive()
+            if is_whole and not key.data.send():
                 open_ -= 1
     sys.stdout.write(json.dumps(figures(connections)) + "\n")
 

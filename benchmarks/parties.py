@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.prepared import Teller, say_all
+from support.authority import Authority
 from tallystick.activation.core import entitlements, exchanges
 from tallystick.activation.server.instance import Activation, open_activation
 from tallystick.domain.catalog import Catalog, Product
@@ -68,15 +69,19 @@ class Site:
                 activation.process(exchanges.messages_of(exchanges.read_lines(chunk, activation.signer.keyset)))
 
     @contextmanager
-    def served(self, workers: int) -> Iterator[Service]:
-        """The activation server as a process."""
+    def served(self, workers: int, *, authority: Authority | None = None) -> Iterator[Service]:
+        """The activation server as a process, by TLS with a certificate of an ``authority``."""
         command = [*TALLYSTICK, "activation", "serve", "--data", str(self.data), "--port", "0", "--json"]
         command += ["--workers", str(workers)] if workers != 1 else []
         command += ["--database", self.database] if self.database else []
+        if authority is not None:
+            both = str(authority.certify("localhost"))
+            command += ["--certificate", both, "--key", both]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
         try:
             assert process.stdout is not None
-            yield Service(process=process, url=json.loads(process.stdout.readline())["url"])
+            url = json.loads(process.stdout.readline())["url"]
+            yield Service(process=process, url=url, trusted=authority.file if authority else None)
         finally:
             process.terminate()
             process.wait(timeout=30)
@@ -88,6 +93,7 @@ class Service:
 
     process: subprocess.Popen[str]
     url: str
+    trusted: Path | None = None
 
     def load(self, per_connection: list[list[str]]) -> dict[str, Any]:
         """Post from a process of its own; see ``benchmarks.load``."""
@@ -95,6 +101,7 @@ class Service:
             file.writelines(json.dumps(messages) + "\n" for messages in per_connection)
             file.flush()
             command = [sys.executable, "-m", "benchmarks.load", self.url, file.name]
+            command += [str(self.trusted)] if self.trusted else []
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         found: dict[str, Any] = json.loads(done.stdout)
         if found["refused"]:

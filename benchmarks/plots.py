@@ -99,7 +99,7 @@ def _rates(rows: list[dict[str, Any]]) -> str:
     bars = []
     for row in rows:
         extra = row.get("extra", {})
-        if row["name"] in {"B1", "B2", "B3"} and "pgbench_rate" in extra:
+        if row["name"] in {"B1", "B2", "B3", "B3b"} and "pgbench_rate" in extra:
             bars.append(
                 (f"{row['name']} ours: {row['what'].split(', ', 1)[1]}", extra["rate"], f"{extra['rate']:,.0f}")
             )

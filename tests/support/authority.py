@@ -24,7 +24,13 @@ class Authority:
         self.file.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
 
     def context(self, name: str, *, days: int = 30) -> ssl.SSLContext:
-        """A certificate for a name; ``days`` below 0: one that has ended."""
+        """For whoever serves under a name; ``days`` below 0: with a certificate that has ended."""
+        made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        made.load_cert_chain(self.certify(name, days=days))
+        return made
+
+    def certify(self, name: str, *, days: int = 30) -> Path:
+        """A new key and its certificate for a name, in one file."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         certificate = self._sign(subject, key, names=(name,), is_authority=False, days=days)
@@ -35,9 +41,7 @@ class Authority:
             )
             + certificate.public_bytes(serialization.Encoding.PEM)
         )
-        made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        made.load_cert_chain(file)
-        return made
+        return file
 
     def _sign(
         self,

@@ -54,8 +54,7 @@ class Served:
 
     def replace(self, *, days):
         """As a tool that renews certificates does it: new files take the places of the old ones, one after the other."""
-        self.authority.context(NAME, days=days)
-        both = (self.files / f"{NAME}{days}.pem").read_text()
+        both = self.authority.certify(NAME, days=days).read_text()
         key, begin, chain = both.partition("-----BEGIN CERTIFICATE-----")
         for name, text in (("chain.pem", begin + chain), ("key.pem", key)):
             (self.files / "new").write_text(text)
@@ -169,8 +168,7 @@ def run(data, *options):
 
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")])
 def test_what_cannot_be_used_is_refused_before_anything_listens(data, authority, workers):
-    authority.context(NAME)
-    good, other = authority.directory / f"{NAME}30.pem", authority.file
+    good, other = authority.certify(NAME), authority.file
     encrypted = authority.directory / "encrypted.pem"
     subprocess.run(
         ["openssl", "ec", "-in", good, "-aes256", "-passout", "pass:x", "-out", encrypted],

@@ -92,12 +92,14 @@ def _give_up(world: World, step: Step, dice: Dice) -> str:
     copy = choose(world, step)
     if copy is None:
         return "nobody is there"
-    written = world.ask(copy, Relinquish(), step)
+    # One in twenty is scrapped: it takes no license any more.
+    wish = Relinquish(is_final=Dice("final", step.salt).chance(50))
+    written = world.ask(copy, wish, step)
     if written is None:
-        return f"{copy.name}: relinquish"
+        return f"{copy.name}: {describe_wish(wish)}"
     if dice.chance(700):
         world.carry(world.up, [written.message.compact], dice)
-    return f"{copy.name}: relinquish -> {describe(written.message.compact)}"
+    return f"{copy.name}: {describe_wish(wish)} -> {describe(written.message.compact)}"
 
 
 def _exchange(world: World, step: Step, dice: Dice) -> str:

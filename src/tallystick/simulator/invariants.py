@@ -273,8 +273,11 @@ class Auditor:
                 quantities = known.grants[place]
                 known.grants[place] = {line: quantities[line] for line in quantities if line in self.ledger_lines}
                 known.proven = max(known.proven, place)
-        if refused is None and claims.get("final"):
+        is_final = refused is None and answered is None and bool(claims.get("final"))  # a fence: not believed yet
+        if is_final:
             known.grants = {}  # it takes none any more
+            if not self.is_replay:
+                self.unheard.discard(claims["iss"])
         if refused in _NOT_HEARD or (refused == "host-id-taken" and known.status in {"unknown", "listed"}):
             return  # a known one that moved onto a host of another one is heard, and only its wish is refused
         if answered is not None and answered["epoch"] > claims["epoch"]:  # a fence
@@ -285,7 +288,8 @@ class Auditor:
         if refused == "grant-unknown" and claims["epoch"] < known.epoch:
             return
         if refused != "grant-unknown":
-            if claims["sequence"] <= known.decided and not self.is_replay:
+            # Nothing that comes after "for good" can be missed: it is believed late, too, where a restore lies between.
+            if claims["sequence"] <= known.decided and not is_final and not self.is_replay:
                 raise Violation("order", f"message {claims['sequence']} was decided after message {known.decided}")
             known.decided = max(known.decided, claims["sequence"])
         place = (claims["epoch"], 0)

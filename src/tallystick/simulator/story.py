@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tallystick.activation.core.ports import Answer, MessageOutcome
-from tallystick.fieldserver.state import Activate, Refresh, Return, Wish
+from tallystick.fieldserver.state import Activate, Refresh, Relinquish, Return, Wish
 from tallystick.protocol import messages
 from tallystick.simulator.evidence import read_envelope
 
@@ -19,6 +19,8 @@ def describe_wish(wish: Wish) -> str:
             return "return down to " + ", ".join(f"{want.quantity} of {want.line_id}" for want in lowered)
         case Refresh():
             return "refresh"
+        case Relinquish(is_final=True):
+            return "relinquish for good"
         case _:
             return "relinquish"
 

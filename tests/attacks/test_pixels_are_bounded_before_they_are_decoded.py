@@ -57,7 +57,7 @@ print(json.dumps([said, most(resource.RUSAGE_SELF) - before, most(resource.RUSAG
 
 def outcome(data):
     """What a process that serves says; how much its memory grew, and how much that of its reader is."""
-    done = subprocess.run([sys.executable, "-c", SERVING], input=data, capture_output=True, check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", SERVING], input=data, capture_output=True, check=True, timeout=300)
     return json.loads(done.stdout)
 
 

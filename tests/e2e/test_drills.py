@@ -87,7 +87,7 @@ def test_a_stolen_laptop_reaches_nothing_any_more(tmp_path, made):
         kept = urllib.request.Request(
             f"{told['url']}/v1/messages", (tmp_path / "kept.tally").read_bytes(), {"Accept": "application/json"}
         )
-        with urllib.request.urlopen(kept, timeout=60) as answer:
+        with urllib.request.urlopen(kept, timeout=300) as answer:
             assert "activation-id-wrong" in answer.read().decode()  # written before the drill, delivered after it
         with serving("fieldserver", "run", "--data", tmp_path / "roof", "--port", port) as (roof, _):
             stolen = json.dumps(run("admin", "activate", "roof", "--line", f"{line}=2", expect=None, env=laptop))

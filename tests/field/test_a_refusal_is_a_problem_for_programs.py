@@ -73,7 +73,7 @@ def test_what_the_case_named_is_a_problem_with_its_own_next_step(tmp_path, monke
 
 def test_the_agent_that_cannot_run_says_so_too(tmp_path):
     words = ["-m", "tallystick", "fieldserver", "run", "--data", str(tmp_path / "none"), "--json"]
-    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=300, check=False)
     assert json.loads(done.stdout)["code"] == "not-initialised"
     assert done.returncode == 1
 

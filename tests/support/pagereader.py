@@ -13,7 +13,7 @@ class PageReader:
     def __init__(self, link):
         parts = urlsplit(link)
         self.base, self.link = f"{parts.scheme}://{parts.netloc}", link
-        self.client = httpx2.Client(base_url=self.base, follow_redirects=True, timeout=60, trust_env=False)
+        self.client = httpx2.Client(base_url=self.base, follow_redirects=True, timeout=300, trust_env=False)
         self.csrf = ""
 
     def enter(self):

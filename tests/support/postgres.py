@@ -136,7 +136,7 @@ class Cluster:
                 stdout=output,
                 stderr=output,
                 cwd=self.home,
-                timeout=60,
+                timeout=300,
                 check=False,
                 **unprivileged(),
             )

@@ -27,7 +27,7 @@ def run(*words, expect=0, env=None, **variables):
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
         env=environment(**(env or {}), **variables),
     )
     assert expect is None or done.returncode == expect, (words, done.returncode, done.stdout, done.stderr)
@@ -45,7 +45,7 @@ def serving(*words, env=None, stderr=None):
         env=environment(**(env or {})),
     )
     try:
-        ready, _, _ = select.select([process.stdout], [], [], 30)
+        ready, _, _ = select.select([process.stdout], [], [], 300)
         assert ready, "it does not listen"
         yield json.loads(process.stdout.readline()), process
     finally:

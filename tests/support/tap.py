@@ -78,7 +78,7 @@ class Tap:
         if self.is_cut or fate < self.loss / 2:
             return self._cut(handler)
         headers = {name: handler.headers[name] for name in _PASSED_ON if name in handler.headers}
-        connection = http.client.HTTPConnection("127.0.0.1", self.upstream, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.upstream, timeout=300)
         try:
             connection.request(handler.command, handler.path, body=body or None, headers=headers)
             response = connection.getresponse()

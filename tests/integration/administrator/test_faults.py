@@ -141,7 +141,7 @@ def test_two_syncs_at_once_do_no_harm(site):
     site.admin.route = None
     running = [site.admin.start("sync") for _ in range(3)]
     for process in running:
-        _, error = process.communicate(timeout=60)
+        _, error = process.communicate(timeout=300)
         assert process.returncode == 0, error
     assert site.roof.held() == cellar.held() == {site.line: 2}
     assert site.admin("status", "--json")["open"] == []
@@ -179,7 +179,7 @@ def test_two_first_commands_at_once_make_one_database(site):
     fresh = site.admin.__class__(site.path("fresh-home"))
     running = [fresh.start("status", "--json") for _ in range(4)]
     for process in running:
-        _, error = process.communicate(timeout=60)
+        _, error = process.communicate(timeout=300)
         assert process.returncode == 0, error
 
 

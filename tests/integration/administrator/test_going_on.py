@@ -92,7 +92,7 @@ def test_the_pages_see_stop_and_go_on_with_what_the_command_line_began(site, pag
     number = wait_for(site, "running")["operation"]
     assert "Another window runs it" in page.see(f"/operations/{number}").text
     page.send(f"/operations/{number}/cancel")
-    out, error = process.communicate(timeout=60)
+    out, error = process.communicate(timeout=300)
     assert process.returncode == 4, (out, error)
     assert {row["result"] for row in json.loads(out)["field_servers"]} & {"interrupted"}
     assert "tallystick admin go-on" in error

@@ -77,7 +77,7 @@ def run(*arguments):
         [sys.executable, "-m", "tallystick", "activation", *map(str, arguments), "--json"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

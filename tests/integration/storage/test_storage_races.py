@@ -54,7 +54,7 @@ def race_processes(tmp_path, url, *batches_of_each):
     for racer in racers:
         racer.stdin.write("go\n")
         racer.stdin.flush()
-    said = [racer.communicate(timeout=60)[0] for racer in racers]
+    said = [racer.communicate(timeout=300)[0] for racer in racers]
     assert [racer.returncode for racer in racers] == [0] * len(racers)
     return [[json.loads(line) for line in text_.splitlines()] for text_ in said]
 

@@ -153,7 +153,7 @@ class Served:
         self.announced = json.loads(first)
         self.port = int(self.announced["url"].rpartition(":")[2])
 
-    def ask(self, method: str, path: str, body: Any = None, timeout: float = 20, **headers: str) -> Answer:
+    def ask(self, method: str, path: str, body: Any = None, timeout: float = 120, **headers: str) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
             named = {name.replace("_", "-"): value for name, value in headers.items()}

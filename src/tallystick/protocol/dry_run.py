@@ -79,4 +79,4 @@ def is_dry_run_proof(activation_id: ActivationId, proof: str, device_id: DeviceI
     return is_proof_valid(activation_id, proof, device_id, _JTI)
 
 
-know(DryRun, DryRunAnswer)
+know(LineChange, Ask, DryRun, EndState, Foreseen, DryRunAnswer)

@@ -58,7 +58,15 @@ def check_api(
     words = [sys.executable, "-m", "support.schema_runner", f"--config-file={config}", "run", str(document)]
     words += ["--checks", checks, "--max-examples", str(examples), "--no-color", "--tls-verify", "false"]
     words += ["--seed", os.environ.get("TALLYSTICK_SCHEMA_SEED", "1"), "--generation-database", "none"]
-    words += ["--suppress-health-check", "all", "--request-timeout", "300", "--continue-on-failure", "--warnings", "off"]
+    words += [
+        "--suppress-health-check",
+        "all",
+        "--request-timeout",
+        "300",
+        "--continue-on-failure",
+        "--warnings",
+        "off",
+    ]
     words += [] if url is None else ["--url", url]
     words += ["--exclude-checks", ",".join(exclude_checks)] if exclude_checks else []
     for path in exclude_paths:

@@ -101,7 +101,20 @@ class Site:
 
     def serve_activation(self):
         process = self.started(*COMMAND, "activation", "serve", "--data", self.activation, "--port", 0, "--json")
-        return json.loads(process.stdout.readline())["url"]
+        told = json.loads(process.stdout.readline())
+        self.setup_code = told.get("setup_code")
+        return told["url"]
+
+    def file_of_another_vendor(self):
+        """The certificate of something that somebody else sells, with their keys."""
+        data, file = self.directory / "other", self.directory / "other.tally"
+        if not file.exists():
+            self.office("init", "--data", data, "--issuer", "Other Controls")
+            self.office("catalog", "load", EXAMPLES / "catalog.yaml", "--data", data)
+            words = ("--account", "acme", "--product", "smartdriver=9", "--json")
+            bought = self.office("entitlement", "create", "--data", data, *words)
+            self.office("entitlement", "certificate", bought["entitlement_id"], "--data", data, "-o", file)
+        return file
 
     def upload(self, file, reply):
         self.office("message", file, "-o", reply, "--data", self.activation)

@@ -85,6 +85,12 @@ def taken(page, site):
     page.get_by_role("button", name="Take in and deliver").click()
 
 
+def whose(page, site):
+    page.goto(page.base + "/carry")
+    page.get_by_label("Whatever came back").set_input_files(site.file_of_another_vendor())
+    page.get_by_role("button", name="Take in and deliver").click()
+
+
 def one(page, _site):
     page.goto(page.base + "/?q=fs0000")
     page.get_by_role("link", name="fs0000").click()
@@ -121,6 +127,8 @@ PAGES = {
     "codes": (see("/carry/codes"), "Show codes"),
     "read_codes": (see("/carry/read"), "Read codes"),
     "taken": (taken, "What came back"),
+    "whose": (whose, "Whose file is this?"),
+    "vendors": (see("/vendors"), "Vendors"),
     "route": (see("/route"), "Route"),
     "report": (see("/report"), "Licenses: all sites"),
     "problem": (see("/drafts/999"), "That did not work"),

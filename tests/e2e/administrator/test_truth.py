@@ -272,3 +272,128 @@ def test_a_dry_run_asks_the_activation_server_and_without_a_route_says_that_it_i
         # Afterwards nothing had happened by all that
         assert site.lines()["smartdriver"]["held"] == 2
         assert not person.faults
+
+
+def test_whose_file_it_is_is_shown_and_asked_and_all_of_it_can_be_removed_again(tmp_path, person_at):
+    with site_at(tmp_path, 1) as site:
+        _, certificate = site.sell("smartdriver=3")
+        other = site.file_of_another_vendor()
+        person = person_at(site.web())
+
+        # Chosen: it says whose it is, and nothing is taken in yet
+        person.go("/carry")
+        person.page.get_by_label("Whatever came back").set_input_files(certificate)
+        person.page.locator("#whose", has_text="Example Controls").wait_for(timeout=60_000)
+        assert "for the account acme" in person.page.locator("#whose").inner_text()
+        person.go("/vendors")
+        person.says("None yet")
+        take_in(person, certificate)
+        person.says("1 entitlement")
+        person.says("Example Controls")
+
+        # A second vendor's root is asked about; left out, it is refused by its name
+        take_in(person, other)
+        person.says("Whose file is this?")
+        person.says("A root of Other Controls would be trusted beside Example Controls.")
+        assert len(person.page.locator("main code").inner_text()) == 43
+        check_accessible(person.page)
+        person.click("Take in only what is of known vendors and accounts")
+        person.says("Other Controls, whose root was left out")
+        person.go("/vendors")
+        assert "Other Controls" not in person.page.locator("main").inner_text()
+
+        # Wanted, and removed again with all that came of it
+        take_in(person, other)
+        person.click("It is expected: take it in")
+        person.says("1 entitlement")
+        person.go("/vendors")
+        box = person.page.locator("section.box", has_text="Other Controls")
+        box.get_by_text("Remove this vendor", exact=True).first.click()
+        check_accessible(person.page)
+        box.get_by_role("button", name="Remove Other Controls").click()
+        person.page.wait_for_function("() => !document.querySelector('main').textContent.includes('Other Controls')")
+        box = person.page.locator("section.box", has_text="Example Controls")
+        box.get_by_text("Remove", exact=True).first.click()
+        box.get_by_role("button", name="Remove the entitlement of acme").click()
+        person.says("No entitlement.")
+        person.go("/plan")
+        person.says("No entitlement is known here yet")
+        assert not person.faults
+
+
+class Portal:
+    """The activation server's portal, in a browser of its own, of the person who set it up."""
+
+    def __init__(self, browser, site, url):
+        self.page, self.url = browser.new_context().new_page(), url
+        self.page.set_default_timeout(120_000)
+        self.page.goto(url)
+        self.page.get_by_label("Set-up code").fill(site.setup_code)
+        self.page.get_by_label("Your name").fill("Ana Berg")
+        self.page.get_by_label("E-mail address").fill("ana@example.com")
+        self.page.get_by_label("Password").fill("four quiet words apart")
+        self.page.get_by_role("button", name="Begin").click()
+        self.page.get_by_role("link", name="Deliver messages").first.wait_for()
+
+    def upload(self, file, replies):
+        self.page.goto(f"{self.url}/deliver")
+        self.page.get_by_label("Tally files").set_input_files(file)
+        self.page.get_by_role("button", name="Deliver").click()
+        with self.page.expect_download() as download:
+            self.page.get_by_role("button", name="Download").click()
+        download.value.save_as(replies)
+        return self.page.locator("main").inner_text()
+
+    def counts(self, line):
+        self.page.goto(f"{self.url}/lines/{line}")
+        text = self.page.locator("svg.bar").first.get_attribute("aria-label")
+        return {name: int(count) for count, name in (part.split() for part in text.split(", "))}
+
+
+def laptop_counts(person):
+    person.go("/plan")
+    cells = person.page.locator("tbody tr").first.locator("td.number")
+    names = ("bought", "held", "returning", "elsewhere")
+    found = dict(zip(names, cells.all_inner_texts(), strict=False))
+    return {name: int(text) for name, text in found.items() if text.isdigit()}
+
+
+def check_same(portal, person, line, **expected):
+    there, here = portal.counts(line), laptop_counts(person)
+    assert {name: there[name] for name in expected} == {name: here[name] for name in expected} == expected
+
+
+def test_any_order_is_any_order_and_portal_and_laptop_count_the_same(tmp_path, browser, person_at):
+    with site_at(tmp_path, 2) as site:
+        bought, _ = site.sell("smartdriver=2")
+        site.admin("add", "--csv", site.csv())
+        portal = Portal(browser, site, site.serve_activation())
+        site.admin("entitlement", "add", bought["entitlement_id"], "--activation", portal.url)
+        site.admin("activate", "fs0001", "--line", "smartdriver=2")
+        line = site.lines()["smartdriver"]["line"]
+        person = person_at(site.web("--route", "offline"))
+        check_same(portal, person, line, held=2, returning=0)
+
+        # Given up, and not proven yet
+        site.admin("return", "fs0001", "--route", "offline", expect=4)
+        person.go("/carry")
+        portal.upload(person.save("Save to one file", tmp_path / "up.tally"), tmp_path / "down.tally")
+        take_in(person, tmp_path / "down.tally")
+        person.says("Delivered 1 of 1; 1 proof to carry.")
+        check_same(portal, person, line, held=0, returning=2)
+
+        # The other one asks for both; in the file its wish stands before the proof that frees them
+        site.admin("activate", "fs0000", "--line", "smartdriver=2", "--route", "offline", expect=4)
+        person.go("/carry")
+        file = person.save("Save to one file", tmp_path / "both.tally")
+        envelopes = [one for one in file.read_text("utf-8").splitlines() if one and not one.startswith("#")]
+        assert len(envelopes) == 2
+        for place, order in enumerate((envelopes, envelopes[::-1])):
+            either = tmp_path / f"either-{place}.tally"
+            either.write_text("\n".join(order), "utf-8")
+            said = portal.upload(either, tmp_path / "replies.tally")
+            assert "not-enough" not in said
+        take_in(person, tmp_path / "replies.tally")
+        person.says("All is done")
+        check_same(portal, person, line, held=2, returning=0)
+        assert not person.faults

@@ -120,23 +120,18 @@ def sums_of(rows: Sequence[Prediction]) -> list[EffectSum]:
 
 
 def standings_of(
-    rows: Sequence[Prediction],
+    about: Collection[LineId | None],
     records: Sequence[FieldServerRecord],
     *,
     lines: Mapping[LineId, KnownLine],
     proving: Collection[DeviceId],
 ) -> list[LineStanding]:
-    """Of the lines that a dry run is about. ``proving``: field servers that gave up rights that are not proven yet."""
-    about = {row.line_id for row in rows}
+    """Of the lines in ``about``. ``proving``: field servers that gave up rights that are not proven yet."""
     return [
         LineStanding(
             line=line,
             held_here=sum(record.held.get(line_id, 0) for record in records),
-            returning_here=sum(
-                max(0, line.held_then.get(record.device_id, 0) - record.held.get(line_id, 0))
-                for record in records
-                if record.device_id in proving
-            ),
+            returning_here=sum(record.returning.get(line_id, 0) for record in records if record.device_id in proving),
         )
         for line_id, line in lines.items()
         if line_id in about

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +25,18 @@ from tallystick.directories import LedAwayError, check_leads_there, create_file
 from tallystick.domain.ids import DeviceId, EntitlementId
 from tallystick.errors import Error
 from tallystick.protocol import tallyfile
-from tallystick.protocol.envelope import Unverified
-from tallystick.protocol.messages import CREDIT, ENTITLEMENT, GRANT, KEYS, REFUSAL, REQUEST
+from tallystick.protocol.envelope import PublicKey, Unverified
+from tallystick.protocol.keys import parse_keyset
+from tallystick.protocol.messages import (
+    CREDIT,
+    ENTITLEMENT,
+    GRANT,
+    KEYS,
+    REFUSAL,
+    REQUEST,
+    EntitlementCertificate,
+    convert_claims,
+)
 from tallystick.protocol.problems import WireError
 from tallystick.protocol.tallyfile import BadLine, GoodLine
 from tallystick.sentences import _
@@ -148,7 +158,20 @@ class Import:
     ``bad_lines`` the first hundred lines that were handed back.
     """
 
-    def __init__(self, *, inventory: Inventory, mailbag: Mailbag, courier: Courier, now: int) -> None:
+    def __init__(
+        self,
+        *,
+        inventory: Inventory,
+        mailbag: Mailbag,
+        courier: Courier,
+        now: int,
+        left_out: Collection[str] = (),
+        accounts_left_out: Collection[str] = (),
+    ) -> None:
+        """``left_out``: issuers whose root a person did not want; ``accounts_left_out``: the same of accounts."""
+        self._left_out = set(left_out)
+        self._accounts_left_out = set(accounts_left_out)
+        self._left_keys: dict[str, str] = {}  # by kid, whose it is
         self._inventory = inventory
         self._mailbag = mailbag
         self._courier = courier
@@ -168,11 +191,11 @@ class Import:
 
     def _read(self, path: Path) -> None:
         """Keysets first, wherever they stand, because the other lines are verified with them."""
-        for line in _lines(path):
+        for line in lines_of(path):
             if isinstance(line, GoodLine) and line.envelope.typ == KEYS:
                 self._take(path, line)
         batch: list[KnownReply | Outbound] = []
-        for line in _lines(path):
+        for line in lines_of(path):
             if isinstance(line, BadLine):
                 self._hand_back(path, line.line_number, line.error)
             elif line.envelope.typ != KEYS:
@@ -193,6 +216,7 @@ class Import:
 
     def _sort(self, envelope: Unverified) -> KnownReply | Outbound | None:
         """Keysets and certificates are kept at once; messages are returned, to be kept together."""
+        self._check_wanted(envelope)
         match envelope.typ:
             case typ if typ == KEYS:
                 _other, is_new = self._inventory.learn_keyset(envelope)
@@ -214,6 +238,30 @@ class Import:
             case typ:
                 raise WireError("kind-unexpected", expected=_("a message of Tallystick"), seen=typ[:40])
         return None
+
+    def _check_wanted(self, envelope: Unverified) -> None:
+        """What a person left out is refused by its name. Raises ``WireError``."""
+        issuer = None
+        if envelope.typ == KEYS and self._left_out:
+            keyset = parse_keyset(envelope)
+            if keyset.issuer in self._left_out:
+                issuer = keyset.issuer
+                self._left_keys |= {PublicKey(key.jwk.x).thumbprint: issuer for key in keyset.keys}
+        issuer = issuer or self._left_keys.get(envelope.kid or "")
+        if issuer is not None:
+            raise WireError(
+                "key-unknown",
+                expected=_("a vendor whose root is trusted here"),
+                seen=_("{issuer}, whose root was left out", issuer=issuer),
+            )
+        if envelope.typ == ENTITLEMENT and self._accounts_left_out:
+            account = convert_claims(envelope.payload, EntitlementCertificate).account
+            if account in self._accounts_left_out:
+                raise WireError(
+                    "outside-scope",
+                    expected=_("an entitlement of an account that is known here"),
+                    seen=_("one of {account}, which was left out", account=account),
+                )
 
     def _check_device(self, device_id: DeviceId) -> None:
         if device_id not in self._names:
@@ -247,7 +295,8 @@ class Import:
             )
 
 
-def _lines(path: Path) -> Iterator[GoodLine | BadLine]:
+def lines_of(path: Path) -> Iterator[GoodLine | BadLine]:
+    """The lines of a file, one after the other. Raises ``TallyFileError``."""
     return tallyfile.parse_chunks(_chunks(path))
 
 

@@ -155,6 +155,7 @@ class Visit:
         self._stop = stop
         self.log = _Log()
         self.has_own_route = False
+        self.is_proving = bool(record.returning)
 
     def run(self, goal: Goal) -> Report:
         """All four steps, or what can be done without the field server."""
@@ -208,7 +209,12 @@ class Visit:
         report = port.licenses()
         if report.device_id != self.device_id:
             raise PortError("device-wrong", expected=self.device_id, seen=report.device_id)
-        self.office.inventory.keep_report(report, now=self.office.clock.now())
+        was_proving = self.is_proving
+        waits = any(message.purpose in PROOFS for message in self.office.mailbag.outbound(self.device_id))
+        self.is_proving = waits or any(note.purpose in PROOFS for note in report.outbox)
+        self.office.inventory.keep_report(
+            report, now=self.office.clock.now(), was_proving=was_proving, is_proving=self.is_proving
+        )
         self.office.mailbag.forget_answered(report)
         return report
 

@@ -22,7 +22,7 @@ from tallystick.errors import Error
 from tallystick.sentences import _
 
 FILE_NAME: Final = "administrator.sqlite3"
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 _WAIT_SECONDS: Final = 30.0
 _WAL_ATTEMPTS: Final = 100
 _WAL_PAUSE_SECONDS: Final = 0.05
@@ -84,6 +84,9 @@ CREATE TABLE frames (
     5: """
 CREATE TABLE available (line_id TEXT PRIMARY KEY, quantity INTEGER NOT NULL, said_at INTEGER NOT NULL,
   held BLOB NOT NULL) STRICT;
+""",
+    6: """
+ALTER TABLE field_servers ADD COLUMN unproven BLOB;
 """,
 }
 

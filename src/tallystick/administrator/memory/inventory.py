@@ -54,6 +54,9 @@ class FieldServerRecord:
     report: LicenseReport | None = None
     trouble: Trouble | None = None
     site: str = ""
+    returning: Mapping[LineId, int] = field(
+        default_factory=dict
+    )  # given up, and not proven yet, as far as is known here
 
     @property
     def address(self) -> str:
@@ -191,12 +194,35 @@ class Inventory:
             row = sql.execute("SELECT * FROM field_servers WHERE device_id = ?", (device_id,)).fetchone()
         return None if row is None else _record(row, self._sealer)
 
-    def keep_report(self, report: LicenseReport, *, now: int) -> None:
-        """What a field server said, for when it is out of reach. Trouble is over."""
+    def keep_report(
+        self, report: LicenseReport, *, now: int, was_proving: bool = False, is_proving: bool = False
+    ) -> None:
+        """What a field server said, for when it is out of reach. Trouble is over.
+
+        ``was_proving``, ``is_proving``: whether a proof of what it gave up was, and is, on its way: then what it holds
+        less than before is returning.
+        """
         with self._database.write() as sql:
+            known = sql.execute("SELECT * FROM field_servers WHERE device_id = ?", (report.device_id,)).fetchone()
+            returning: dict[str, int] = {}
+            if known is not None and is_proving:
+                before = _record(known, None)
+                returning |= {str(line): count for line, count in before.returning.items() if was_proving}
+                for line_id, count in before.held.items():
+                    less = count - report.held.get(line_id, 0)
+                    if less > 0:
+                        returning[line_id] = returning.get(line_id, 0) + less
             sql.execute(
-                "UPDATE field_servers SET name = ?, kind = ?, report = ?, seen_at = ?, trouble = NULL WHERE device_id = ?",
-                (report.name, report.kind, msgspec.json.encode(report), now, report.device_id),
+                "UPDATE field_servers SET name = ?, kind = ?, report = ?, seen_at = ?, trouble = NULL, unproven = ?"
+                " WHERE device_id = ?",
+                (
+                    report.name,
+                    report.kind,
+                    msgspec.json.encode(report),
+                    now,
+                    msgspec.json.encode(returning),
+                    report.device_id,
+                ),
             )
 
     def keep_trouble(self, device_id: DeviceId, trouble: Trouble) -> None:
@@ -256,6 +282,21 @@ class Inventory:
                 (issuer,),
             ).fetchall()
         return [row["url"] for row in rows]
+
+    def activation_urls_of(self, issuer: str) -> list[str]:
+        """The addresses at which an issuer is known to answer."""
+        with self._database.read() as sql:
+            rows = sql.execute("SELECT url FROM activation_servers WHERE issuer = ? ORDER BY url", (issuer,)).fetchall()
+        return [row["url"] for row in rows]
+
+    def remove_issuer(self, issuer: str) -> None:
+        """Its root is trusted no more; its entitlements and addresses go with it. What is on its way stays."""
+        for known in self.entitlements():
+            if known.issuer == issuer:
+                self.remove_entitlement(known.entitlement_id)
+        with self._database.write(durable=True) as sql:
+            sql.execute("DELETE FROM keysets WHERE issuer = ?", (issuer,))
+            sql.execute("DELETE FROM activation_servers WHERE issuer = ?", (issuer,))
 
     def learn_keyset(self, envelope: Unverified) -> tuple[Keyset, bool]:
         """Take a keyset; True if it is newer than what was known. Raises ``WireError``.
@@ -325,6 +366,15 @@ class Inventory:
                 "SELECT * FROM entitlements WHERE entitlement_id = ?", (certificate.entitlement,)
             ).fetchone()
         return _entitlement(row), True
+
+    def remove_entitlement(self, entitlement_id: EntitlementId) -> None:
+        """Forget a certificate, what is available of its lines, and what is planned of them."""
+        with self._database.write(durable=True) as sql:
+            row = sql.execute("SELECT * FROM entitlements WHERE entitlement_id = ?", (entitlement_id,)).fetchone()
+            lines = [] if row is None else [(line.line_id,) for line in _entitlement(row).lines]
+            sql.executemany("DELETE FROM available WHERE line_id = ?", lines)
+            sql.executemany("DELETE FROM plan WHERE line_id = ?", lines)
+            sql.execute("DELETE FROM entitlements WHERE entitlement_id = ?", (entitlement_id,))
 
     def entitlements(self) -> list[KnownEntitlement]:
         """All, by their id."""
@@ -412,6 +462,7 @@ def _record(row: sqlite3.Row, sealer: Sealer | None) -> FieldServerRecord:
         report=None if row["report"] is None else msgspec.json.decode(row["report"], type=LicenseReport),
         trouble=None if row["trouble"] is None else decode_kept(row["trouble"], Trouble),
         site=row["site"],
+        returning=msgspec.json.decode(row["unproven"] or b"{}", type=dict[LineId, int]),
     )
 
 

@@ -22,7 +22,7 @@ from tallystick.administrator.core.next_steps import step_sentence
 from tallystick.administrator.memory.database import Database
 from tallystick.administrator.memory.passwords import Sealer
 from tallystick.administrator.ports import RouteKind as CarryRoute
-from tallystick.administrator.web import add, carry, field_servers, operations, plan, qr_codes, report, route
+from tallystick.administrator.web import add, carry, field_servers, operations, plan, qr_codes, report, route, vendors
 from tallystick.administrator.web.base import LOOK_EVERY_SECONDS, Handler, PageRequest, WebContext, problem_of
 from tallystick.administrator.web.gate import ENTER_PATH, Gate, csrf_of
 from tallystick.connections.listening import HEAD_BYTES_MAX, Bounded, Places
@@ -48,9 +48,11 @@ _PAGES: Final[tuple[tuple[str, Handler], ...]] = (
     ("/operations/{number:int}", operations.operation_page),
     ("/carry", carry.carry_page),
     ("/carry/taken/{number:int}", carry.taken_page),
+    ("/carry/whose/{number:int}", carry.whose_page),
     ("/carry/codes", qr_codes.show_page),
     ("/carry/read", qr_codes.read_page),
     ("/route", route.route_page),
+    ("/vendors", vendors.vendors_page),
     ("/report", report.report_page),
     ("/report.csv", report.report_as_csv),
     ("/report.pdf", report.report_as_pdf),
@@ -78,9 +80,13 @@ _FORMS: Final[tuple[tuple[str, Handler], ...]] = (
     ("/carry/stick", carry.to_stick),
     ("/carry/from-stick", carry.from_stick),
     ("/carry/take", carry.take),
+    ("/carry/look", carry.look),
+    ("/carry/whose/{number:int}", carry.take_after_all),
     ("/carry/now", carry.carry_now),
     ("/carry/read", qr_codes.read),
     ("/route/force", route.force),
+    ("/vendors/remove", vendors.remove_vendor),
+    ("/vendors/entitlement", vendors.remove_entitlement),
     ("/route/proxy", route.set_proxy),
     ("/route/activation", route.add_activation),
     ("/route/look", route.look),

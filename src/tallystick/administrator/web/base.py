@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from tallystick.administrator.app import Administrator, SystemClock, administrator_on
-from tallystick.administrator.core.next_steps import NextStep
+from tallystick.administrator.core.next_steps import NextStep, Phase
 from tallystick.administrator.core.sight import Sight, Snapshot
 from tallystick.administrator.memory.database import Database
 from tallystick.administrator.memory.inventory import FieldServerRecord
@@ -104,6 +104,11 @@ class Reading:
     records: tuple[FieldServerRecord, ...]
     steps: Mapping[DeviceId, NextStep]
     seen: Snapshot | None
+
+    @property
+    def proving(self) -> set[DeviceId]:
+        """Who gave up rights that are not proven at the activation server yet."""
+        return {device_id for device_id, step in self.steps.items() if step.phase is Phase.PROVE}
 
 
 @dataclass(frozen=True, kw_only=True)

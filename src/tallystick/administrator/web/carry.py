@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from starlette.responses import Response
+from starlette.datastructures import UploadFile
+from starlette.responses import HTMLResponse, Response
 
 from tallystick.administrator.core.file_courier import BadImport, Import, ImportSummary, export_bytes, write_durably
 from tallystick.administrator.core.goals import Sync
 from tallystick.administrator.core.next_steps import PROOFS, Phase
+from tallystick.administrator.core.senders import Sender, senders_of
 from tallystick.administrator.core.usb_sticks import Stick, find_sticks
 from tallystick.administrator.memory.messages import Outbound
 from tallystick.administrator.web.base import PageRequest
@@ -37,6 +40,21 @@ class TakenFiles:
     operation: int | None
     note: str = ""
     devices: tuple[DeviceId, ...] = ()
+    senders: tuple[Sender, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StrangeFiles:
+    """Files that somebody is asked about. ``directory``: where they are until then; None on a stick."""
+
+    paths: list[Path]
+    senders: tuple[Sender, ...]
+    directory: tempfile.TemporaryDirectory[str] | None
+
+    @property
+    def files(self) -> list[str]:
+        """Their names."""
+        return [path.name for path in self.paths]
 
 
 def carry_page(page: PageRequest) -> Response:
@@ -80,7 +98,7 @@ def to_stick(page: PageRequest) -> Response:
 
 def from_stick(page: PageRequest) -> Response:
     """All files on a stick that are not our own."""
-    return _take(page, _on_stick(_stick(page)).paths)
+    return take_files(page, _on_stick(_stick(page)).paths, None)
 
 
 def take(page: PageRequest) -> Response:
@@ -88,26 +106,73 @@ def take(page: PageRequest) -> Response:
     files = page.files("files")
     if not files:
         raise Error("usage", expected=_("at least one file in the box"), seen=_("none"))
+    directory = tempfile.TemporaryDirectory()  # removed with the last who knows it
+    return take_files(page, _saved(files, Path(directory.name)), directory)
+
+
+def look(page: PageRequest) -> Response:
+    """Whose the chosen files are, before any is sent for good: for the script of the box."""
     with tempfile.TemporaryDirectory() as directory:
-        paths = []
-        for number, file in enumerate(files):
-            folder = Path(directory) / str(number)
-            folder.mkdir()
-            path = folder / (Path(file.filename or "file").name[:200] or "file")
-            with path.open("xb") as out:
-                while chunk := file.file.read(1 << 20):
-                    out.write(chunk)
-            paths.append(path)
-        return _take(page, paths)
+        senders = senders_of(_saved(page.files("files"), Path(directory)), page.administrator.inventory)
+    text = page.context.environment.get_template("own/senders.html").render(senders=senders)
+    return HTMLResponse(text, headers=dict(PAGE_HEADERS))
+
+
+def whose_page(page: PageRequest) -> Response:
+    """Is that expected?"""
+    kept: StrangeFiles = page.context.kept.find(StrangeFiles, page.number())
+    known = [keyset.issuer for keyset in page.administrator.inventory.keysets()]
+    return page.show("whose.html", kept=kept, number=page.number(), known=known)
+
+
+def take_after_all(page: PageRequest) -> Response:
+    """A person has said what of it is taken in."""
+    kept: StrangeFiles = page.context.kept.find(StrangeFiles, page.number())
+    page.context.kept.forget(page.number())
+    strange = [one for one in kept.senders if one.is_strange] if page.text("do") != "all" else []
+    known = {one.account for one in page.administrator.inventory.entitlements()}
+    response = _take(
+        page,
+        kept.paths,
+        left_out={one.issuer for one in strange if one.is_new_root},
+        accounts_left_out={account for one in strange for account in one.accounts} - known,
+    )
+    if kept.directory is not None:
+        kept.directory.cleanup()
+    return response
+
+
+def take_files(page: PageRequest, paths: list[Path], directory: tempfile.TemporaryDirectory[str] | None) -> Response:
+    """Take them in, or ask first, where they are not like what is known here."""
+    senders = senders_of(paths, page.administrator.inventory)
+    if not any(one.is_strange for one in senders):
+        response = _take(page, paths)
+        if directory is not None:
+            directory.cleanup()
+        return response
+    kept = StrangeFiles(paths=paths, senders=tuple(senders), directory=directory)
+    return page.go(f"/carry/whose/{page.context.kept.keep(kept)}")
+
+
+def _saved(files: list[UploadFile], directory: Path) -> list[Path]:
+    paths = []
+    for number, file in enumerate(files):
+        folder = directory / str(number)
+        folder.mkdir()
+        path = folder / (Path(file.filename or "file").name[:200] or "file")
+        with path.open("xb") as out:
+            while chunk := file.file.read(1 << 20):
+                out.write(chunk)
+        paths.append(path)
+    return paths
 
 
 def take_content(page: PageRequest, name: str, content: bytes) -> Response:
     """A tally file that came another way than through the box."""
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / name
-        with path.open("xb") as out:
-            out.write(content)
-        return _take(page, [path])
+    directory = tempfile.TemporaryDirectory()  # removed with the last who knows it
+    path = Path(directory.name) / name
+    path.write_bytes(content)
+    return take_files(page, [path], directory)
 
 
 def taken_page(page: PageRequest) -> Response:
@@ -130,10 +195,18 @@ def carry_now(page: PageRequest) -> Response:
     return page.go(f"/operations/{page.context.jobs.begin({record.device_id: Sync() for record in every})}")
 
 
-def _take(page: PageRequest, paths: list[Path]) -> Response:
+def _take(
+    page: PageRequest, paths: list[Path], *, left_out: Collection[str] = (), accounts_left_out: Collection[str] = ()
+) -> Response:
     administrator = page.administrator
+    senders = senders_of(paths, administrator.inventory)
     reading = Import(
-        inventory=administrator.inventory, mailbag=administrator.mailbag, courier=administrator.courier, now=page.now
+        inventory=administrator.inventory,
+        mailbag=administrator.mailbag,
+        courier=administrator.courier,
+        now=page.now,
+        left_out=left_out,
+        accounts_left_out=accounts_left_out,
     )
     for path in paths:
         reading.read(path)
@@ -147,7 +220,7 @@ def _take(page: PageRequest, paths: list[Path]) -> Response:
             note = _("Delivery waits: {seen}. Then press “Carry what waits”.", seen=error.said[1])
     taken = TakenFiles(
         result=reading.result, bad=tuple(reading.bad_lines), files=tuple(path.name for path in paths),
-        operation=operation, note=note, devices=tuple(goals) if len(goals) <= CODES_DEVICES_MAX else (),
+        senders=tuple(senders), operation=operation, note=note, devices=tuple(goals) if len(goals) <= CODES_DEVICES_MAX else (),
     )  # fmt: skip
     return page.go(f"/carry/taken/{page.context.kept.keep(taken)}")
 

@@ -12,7 +12,6 @@ from tallystick.administrator.core import planning
 from tallystick.administrator.core.dry_run import PredictedEffect, effect_text, standings_of, sums_of
 from tallystick.administrator.core.foresight import forecast
 from tallystick.administrator.core.goals import Goal, Refresh, Report, Return, ReturnOneCarry, Sync, TakeOutOfService
-from tallystick.administrator.core.next_steps import Phase
 from tallystick.administrator.core.operations import Operation
 from tallystick.administrator.core.results import results_sentence
 from tallystick.administrator.memory.inventory import FieldServerRecord
@@ -126,12 +125,13 @@ def draft_page(page: PageRequest) -> Response:
     lines, seen = page.administrator.inventory.lines(), page.reading.seen
     courier = page.administrator.courier if seen is None or seen.has_route else None
     found = forecast(courier, goals, records, lines=lines, now=page.now)
-    proving = {device_id for device_id, step in page.reading.steps.items() if step.phase is Phase.PROVE}
     return page.show(
         "draft.html", draft=made, title=KINDS[made.kind], found=found, number=page.number(), effect_text=effect_text,
         sums=sums_of(found.rows), chosen=chosen,
         held=_held_lines(chosen, made.ends) if made.kind == "return" else [],
-        standings=standings_of(found.rows, records, lines=lines, proving=proving) if found.why else [],
+        standings=standings_of(
+            {row.line_id for row in found.rows}, records, lines=lines, proving=page.reading.proving
+        ) if found.why else [],
         refused=len({row.device_id for row in found.rows if row.effect is PredictedEffect.REFUSED}),
     )  # fmt: skip
 

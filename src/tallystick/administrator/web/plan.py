@@ -9,8 +9,11 @@ from pathlib import Path
 from starlette.responses import Response
 
 from tallystick.administrator.core import pinning, planning
+from tallystick.administrator.core.dry_run import LineStanding, standings_of
+from tallystick.administrator.core.senders import senders_of
 from tallystick.administrator.memory.inventory import FieldServerRecord, KnownLine
 from tallystick.administrator.web.base import PageRequest
+from tallystick.administrator.web.carry import take_content
 from tallystick.administrator.web.field_servers import chosen_of, sites_of
 from tallystick.domain.text import is_among
 from tallystick.errors import Error
@@ -21,9 +24,13 @@ from tallystick.sentences import _
 class LineRow:
     """A line with where its quantity is, as far as it is known here."""
 
-    line: KnownLine
+    standing: LineStanding
     planned: int
-    held: int
+
+    @property
+    def line(self) -> KnownLine:
+        """The line itself."""
+        return self.standing.line
 
     @property
     def left(self) -> int:
@@ -44,14 +51,13 @@ class PlanCell:
 def plan_page(page: PageRequest) -> Response:
     """The lines; beside the chosen one, the field servers."""
     inventory = page.administrator.inventory
-    records, plan = inventory.field_servers(), inventory.assignments()
+    records, plan, lines = page.reading.records, inventory.assignments(), inventory.lines()
     rows = [
         LineRow(
-            line=line,
-            planned=sum(one.quantity for one in plan if one.line_id == line.line_id),
-            held=sum(record.held.get(line.line_id, 0) for record in records),
+            standing=standing,
+            planned=sum(one.quantity for one in plan if one.line_id == standing.line.line_id),
         )
-        for line in inventory.lines().values()
+        for standing in standings_of(lines.keys(), records, lines=lines, proving=page.reading.proving)
     ]
     chosen = next((row for row in rows if row.line.line_id == page.text("line")), rows[0] if rows else None)
     site, places = page.text("site"), []
@@ -100,10 +106,12 @@ def add_entitlement(page: PageRequest) -> Response:
     url = page.text("url", 300) or None
     files = page.files("certificate")
     if files:
+        content = files[0].file.read()
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory) / "certificate.tally"
-            with path.open("xb") as out:
-                out.write(files[0].file.read())
+            path.write_bytes(content)
+            if any(one.is_strange for one in senders_of([path], administrator.inventory)):
+                return take_content(page, Path(files[0].filename or "certificate.tally").name[:200], content)
             known = pinning.learn_certificate(
                 administrator.courier, administrator.inventory, administrator.mailbag, path=path, url=url, now=page.now
             )

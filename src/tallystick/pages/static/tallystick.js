@@ -30,6 +30,19 @@
       const bytes = files.reduce((sum, file) => sum + file.size, 0);
       say(files.length ? filled(status.dataset.sayReady, { files: files.length, kib: Math.ceil(bytes / 1024) }) : "");
     });
+    const looked = form.querySelector("[data-looked]");
+    if (looked && form.dataset.look) {
+      input.addEventListener("change", async () => {
+        looked.replaceChildren();
+        if (!input.files.length) return;
+        try {
+          const response = await fetch(form.dataset.look, { method: "POST", body: new FormData(form) });
+          if (!response.ok) return;
+          const page = new DOMParser().parseFromString(await response.text(), "text/html");
+          looked.replaceChildren(...page.body.childNodes);
+        } catch { /* it is shown after it was sent, too */ }
+      });
+    }
     form.addEventListener("submit", () => say(status.dataset.saySending));
   }
 

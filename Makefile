@@ -150,6 +150,10 @@ ha: .venv/.dev  ## fail-over, really: three PostgreSQL under Patroni, killed and
 	@tools/install-system-packages.sh ha
 	@PYTHONPATH=tools:tests:. $(BIN)/python -m ha $(HA)
 
+.PHONY: packages
+packages: .venv/.dev  ## wheel, sdist, lists of pins and Device Administrator in one file, into dist/ (PYZ_FOR=windows_amd64, PYZ_PYTHONS=3.13)
+	@PYTHONPATH=tools $(BIN)/python -m packages wheel pyz
+
 .PHONY: format
 format: .venv/.dev  ## format the code, and fix what ruff can fix by itself
 	$(BIN)/ruff format .
@@ -189,6 +193,8 @@ lint: .venv/.dev
 	$(BIN)/ruff format --check --output-format concise .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 src/tallystick/administrator
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin src/tallystick/administrator
 	$(BIN)/lint-imports --no-logo
 
 .PHONY: docs-check

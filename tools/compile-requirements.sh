@@ -21,7 +21,9 @@ compile() { # compile OUTPUT INPUT-AND-OPTIONS...
 compile dev pyproject.toml --extra dev "$@"
 compile test pyproject.toml --extra test --constraint requirements/dev.txt
 compile base pyproject.toml --extra all --constraint requirements/dev.txt
-compile fieldserver pyproject.toml --extra fieldserver --constraint requirements/dev.txt
+compile activation pyproject.toml --extra activation --extra postgres --extra photos --constraint requirements/dev.txt
+compile administrator pyproject.toml --extra administrator --extra photos --constraint requirements/dev.txt
+compile fieldserver pyproject.toml --extra fieldserver --extra announce --constraint requirements/dev.txt
 compile build requirements/build.in --constraint requirements/dev.txt
 compile lowest pyproject.toml --extra test --resolution lowest-direct --constraint requirements/build.txt
 compile generators requirements/generators.in "$@"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -77,8 +78,28 @@ def check_leads_there(directory: Path) -> None:
 
 def sync_directory(path: Path) -> None:
     """Make the names in a directory durable. Raises ``OSError``."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0))
+    descriptor = open_directory(path)
+    if descriptor is None:
+        return
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def open_directory(path: Path) -> int | None:
+    """A descriptor of a directory, to work in it whatever becomes of its name; None where the system has none (Windows).
+
+    Raises ``OSError``.
+    """
+    if os.open not in os.supports_dir_fd:
+        return None
+    return os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0))
+
+
+def read_from_disk(path: Path) -> bytes:
+    """What whoever plugs a stick in next would read: by its name, and, where the system lets us, not from memory."""
+    with path.open("rb") as file:
+        if sys.platform == "linux":
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        return file.read()

@@ -12,10 +12,13 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import Final
 
 from tallystick.directories import LedAwayError, check_leads_there, sync_directory
 from tallystick.errors import Error
 from tallystick.sentences import _
+
+EXAMPLE_CATALOG: Final = Path(__file__).with_name("example-catalog.yaml")
 
 
 class FileError(Error):

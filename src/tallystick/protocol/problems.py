@@ -306,7 +306,7 @@ PROBLEMS: tuple[Problem, ...] = (
          "Name the two files that belong together: the chain with the server's own certificate first, and its key."),
     _row("ambiguous", 409, "More than one fits", "a name that fits exactly one",
          "Use its id from what was seen, or more of it."),
-    _row("catalog-wrong", 422, "The catalog cannot be used", "a catalog as in examples/catalog.yaml",
+    _row("catalog-wrong", 422, "The catalog cannot be used", "a catalog as `tallystick activation catalog example` prints it",
          "Correct the named place in the file; nothing was loaded."),
     _row("lost-already", 409, "Already declared lost", "a field server in service",
          "Nothing to do."),

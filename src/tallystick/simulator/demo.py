@@ -22,6 +22,7 @@ from typing import Any, Final
 from tallystick.errors import Error
 
 ISSUER: Final = "Example Controls"
+_EXAMPLE_CATALOG: Final = Path(__file__).parents[1] / "activation" / "example-catalog.yaml"
 START_SECONDS: Final = 20
 COMMAND_SECONDS: Final = 60
 _DONE, _REFUSED, _PARTLY = 0, 1, 4
@@ -179,7 +180,7 @@ FIELD_SERVERS: Final = {"plant-room": "AS-P", "roof": "AS-B", "gateway": "Edge S
 def _set_the_stage(stage: Stage) -> None:
     data = stage.data("activation")
     made = stage.run("activation", "init", "--data", data, "--issuer", ISSUER)
-    stage.run("activation", "catalog", "load", str(_catalog(stage.directory)), "--data", data)
+    stage.run("activation", "catalog", "load", str(_EXAMPLE_CATALOG), "--data", data)
     bought = [word for sku, quantity in BOUGHT.items() for word in ("--product", f"{sku}={quantity}")]
     created = stage.run("activation", "entitlement", "create", "--data", data, "--account", "Harbour Offices", *bought)
     stage.entitlement_id = created["entitlement_id"]
@@ -372,12 +373,3 @@ def _envelopes(file: Path) -> list[str]:
 
 def _words(held: dict[str, int]) -> str:
     return ", ".join(f"{quantity} {product}" for product, quantity in held.items()) or "nothing"
-
-
-def _catalog(directory: Path) -> Path:
-    """The example catalog, beside the package in a checkout or inside it when installed."""
-    here = Path(__file__).resolve()
-    for candidate in (here.parents[3] / "examples" / "catalog.yaml", here.parents[1] / "examples" / "catalog.yaml"):
-        if candidate.is_file():
-            return candidate
-    raise DemoError("demo-failed", expected="examples/catalog.yaml", seen=f"none beside {directory}")

@@ -14,11 +14,11 @@ from tallystick.sentences import _
 catalog_app = typer.Typer(no_args_is_help=True, help="What can be bought: kinds of field servers and products.")
 
 
-@catalog_app.command("load", epilog="Example: tallystick activation catalog load examples/catalog.yaml --data DIR")
+@catalog_app.command("load", epilog="Example: tallystick activation catalog load catalog.yaml --data DIR")
 @verb
 def load_catalog(
     client: ApiClient,
-    file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="A catalog as in examples/catalog.yaml.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="A catalog as `catalog example` prints it.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change, and where.")] = False,
 ) -> None:
     """Load kinds and products. Products that are there already take the new terms; none is removed.
@@ -70,6 +70,14 @@ def _show_changes(changes: list[dict[str, Any]]) -> None:
         for change in changes
     ]
     console.print_table(headers, rows, empty=_("Nothing changes for what was sold already."))
+
+
+@catalog_app.command("example", epilog="Example: tallystick activation catalog example > catalog.yaml")
+def print_example() -> None:
+    """Print a catalog that shows every part, to change and load."""
+    from tallystick.activation.files import EXAMPLE_CATALOG
+
+    console.say(EXAMPLE_CATALOG.read_text("utf-8").rstrip())
 
 
 @catalog_app.command("show", epilog="Example: tallystick activation catalog show --data DIR")

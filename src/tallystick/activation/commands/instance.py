@@ -71,7 +71,10 @@ def init(
             )
         )
         console.say(
-            _("Next: tallystick activation catalog load examples/catalog.yaml --data {data}", data=quoted(data))
+            _(
+                "Next: tallystick activation catalog example > catalog.yaml, then: tallystick activation catalog load catalog.yaml --data {data}",
+                data=quoted(data),
+            )
         )
 
 

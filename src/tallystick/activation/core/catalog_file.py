@@ -1,7 +1,7 @@
 """The catalog as people write it: YAML in, ``domain.catalog.Catalog`` out, or the place that is wrong.
 
 Strict: unknown names, names given twice, wrong types and values beyond the limits of the protocol are refused, and
-nothing of a refused catalog is loaded. ``examples/catalog.yaml`` shows every part.
+nothing of a refused catalog is loaded. ``example-catalog.yaml`` beside the party shows every part.
 """
 
 from __future__ import annotations

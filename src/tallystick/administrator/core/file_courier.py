@@ -21,7 +21,7 @@ from tallystick.administrator.core.ways import ADD
 from tallystick.administrator.memory.inventory import Inventory
 from tallystick.administrator.memory.messages import KnownReply, Mailbag, Outbound, read_message
 from tallystick.administrator.ports import next_step_of
-from tallystick.directories import LedAwayError, check_leads_there, create_file
+from tallystick.directories import LedAwayError, check_leads_there, create_file, open_directory, read_from_disk
 from tallystick.domain.ids import DeviceId, EntitlementId
 from tallystick.errors import Error
 from tallystick.protocol import tallyfile
@@ -45,7 +45,6 @@ CHUNK_BYTES: Final = 1 << 20
 BATCH_LINES: Final = 500
 BAD_LINES_KEPT_MAX: Final = 100
 _BINARY: Final[int] = getattr(os, "O_BINARY", 0)
-_HAS_DIRECTORIES: Final = os.open in os.supports_dir_fd and hasattr(os, "O_DIRECTORY")  # which can be opened
 
 
 class TallyFileError(Error):
@@ -100,7 +99,7 @@ def write_durably(path: Path, data: bytes, *, device: int | None = None) -> None
     """
     try:
         check_leads_there(path.parent)
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY) if _HAS_DIRECTORIES else None
+        directory = open_directory(path.parent)
         try:
             there = path.parent.stat() if directory is None else os.fstat(directory)
             if device not in {None, there.st_dev}:
@@ -133,7 +132,7 @@ def _write(path: Path, data: bytes, directory: int | None) -> None:
         if directory is not None:
             with suppress(OSError):  # some file systems of sticks cannot be asked; then nothing more is to do
                 os.fsync(directory)
-        if _read_from_disk(path) != data:
+        if read_from_disk(path) != data:
             with suppress(OSError):
                 os.unlink(name, dir_fd=directory)
             raise OSError(errno.EIO, "what is on it now is not what was written")
@@ -141,14 +140,6 @@ def _write(path: Path, data: bytes, directory: int | None) -> None:
         with suppress(OSError):
             os.unlink(beside, dir_fd=directory)
         raise
-
-
-def _read_from_disk(path: Path) -> bytes:
-    """What whoever plugs the stick in next would read: by its name, and, where the system lets us, not from memory."""
-    with path.open("rb") as file:
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        return file.read()
 
 
 class Import:

@@ -58,9 +58,9 @@ def build(directory: Path, system: str | None) -> Path:
     said = {"version": wheels.version(), "pythons": pythons, "platform": platform, "machine": machine}
     places["said.json"] = json.dumps(said, indent=1).encode()
     places["__main__.py"] = (Path(__file__).with_name("start.py")).read_bytes()
-    with made.open("wb") as file:
-        file.write(b"#!/usr/bin/env python3\n")
-        with zipfile.ZipFile(file, "w") as archive:
+    with made.open("wb") as whole:
+        whole.write(b"#!/usr/bin/env python3\n")
+        with zipfile.ZipFile(whole, "w") as archive:
             for place in sorted(places):
                 entry = zipfile.ZipInfo(place, FIRST_MOMENT)
                 entry.compress_type = zipfile.ZIP_STORED if place.endswith(".whl") else zipfile.ZIP_DEFLATED

@@ -16,7 +16,7 @@ import zipfile
 ARCHIVE = os.path.dirname(os.path.abspath(__file__))
 
 
-def main():
+def main() -> None:
     with zipfile.ZipFile(ARCHIVE) as archive:
         said = json.loads(archive.read("said.json").decode("utf-8"))
         python = "%d.%d" % sys.version_info[:2]
@@ -44,7 +44,7 @@ def main():
     command()
 
 
-def unpacked(archive, python, version):
+def unpacked(archive: zipfile.ZipFile, python: str, version: str) -> str:
     """The directory with what it holds for this Python; a version beside another one has its own."""
     names = [name for name in archive.namelist() if name.startswith(("wheels/any/", "wheels/%s/" % python))]
     digest = hashlib.sha256(repr([(name, archive.getinfo(name).CRC) for name in names]).encode()).hexdigest()[:16]
@@ -69,7 +69,7 @@ def unpacked(archive, python, version):
     return where
 
 
-def cache_directory():
+def cache_directory() -> str:
     """Of this person, and nobody else."""
     if os.environ.get("XDG_CACHE_HOME"):
         return os.environ["XDG_CACHE_HOME"]

@@ -14,6 +14,7 @@ from tallystick.activation.commands import (
     config,
     entitlements,
     field_servers,
+    incidents,
     instance,
     keys,
     messages,
@@ -49,7 +50,7 @@ app.command("ledger", epilog=f"{_EXAMPLE} ledger 7K3M9Q2A --data DIR")(entitleme
 app.command("lift-freeze", epilog=f"{_EXAMPLE} lift-freeze --all --data DIR")(entitlements.lift_freeze)
 app.command("returns", epilog=f"{_EXAMPLE} returns --data DIR")(field_servers.returns)
 app.command("field-servers", epilog=f"{_EXAMPLE} field-servers --data DIR")(field_servers.field_servers)
-app.command("incidents", epilog=f"{_EXAMPLE} incidents --data DIR")(field_servers.incidents)
+app.command("incidents", epilog=f"{_EXAMPLE} incidents --data DIR")(incidents.incidents)
 app.command("reply", epilog=f"{_EXAMPLE} reply DIGEST --data DIR")(field_servers.reply)
 app.command("return", epilog=f"{_EXAMPLE} return plant-room -o return.tally --data DIR")(field_servers.start_return)
 app.command("change", epilog=f"{_EXAMPLE} change plant-room --line 7K3M9Q2A=2 -o change.tally --data DIR")(
@@ -80,3 +81,4 @@ app.add_typer(webhooks.webhooks_app, name="webhooks")
 app.add_typer(entitlements.entitlement_app, name="entitlement")
 app.add_typer(entitlements.line_app, name="line")
 app.add_typer(field_servers.field_server_app, name="field-server")
+app.add_typer(incidents.incident_app, name="incident")

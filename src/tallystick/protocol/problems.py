@@ -264,6 +264,8 @@ PROBLEMS: tuple[Problem, ...] = (
          "Send the first request again as it was, or take a new key."),
     _row("changed-meanwhile", 412, "Somebody else changed it meanwhile", "the version that you saw",
          "Load it again, look at what was changed, then decide again; nothing was changed by you."),
+    _row("incident-over", 409, "The incident is resolved already", "an incident that is not resolved",
+         "Read who resolved it and why; if it happens again, it is noted as a new incident."),
     _row("version-missing", 428, "Which version?", "the header If-Match with the ETag that you saw",
          "Read it first, then send its ETag as If-Match."),
     _row("devices-wrong", 409, "A list of field servers that does not fit", "field servers for a courier's token",

@@ -9,7 +9,10 @@ from typer.testing import CliRunner
 from support.chromium import served
 from tallystick import cli
 from tallystick.activation.commands.client import ApiClient
+from tallystick.activation.core.books import Books
+from tallystick.activation.core.clock import NOBODY
 from tallystick.activation.core.permissions import Role
+from tallystick.activation.core.ports import IncidentKind
 
 # Which operations are no command, and why.
 NO_COMMAND = {
@@ -95,6 +98,7 @@ def test_every_operation_of_the_api_is_a_command(site, call, carry, tmp_path, mo
     _secrets(call, made)
     _webhooks(call)
     assert call("audit")[0]["action"] == "webhook-remove"
+    _incidents(site, call)
     assert call("ledger", line)[0]["cause"].endswith("bought")
     assert len(call("ledger", "--field-server", "roof", "--account", "Pier", "--since", "2020-01-01")) >= 2
     assert {event["type"] for event in call("events", "--limit", 1000)} >= {"entitlement.created"}
@@ -107,6 +111,23 @@ def test_every_operation_of_the_api_is_a_command(site, call, carry, tmp_path, mo
     heard = {f"{method} {path}" for method, path in call.heard}
     without = {name for name, shape in operations.items() if not any(shape.fullmatch(one) for one in heard)}
     assert without == NO_COMMAND.keys() | (WITHOUT_THE_API if call.where == "data" else set())
+
+
+def _incidents(site, call):
+    def note(transaction):
+        books = Books(transaction, site.activation.signer, now=site.now)
+        books.note(IncidentKind.HOST_ID_TAKEN, NOBODY, "one more of this name")
+        books.save()
+
+    site.activation.transact(note)
+    noted = call("incidents", "--state", "open")
+    assert noted
+    number = noted[0]["number"]
+    assert noted[0] == call("incident", "show", number) | {"name": None}
+    assert call("incident", "acknowledge", number, "--note", "I ask them")["acknowledged_note"] == "I ask them"
+    assert call("incidents", "--state", "acknowledged")[0]["number"] == number
+    assert call("incident", "resolve", number)["state"] == "resolved"
+    assert call("incident", "resolve", number, expect=1)["code"] == "incident-over"
 
 
 def _catalog_and_accounts(call, file):

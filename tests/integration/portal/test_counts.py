@@ -79,7 +79,7 @@ def listed(client, path, cursor="after"):
 
 COUNTED = {
     "open returns": ("/returns", "/v1/returns", "after", HELD),
-    "incidents this week": ("/incidents", "/v1/incidents", "before", INCIDENTS),
+    "incidents not resolved": ("/incidents", "/v1/incidents", "before", INCIDENTS),
     "lines used up": ("/lines?show=used-up", "/v1/lines?used_up=true", "after", USED_UP),
     "lines expiring or expired": (
         "/lines?show=expiring",
@@ -122,7 +122,7 @@ def test_a_list_that_has_room_says_nothing_of_a_cut(tmp_path):
     incidents(small, 20)
     home = small.signed_in("ana@example.com").see("/").text
     assert "The first" not in home
-    assert re.search(r'figure">20</span>\s*incidents this week', home)
+    assert re.search(r'figure">20</span>\s*incidents not resolved', home)
     small.close()
 
 

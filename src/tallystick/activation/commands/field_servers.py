@@ -1,4 +1,4 @@
-"""Verbs about field servers: who there is, what is open, what a person starts, what was noticed."""
+"""Verbs about field servers: who there is, what is open, what a person starts."""
 
 from __future__ import annotations
 
@@ -86,22 +86,6 @@ def history(client: ApiClient, device: DeviceText) -> None:
     found = client.all(f"/v1/field-servers/{client.device(device)}/history", cursor="before")
     columns = [(_("At (UTC)"), "at"), (_("What"), "title"), (_("Detail"), "detail"), (_("Next"), "next_step")]
     client.show(found, columns, empty=_("Nothing yet."))
-
-
-@verb
-def incidents(
-    client: ApiClient,
-    kind: Annotated[str | None, typer.Option("--kind", metavar="KIND", help="Only of this kind, like fork.")] = None,
-    device: Annotated[
-        str | None, typer.Option("--field-server", metavar="DEVICE", help="Only of this field server.")
-    ] = None,
-) -> None:
-    """What was noticed, newest first, and what a person can do."""
-    device_id = client.device(device) if device else None
-    found = client.all("/v1/incidents", cursor="before", kind=kind, device_id=device_id)
-    rows = [{"kind": row["kind"], "device_id": row["device_id"], "name": row["device_name"], **row} for row in found]
-    columns = [(_("At (UTC)"), "at"), (_("Kind"), "kind"), (_("Field server"), "device_id"), (_("Detail"), "detail")]
-    client.show(_shortened(client, rows), [*columns, (_("Next"), "next_step")], empty=_("No incidents."))
 
 
 @verb

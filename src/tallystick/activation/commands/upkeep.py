@@ -85,10 +85,10 @@ def clock(
     as_json: AsJson = False,
 ) -> None:
     """How long the activation server was in service with a steady clock, which is what waiting periods count."""
-    from tallystick.activation.core.clock import confirm_clock
+    from tallystick.activation.core.clock import NOBODY, confirm_clock
     from tallystick.activation.core.permissions import operator
-    from tallystick.activation.core.ports import ServiceClock
-    from tallystick.activation.services import record
+    from tallystick.activation.core.ports import IncidentKind, Resolution, ServiceClock
+    from tallystick.activation.services import incidents, record
     from tallystick.activation.storage import SqlTransaction
 
     with console.opened(data, database, as_json=as_json) as activation:
@@ -101,6 +101,9 @@ def clock(
             caller = operator(console.person(by))
             detail = f"a jump noticed at {console.moment(found.doubted_at)} UTC"
             record(transaction, caller, "clock-confirm", "clock", account=None, now=now, detail=detail)
+            incidents.resolve_all(
+                transaction, [IncidentKind.CLOCK_JUMPED], NOBODY, by=caller.name, how=Resolution.CLOCK, now=now
+            )
             return confirm_clock(transaction)
 
         found = activation.transact(look)

@@ -174,6 +174,23 @@ class IncidentKind(StrEnum):
     CLOCK_JUMPED = "clock-jumped"  # of the activation server; it is of no field server
 
 
+class IncidentState(StrEnum):
+    """How far people are with an incident."""
+
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"  # somebody looks at it
+    RESOLVED = "resolved"
+
+
+class Resolution(StrEnum):
+    """What ended an incident."""
+
+    RELEASE = "release"  # a person ended the hold that it had led to
+    FENCE = "fence"  # the field server proved a grant that was made since
+    CLOCK = "clock"  # a person confirmed the clock
+    PERSON = "person"  # somebody said so
+
+
 class ServiceClock(Struct, frozen=True, kw_only=True):
     """What waiting periods are measured by (``core.clock``).
 
@@ -194,6 +211,25 @@ class Incident(Struct, frozen=True, kw_only=True):
     at: int
     detail: str
     digest: Digest | None = None
+
+
+class Handling(Struct, frozen=True, kw_only=True):
+    """What people did about an incident, and what ended it."""
+
+    acknowledged_at: int | None = None
+    acknowledged_by: str | None = None
+    acknowledged_note: str = ""
+    resolved_at: int | None = None
+    resolved_by: str | None = None
+    resolved_note: str = ""
+    resolution: Resolution | None = None
+
+    @property
+    def state(self) -> IncidentState:
+        """Where it stands."""
+        if self.resolved_at is not None:
+            return IncidentState.RESOLVED
+        return IncidentState.OPEN if self.acknowledged_at is None else IncidentState.ACKNOWLEDGED
 
 
 class LostDeclaration(Struct, frozen=True, kw_only=True):
@@ -223,6 +259,8 @@ class EventKind(StrEnum):
     RETURN_CREDITED = "return.credited"
     REFUSED = "message.refused"
     INCIDENT = "incident.noted"
+    INCIDENT_ACKNOWLEDGED = "incident.acknowledged"
+    INCIDENT_RESOLVED = "incident.resolved"
     DECLARED_LOST = "field_server.declared_lost"
     LOST_UNDONE = "field_server.lost_undone"
     LOST_SETTLED = "field_server.lost_settled"

@@ -93,8 +93,12 @@ class Activation:
         )
 
     def settle(self) -> list[DeviceId]:
-        """End the waiting periods that are over."""
+        """End the waiting periods that are over, and the incidents that a fence has ended."""
         now = self.now()
+        if self.store.read(lambda transaction: transaction.incidents.fenced(limit=1)):
+            from tallystick.activation.services import incidents  # noqa: PLC0415 - most commands never need it
+
+            self.store.transact(lambda transaction: incidents.settle_fenced(transaction, now=now))
         if not self.store.read(lambda transaction: transaction.load_due_quarantines(transaction.load_clock().seconds)):
             return []
         return self.store.transact(

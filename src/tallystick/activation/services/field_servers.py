@@ -1,18 +1,16 @@
-"""Field servers: search, history, returns and changes from here, holds, what is declared lost; incidents; the ledger."""
+"""Field servers: search, history, returns and changes from here, holds, what is declared lost."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from tallystick.activation.core import interventions
 from tallystick.activation.core.permissions import VENDOR_ROLES, Caller, Permission
-from tallystick.activation.core.ports import FieldServer, IncidentKind, Status
-from tallystick.activation.services import documents
+from tallystick.activation.core.ports import FieldServer, IncidentKind, Resolution, Status
+from tallystick.activation.services import documents, incidents
 from tallystick.activation.services.base import IdempotentRequest, Office, not_found, record
 from tallystick.activation.services.schemas import (
     FieldServerDocument,
-    IncidentDocument,
     ReturnDocument,
     StartedDocument,
 )
@@ -20,25 +18,7 @@ from tallystick.activation.storage import SqlTransaction
 from tallystick.domain.ids import DeviceId, LineId
 from tallystick.domain.rules import Want
 from tallystick.protocol.tallyfile import format_file
-from tallystick.sentences import N_, _
-
-INCIDENT_STEPS: Final = {
-    IncidentKind.ROLLBACK: N_(
-        "Nothing is lost: its next contact sets it right. Find out who put an old disk or backup back."
-    ),
-    IncidentKind.FORK: N_("Find the second copy (a clone or a restored backup) and stop it; then release the hold."),
-    IncidentKind.EPOCH_BEHIND: N_(
-        "Nothing is lost: its next contact sets it right. Find out whether a copy of it runs."
-    ),
-    IncidentKind.REAPPEARED: N_("It lives. If others got its licenses meanwhile, return them from one of the two."),
-    IncidentKind.HOST_ID_TAKEN: N_(
-        "If it replaces the other one, declare that one lost: the host id is free at once, and what that one held waits in quarantine. If not, one of the two is a copy."
-    ),
-    IncidentKind.CLOCK_JUMPED: N_(
-        "Set the clock right, find out what set it, then: tallystick activation clock --confirm."
-    ),
-    IncidentKind.GRANT_ADOPTED: N_("Expected after a restore. When all were heard from, lift the freeze of the lines."),
-}
+from tallystick.sentences import _
 
 
 def find_field_servers(
@@ -237,6 +217,9 @@ def release(office: Office, caller: Caller, device_id: str) -> FieldServerDocume
     def work(transaction: SqlTransaction, now: int) -> FieldServerDocument:
         (server,) = _locked(transaction, caller, device_id)
         after = interventions.release_hold(transaction, office.signer, server.device_id, by=caller.name, now=now)
+        incidents.resolve_all(
+            transaction, [IncidentKind.FORK], server.device_id, by=caller.name, how=Resolution.RELEASE, now=now
+        )
         record(transaction, caller, "release", device_id, account=server.account, now=now)
         return _document(transaction, caller, after)
 
@@ -279,43 +262,6 @@ def replace_field_server(
         return _started(office, new, grant, what="change")
 
     return office.create(caller, Permission.SELL, work, kind=StartedDocument, once=once)
-
-
-# Incidents and the ledger
-
-
-def find_incidents(
-    office: Office,
-    caller: Caller,
-    *,
-    kind: IncidentKind | None = None,
-    device_id: str | None = None,
-    since_at: int | None = None,
-    before: int | None = None,
-    limit: int = 100,
-) -> list[IncidentDocument]:
-    """What was noticed, newest first, and what a person can do."""
-
-    def work(transaction: SqlTransaction) -> list[IncidentDocument]:
-        tables = transaction.within(caller.scope)
-        found = tables.incidents(kind=kind, device_id=device_id, since_at=since_at, before=before, limit=limit)
-        servers = tables.field_servers_by_id({noticed.incident.device_id for noticed in found})
-        return [
-            IncidentDocument(
-                number=noticed.number,
-                kind=noticed.incident.kind,
-                device_id=noticed.incident.device_id,
-                device_name=servers[noticed.incident.device_id].name if noticed.incident.device_id in servers else None,
-                account=noticed.account,
-                at=noticed.incident.at,
-                detail=noticed.incident.detail,
-                digest=noticed.incident.digest,
-                next_step=INCIDENT_STEPS[noticed.incident.kind],
-            )
-            for noticed in found
-        ]
-
-    return office.read(caller, Permission.READ, work)
 
 
 def _locked(transaction: SqlTransaction, caller: Caller, *device_ids: str) -> list[FieldServer]:

@@ -8,7 +8,7 @@ from typing import Final
 from tallystick.activation.core.permissions import Caller, Permission
 from tallystick.activation.core.ports import IssuedGrant, LostDeclaration, MessageOutcome, TakenMessage
 from tallystick.activation.services.base import Office, not_found
-from tallystick.activation.services.field_servers import INCIDENT_STEPS
+from tallystick.activation.services.incidents import INCIDENT_STEPS
 from tallystick.activation.services.schemas import EventDocument
 from tallystick.activation.storage import HistoryCursor, NumberedIncident, SqlTransaction
 from tallystick.protocol.problems import problem_for

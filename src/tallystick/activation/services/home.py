@@ -10,15 +10,13 @@ from tallystick.activation.storage.scoped import Counts
 
 DAY_SECONDS: Final = 86_400
 SOON_DAYS: Final = 30
-RECENT_DAYS: Final = 7
 
 
 def count(office: Office, caller: Caller) -> Counts:
-    """Open returns, incidents of a week, lines that are used up, or that expire within a month or did."""
-    now = office.clock()
-    soon, recent = now + SOON_DAYS * DAY_SECONDS, now - RECENT_DAYS * DAY_SECONDS
+    """Open returns, incidents that are not over, lines that are used up, or that expire within a month or did."""
+    soon = office.clock() + SOON_DAYS * DAY_SECONDS
     return office.read(
         caller,
         Permission.READ,
-        lambda transaction: transaction.within(caller.scope).count(expires_before=soon, since_at=recent),
+        lambda transaction: transaction.within(caller.scope).count(expires_before=soon),
     )

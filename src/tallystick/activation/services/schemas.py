@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Generic, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WrapValidator
 
 from tallystick.activation.core.permissions import Role
-from tallystick.activation.core.ports import EventKind, IncidentKind, Status
+from tallystick.activation.core.ports import EventKind, IncidentKind, IncidentState, Resolution, Status
 from tallystick.activation.storage.events import DeliveryState
 from tallystick.domain.ledger import Account
 from tallystick.domain.text import normal
@@ -349,10 +349,14 @@ class ReturnDocument(Document):
 
 
 class IncidentDocument(Document):
-    """Something that was noticed, and what a person can do."""
+    """Something that was noticed, what a person can do, who looks at it, and what ended it.
+
+    ``resolution``: ``release`` of a hold, a ``fence`` that was proven, the ``clock`` that was confirmed, or a ``person``.
+    """
 
     number: int
     kind: IncidentKind
+    state: IncidentState
     device_id: str
     device_name: str | None
     account: str | None
@@ -360,6 +364,13 @@ class IncidentDocument(Document):
     detail: str
     digest: str | None
     next_step: str
+    acknowledged_at: int | None
+    acknowledged_by: str | None
+    acknowledged_note: str
+    resolved_at: int | None
+    resolved_by: str | None
+    resolved_note: str
+    resolution: Resolution | None
 
 
 class EntryDocument(Document):

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from tallystick.activation.storage.dialects import READING, WRITING, DatabaseError, Dialect
 from tallystick.sentences import _
 
-HEAD: Final = "0013"
+HEAD: Final = "0014"
 KNOWN: Final = (
     "0001",
     "0002",
@@ -28,6 +28,7 @@ KNOWN: Final = (
     "0011",
     "0012",
     "0013",
+    "0014",
 )  # oldest first; a test compares them with the migrations
 _VERSION: Final = text("SELECT version_num FROM alembic_version")
 

@@ -6,24 +6,31 @@ what is outside is not found, as if it did not exist. Lists are read a page at a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Column, Connection, Select, func, or_, select, tuple_
+from sqlalchemy import Column, ColumnElement, Connection, FromClause, Select, func, or_, select, tuple_
 
 from tallystick.activation.core.permissions import Scope
 from tallystick.activation.core.ports import (
     FieldServer,
     Holding,
-    Incident,
     IncidentKind,
+    IncidentState,
     IssuedGrant,
     LostDeclaration,
     Status,
     TakenMessage,
 )
 from tallystick.activation.storage import rows, statements
+from tallystick.activation.storage.incidents import (
+    UNRESOLVED,
+    WITH_STATES,
+    NumberedIncident,
+    is_in,
+    numbered_incident,
+)
 from tallystick.activation.storage.tables import (
     ACCOUNTS,
     DECLARATIONS,
@@ -32,6 +39,7 @@ from tallystick.activation.storage.tables import (
     FIELD_SERVERS,
     GRANTS,
     HOLDINGS,
+    INCIDENT_STATES,
     INCIDENTS,
     LINES,
     MESSAGES,
@@ -57,15 +65,6 @@ class EntitlementHeader:
     current_id: EntitlementId  # what opens it now
     account: str
     created_at: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NumberedIncident:
-    """An incident with the number that lists go by."""
-
-    number: int
-    account: str | None
-    incident: Incident
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,12 +187,12 @@ class ScopedTables:
             found |= {line.line_id: line for line in self._lines(statement.where(LINES.c.line_id.in_(keys)))}
         return found
 
-    def count(self, *, expires_before: int, since_at: int) -> Counts:
+    def count(self, *, expires_before: int) -> Counts:
         """How many there are of what needs attention, whatever a page has room for. By one statement."""
-        lines, incidents = LINES.c, INCIDENTS.c
-        chosen = {
+        lines = LINES.c
+        chosen: dict[str, tuple[FromClause, Column[Any], Sequence[ColumnElement[bool]]]] = {
             "returns": (HOLDINGS, HOLDINGS.c.account, [HOLDINGS.c.returning > 0]),
-            "incidents": (INCIDENTS, incidents.account, [incidents.at >= since_at]),
+            "incidents": (INCIDENTS.outerjoin(INCIDENT_STATES), INCIDENTS.c.account, [UNRESOLVED]),
             "lines": (LINES, lines.account, []),
             "used_up": (LINES, lines.account, _USED_UP),
             "expiring": (LINES, lines.account, [lines.expires_at < expires_before]),
@@ -283,7 +282,7 @@ class ScopedTables:
     ) -> list[tuple[HistoryCursor, HistoryItem]]:
         """Messages, grants that were started here, incidents and declarations of a field server, newest first."""
         started = select(GRANTS).where(GRANTS.c.envelope.is_not(None))
-        sources = [(0, DECLARATIONS, select(DECLARATIONS)), (1, INCIDENTS, select(INCIDENTS))]
+        sources = [(0, DECLARATIONS, select(DECLARATIONS)), (1, INCIDENTS, WITH_STATES)]
         sources += [(2, GRANTS, started), (3, MESSAGES, select(MESSAGES))]
         found: list[tuple[HistoryCursor, HistoryItem]] = []
         for source, table, statement in sources:
@@ -307,27 +306,27 @@ class ScopedTables:
         *,
         kind: IncidentKind | None = None,
         device_id: str | None = None,
-        since_at: int | None = None,
+        states: Collection[IncidentState] = (),
         before: int | None = None,
         limit: int = 100,
     ) -> list[NumberedIncident]:
-        """Incidents, newest first."""
+        """Incidents, newest first. ``states``: only of these; none: of all."""
         column = INCIDENTS.c
-        statement = self._within(select(INCIDENTS), column.account)
+        statement = self._within(WITH_STATES, column.account)
+        if states:
+            statement = statement.where(is_in(states))
         if kind is not None:
             statement = statement.where(column.kind == kind.value)
         if device_id is not None:
             statement = statement.where(column.device_id == device_id)
-        if since_at is not None:
-            statement = statement.where(column.at >= since_at)
         if before is not None:
             statement = statement.where(column.id < before)
-        return self._all(statement.order_by(column.id.desc()).limit(limit), _numbered_incident)
+        return self._all(statement.order_by(column.id.desc()).limit(limit), numbered_incident)
 
     def incident(self, number: int) -> NumberedIncident | None:
         """One incident."""
-        statement = self._within(select(INCIDENTS), INCIDENTS.c.account).where(INCIDENTS.c.id == number)
-        return self._first(statement, _numbered_incident)
+        statement = self._within(WITH_STATES, INCIDENTS.c.account).where(INCIDENTS.c.id == number)
+        return self._first(statement, numbered_incident)
 
     def entries(
         self,
@@ -377,10 +376,6 @@ class ScopedTables:
         return None if row is None else read(row)
 
 
-def _numbered_incident(row: rows.Row) -> NumberedIncident:
-    return NumberedIncident(number=row.id, account=row.account, incident=rows.incident_of(row))
-
-
 def _pieces(keys: Collection[str]) -> Iterator[list[str]]:
     ordered = sorted(set(keys))
     for start in range(0, len(ordered), _KEYS_MAX):
@@ -397,7 +392,7 @@ def _told_declaration(row: rows.Row) -> tuple[HistoryCursor, HistoryItem]:
 
 
 def _told_incident(row: rows.Row) -> tuple[HistoryCursor, HistoryItem]:
-    return HistoryCursor(at=row.at, source=1, number=row.id), _numbered_incident(row)
+    return HistoryCursor(at=row.at, source=1, number=row.id), numbered_incident(row)
 
 
 def _told_grant(row: rows.Row) -> tuple[HistoryCursor, HistoryItem]:

@@ -24,6 +24,10 @@ SEALED: Final[Mapping[str, tuple[str, ...]]] = {
         *("outcome", "code", "detail", "reply"),
     ),
     "declarations": (*("device_id", "at", "account", "reason", "declared_by", "override_by", "line_ids", "undone_at"),),
+    "incident_states": (
+        *("number", "acknowledged_at", "acknowledged_by", "acknowledged_note"),
+        *("resolved_at", "resolved_by", "resolved_note", "resolution"),
+    ),
     "incidents": ("account", "kind", "device_id", "at", "detail", "digest"),
     "events": ("position", "event_id", "account", "kind", "at", "data"),
 }

@@ -245,6 +245,27 @@ INCIDENTS: Final = Table(
     Index("ix_incidents_account", "account", "id"),
 )
 
+# How far people are with an incident. Without a row it is open.
+INCIDENT_STATES: Final = Table(
+    "incident_states",
+    METADATA,
+    Column(
+        "number",
+        BigInteger,
+        ForeignKey("incidents.id", name="fk_incident_states_number_incidents"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    Column("acknowledged_at", BigInteger),
+    Column("acknowledged_by", Text),
+    Column("acknowledged_note", Text, nullable=False),
+    Column("resolved_at", BigInteger),
+    Column("resolved_by", Text),
+    Column("resolved_note", Text, nullable=False),
+    Column("resolution", Text),
+    Column("seal", Text),
+)
+
 DECLARATIONS: Final = Table(
     "declarations",
     METADATA,

@@ -33,6 +33,7 @@ from tallystick.activation.storage.deployment import DeploymentTable
 from tallystick.activation.storage.dialects import KEYS_MAX, Dialect
 from tallystick.activation.storage.events import EventTables, outbox_values
 from tallystick.activation.storage.frames import FrameTable
+from tallystick.activation.storage.incidents import IncidentTables
 from tallystick.activation.storage.people import PeopleTables
 from tallystick.activation.storage.scoped import ScopedTables
 from tallystick.activation.storage.tables import (
@@ -78,6 +79,11 @@ class SqlTransaction:
     def people(self) -> PeopleTables:
         """People, sessions, tokens."""
         return PeopleTables(self._connection, self._dialect, locks=self._locks)
+
+    @property
+    def incidents(self) -> IncidentTables:
+        """Incidents, and how far people are with each."""
+        return IncidentTables(self._connection, self._dialect)
 
     @property
     def trail(self) -> TrailTable:

@@ -1,4 +1,4 @@
-"""Field servers, returns, what is declared lost, incidents, the ledger, replies."""
+"""Field servers, returns, what is declared lost, replies."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 from pydantic import Field
 
-from tallystick.activation.core.ports import IncidentKind, Status
+from tallystick.activation.core.ports import Status
 from tallystick.activation.http.management.dependencies import (
     PROBLEM_RESPONSES,
     AccountFilter,
     CallerDependency,
     DeviceAfter,
-    DeviceQuery,
     HistoryBefore,
     IdempotencyKey,
     Limit,
-    NumberBefore,
     OfficeDependency,
     ReturnAfter,
     once_for,
@@ -31,7 +29,6 @@ from tallystick.activation.services.schemas import (
     Document,
     EventDocument,
     FieldServerDocument,
-    IncidentDocument,
     LineText,
     Page,
     Quantity,
@@ -201,19 +198,6 @@ def find_returns(
     found = field_servers.find_open_returns(office, caller, after=place, limit=limit + 1)
     made = page(found, limit, lambda item: f"{item.since_at}.{item.device_id}.{item.line}")
     return Page[ReturnDocument].model_validate(made)
-
-
-@router.get("/incidents", tags=["incidents"], summary="What was noticed, newest first, and what a person can do")
-def find_incidents(
-    office: OfficeDependency,
-    caller: CallerDependency,
-    kind: IncidentKind | None = None,
-    device_id: DeviceQuery = None,
-    before: NumberBefore | None = None,
-    limit: Limit = 100,
-) -> Page[IncidentDocument]:
-    found = field_servers.find_incidents(office, caller, kind=kind, device_id=device_id, before=before, limit=limit + 1)
-    return Page[IncidentDocument].model_validate(page(found, limit, lambda item: str(item.number)))
 
 
 @router.get("/messages/{digest}", tags=["messages"], summary="The stored answer to a message, as often as one likes")

@@ -1,4 +1,4 @@
-"""Field servers: the list, one of them, what a person decides about it; open returns and incidents."""
+"""Field servers: the list, one of them, what a person decides about it; open returns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from tallystick.activation.core.ports import IncidentKind, Status
+from tallystick.activation.core.ports import Status
 from tallystick.activation.http.portal.base import PAGE_ROWS, Form, PageRequest, download, redirect
 from tallystick.activation.http.portal.forms import check_device, check_named
 from tallystick.activation.services import OfficeError, field_servers, history
@@ -144,24 +144,4 @@ async def returns_page(page: PageRequest) -> Response:
         "returns.html",
         returns=found[:PAGE_ROWS],
         next_after=f"{last.since_at}.{last.device_id}.{last.line}" if last else "",
-    )
-
-
-async def incidents_page(page: PageRequest) -> Response:
-    """Incidents, newest first."""
-    kind, before = page.asked("kind"), page.asked("before")
-    found = await page.do(
-        field_servers.find_incidents,
-        page.office,
-        page.who.caller,
-        kind=IncidentKind(kind) if kind in set(IncidentKind) else None,
-        before=int(before) if before.isascii() and before.isdigit() and len(before) < 16 else None,
-        limit=PAGE_ROWS + 1,
-    )
-    return await page.show(
-        "incidents.html",
-        incidents=found[:PAGE_ROWS],
-        kind=kind,
-        kinds=[("", _("any"))] + [(known.value, known.value) for known in IncidentKind],
-        next_before=found[PAGE_ROWS - 1].number if len(found) > PAGE_ROWS else "",
     )

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tallystick.activation.http import strangers
+from tallystick.activation.http import bodies, strangers
 from tallystick.activation.http.protocol_api import BODY_IDLE_SECONDS
 from tallystick.activation.outbound import shares, webhooks
 from tallystick.activation.server import service
@@ -10,6 +10,7 @@ from tallystick.administrator.web import app
 from tallystick.connections import listening
 from tallystick.fieldserver import api
 from tallystick.fieldserver import service as field_service
+from tallystick.protocol import dry_run
 
 PAGE = " ".join((Path(__file__).parents[2] / "docs/operations/limits.md").read_text("utf-8").split())
 
@@ -22,6 +23,9 @@ def test_every_number_of_the_page_is_that_of_the_code():
         f"bytes | {head} | {head} | {head} |",
         f"seconds | {listening.HEAD_SECONDS:g} | {listening.HEAD_SECONDS:g} | {listening.HEAD_SECONDS:g} |",
         f"{BODY_IDLE_SECONDS:g} seconds without a byte",
+        f"{bodies.BODY_BYTES_MAX} bytes within {bodies.WHOLE_SECONDS:g} seconds",
+        f"A catalog may have {bodies.LARGE_BYTES_MAX['/v1/catalog']} bytes and a dry run {dry_run.BODY_BYTES_MAX}",
+        f"{bodies.LARGE_AT_ONCE} wait for their rest",
         f"within {api.REQUEST_SECONDS:g} seconds",
         f"may say {strangers.ADDRESS_AT_ONCE} such messages at once and {strangers.ADDRESS_PER_SECOND:g} a second",
         f"a key {strangers.KEY_AT_ONCE} at once and one in {1 / strangers.KEY_PER_SECOND:g} seconds",

@@ -35,6 +35,7 @@ from tallystick.activation.core.exchanges import ChunkReader, MessageResult, Rea
 from tallystick.activation.core.ports import Answer, Policy, Signer
 from tallystick.activation.core.two_passes import Held, Rows
 from tallystick.activation.files import FileError
+from tallystick.activation.http.bodies import STREAMED, Bodies
 from tallystick.activation.http.strangers import SLOW_SECONDS, Strangers
 from tallystick.activation.services.batcher import Batcher
 from tallystick.activation.storage import SqlStore
@@ -53,9 +54,8 @@ from tallystick.structs import know
 if TYPE_CHECKING:  # a command on a data directory counts nothing
     from tallystick.activation.http.metrics import Metrics
 
-MESSAGES_PATH: Final = "/v1/messages"
+MESSAGES_PATH: Final = STREAMED
 BODY_IDLE_SECONDS: Final = 60.0
-JSON_BYTES_MAX: Final = 64 * 1024
 # Between two lines that say something; what has more is no tally file, and to look at it would keep others waiting.
 EMPTY_BYTES_MAX: Final = 512 * 1024 * 1024
 EMPTY_LINES_MAX: Final = 100_000
@@ -108,6 +108,7 @@ def create_api(context: ProtocolContext) -> FastAPI:
         dependencies=[Depends(_check_query)],
     )
     _add_problem_handlers(api)
+    api.add_middleware(Bodies, refuse=problem)
     api.add_middleware(_Impatient)
 
     @api.get("/healthz", summary="Whether this process works")
@@ -140,7 +141,7 @@ def create_api(context: ProtocolContext) -> FastAPI:
         responses=_DRY_RUN_RESPONSE,
     )
     async def foresee(request: Request) -> Response:
-        body = await _read_small(request, dry_run.BODY_BYTES_MAX)
+        body = await request.body()
         asks = (await run_in_threadpool(messages.convert_claims, body, DryRun)).asks
         address = address_of(request.client.host if request.client else "")
         context.strangers.take_asks(len(asks), address)
@@ -170,7 +171,7 @@ def create_api(context: ProtocolContext) -> FastAPI:
         responses=_TALLY_RESPONSE,
     )
     async def look_up(request: Request) -> Response:
-        body = await _read_small(request)
+        body = await request.body()
         typed = messages.convert_claims(body, Lookup).entitlement_id
         entitlement_id = parse_entitlement_id(typed[:200])
         entitlement = await run_in_threadpool(
@@ -450,19 +451,6 @@ async def _pieces(request: Request) -> AsyncIterator[bytes]:
         except TimeoutError:
             raise _too_slow() from None
         yield piece
-
-
-async def _read_small(request: Request, bytes_max: int = JSON_BYTES_MAX) -> bytes:
-    body = bytearray()
-    async for piece in _pieces(request):
-        body += piece
-        if len(body) > bytes_max:
-            raise Error(
-                "body-too-large",
-                expected=_("at most {json_bytes_max} bytes", json_bytes_max=bytes_max),
-                seen=_("more"),
-            )
-    return bytes(body)
 
 
 def _check_not_compressed(request: Request) -> None:

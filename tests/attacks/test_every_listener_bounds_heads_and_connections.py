@@ -1,6 +1,7 @@
 """Rule 6: every listener bounds heads, the time for one, and connections; slow ones are dropped first."""
 
 import ast
+import contextlib
 import json
 import socket
 import ssl
@@ -16,6 +17,8 @@ from support.served import Data, Served
 from tallystick.administrator.web import app as administrator_pages
 from tallystick.connections import listening
 from tallystick.connections.listening import Places, address_of
+from tallystick.fieldserver import local_socket
+from tallystick.fieldserver.local_socket import LocalSocket
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "fieldserver"))
 from support.fieldserver.processes import FieldServer
@@ -144,6 +147,93 @@ def test_one_address_has_its_part_only_and_proxies_are_exempt():
     assert places.take("198.51.100.7") is False
     assert address_of("2001:db8::1") == address_of("2001:db8::ffff")
     assert address_of("::ffff:198.51.100.7") == "198.51.100.7"
+
+
+# Whatever listens, and what bounds it; a new one is found here.
+LISTENERS = {
+    "activation/server/service.py": "listening.Bounded",
+    "activation/server/workers.py": "listening.Bounded, of each worker",
+    "administrator/web/app.py": "listening.Bounded",
+    "fieldserver/service.py": "listening.Bounded",
+    "fieldserver/local_socket.py": "its own: test_the_local_socket_...",
+    "conformance/client.py": "nothing: it plays an agent to one program that its caller starts",
+}
+
+
+def test_every_place_that_listens_is_known():
+    found = set()
+    for path in SOURCE.rglob("*.py"):
+        name = path.relative_to(SOURCE).as_posix()
+        if name.startswith("simulator/"):
+            continue
+        calls = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)]
+        names = {getattr(node.func, "attr", getattr(node.func, "id", "")) for node in calls}
+        listens = any(
+            isinstance(node.func, ast.Attribute)
+            and node.func.attr == "listen"
+            and ast.unparse(node.func.value) != "event"
+            for node in calls
+            if "programs" not in ast.unparse(node.func)
+        )
+        servers = {
+            "create_server",
+            "create_unix_server",
+            "start_server",
+            "start_unix_server",
+            "HTTPServer",
+            "TCPServer",
+        }
+        if listens or names & servers:
+            found.add(name)
+    assert found == set(LISTENERS)
+
+
+def test_the_local_socket_is_not_held_by_silent_dripping_or_endless_ones(tmp_path):
+    clock = Ticks()
+    one = LocalSocket(tmp_path / "s", answer=lambda _question: b"", monotonic=clock)
+    one.listen(mode=0o600, group=None)
+    one.start()
+    held = []
+    try:
+        for number in range(local_socket.USER_MAX):
+            held.append(program(one.path))
+            held[-1].sendall(b"GET /v1/check?" if number % 2 else b"")
+        with program(one.path) as late:  # of the same user
+            assert b"503" in late.recv(100)
+        endless = held[1]
+        with contextlib.suppress(OSError):
+            for _ in range(100):
+                endless.sendall(b"a" * 8192)
+        assert b"413" in endless.recv(100)
+        clock.now += local_socket.SILENT_SECONDS + 1
+        for silent in held[2:]:
+            with contextlib.suppress(OSError):
+                silent.sendall(b"a")  # a drip is no answer
+        for silent in held[2:]:
+            with contextlib.suppress(ConnectionError):
+                while silent.recv(4096):
+                    pass  # until it is closed
+        with program(one.path) as now:
+            now.sendall(b"GET /nothing HTTP/1.1\r\n\r\n")
+            assert now.recv(100).startswith(b"HTTP/1.1 4")
+    finally:
+        for connection in held:
+            connection.close()
+        one.stop()
+
+
+class Ticks:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def program(path):
+    connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connected.settimeout(60)
+    connected.connect(str(path))
+    return connected
 
 
 def test_every_listener_is_bounded():

@@ -3,12 +3,14 @@
 import ast
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
 
 import tallystick
 from support.parties import small_disk
+from support.served import Data
 from tallystick.activation.files import save_file, save_named_file
 from tallystick.activation.server.backups import _save_stream
 from tallystick.administrator.core.file_courier import write_durably
@@ -132,6 +134,18 @@ def test_every_command_that_takes_the_name_of_a_file_to_write_looks_for_such_lin
             name = getattr(node.func, "attr", getattr(node.func, "id", ""))
             if name in plain:
                 assert plain[name] in {word.arg for word in node.keywords}, f"{path}:{node.lineno}"
+
+
+@pytest.mark.slow  # mounts
+def test_a_backup_leaves_no_copy_where_a_link_of_a_stick_leads(stick, tmp_path, monkeypatch):
+    data = Data(tmp_path / "data").init()
+    made = []
+    real = tempfile.TemporaryDirectory
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", lambda **named: made.append(named) or real(**named))
+    refused = data.run("backup", "-o", str(stick / "straight" / "a.tar.gz"), "--json")
+    assert refused.exit_code != 0
+    assert refused.json["code"] == "link-leads-away"
+    assert not made
 
 
 def test_what_a_restore_unpacks_follows_no_link(tmp_path):

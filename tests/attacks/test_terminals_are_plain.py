@@ -77,6 +77,11 @@ def prints_of(tree):
         elif name in {"prompt", "confirm"} and isinstance(function, ast.Attribute):
             if not all(is_plain(value) for value in texts_of(node)):
                 yield node, "a question with what is not plain"
+        elif name in {"add_task", "TextColumn"} and not all(is_safe_cell(value) for value in cells_of(node)):
+            yield node, "a bar with what is not plain"
+        elif name in {"Panel", "from_markup", "from_ansi", "status", "set_window_title"} and node.args:
+            if not all(is_plain(value) for value in texts_of(node)):
+                yield node, "a frame with what is not plain"
         elif name == "add_row" and not all(is_safe_cell(value) for value in cells_of(node)):
             yield node, "a table with what is not plain"
 
@@ -112,8 +117,9 @@ def test_nothing_is_printed_past_the_one_function(path):
 def test_the_walk_finds_a_sibling():
     tree = ast.parse(
         "print(name)\nsys.stderr.write(name)\nconsole.print(f'{name}')\ntyper.echo(name)\ntable.add_row(name)"
+        "\nbars.add_task(escape(name))\nTextColumn(name)\nbars.add_task(escape(plain(name)))"
     )
-    assert len(list(prints_of(tree))) == 5
+    assert len(list(prints_of(tree))) == 7
 
 
 HOSTILE = "roof\x1b[2J\x1b[1;1H\x9b2Kfake\r\u202efingerprint\x07\x00"

@@ -45,12 +45,17 @@ def save_file(path: Path, chunks: Iterable[bytes], *, mode: int = 0o644) -> None
         raise file_fault(path, error) from error
 
 
-def save_named_file(path: Path, chunks: Iterable[bytes], *, mode: int = 0o644) -> None:
-    """The same where a person named the place: on a stick, no link of it is followed off it. Raises ``FileError``."""
+def check_named(path: Path) -> None:
+    """A place that a person named: on a stick, no link of it is followed off it. Raises ``FileError``."""
     try:
         check_leads_there(path.parent)
     except OSError as error:
         raise file_fault(path, error) from error
+
+
+def save_named_file(path: Path, chunks: Iterable[bytes], *, mode: int = 0o644) -> None:
+    """The same as ``save_file`` in such a place. Raises ``FileError``."""
+    check_named(path)
     save_file(path, chunks, mode=mode)
 
 

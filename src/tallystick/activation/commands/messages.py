@@ -7,7 +7,6 @@ last commit. Interrupted, the same command again gives the same replies.
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,7 +21,7 @@ from tallystick.activation.commands.client import ApiClient, DataOrUrl, TokenFil
 from tallystick.activation.commands.console import AsJson, Database, Output
 from tallystick.protocol.problems import WireError
 from tallystick.sentences import _
-from tallystick.terminal import print_text
+from tallystick.terminal import plain, print_text
 
 if TYPE_CHECKING:
     from tallystick.activation.core.exchanges import MessageResult, ReadLine
@@ -215,9 +214,9 @@ def _progress(file: Path) -> Iterator[Callable[[int], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn(os.path.basename(file)), BarColumn(), DownloadColumn(), TimeRemainingColumn())  # noqa: PTH119 - a name to show
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("messages", total=size)
+        task = bar.add_task(plain(file.name), total=size)
         yield lambda count: bar.advance(task, count)
 
 

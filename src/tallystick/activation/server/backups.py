@@ -23,7 +23,7 @@ from typing import IO, Any, Final, Never
 
 from tallystick import __version__
 from tallystick.activation.core import interventions
-from tallystick.activation.files import file_fault, load_file, save_file, save_named_file
+from tallystick.activation.files import check_named, file_fault, load_file, save_file, save_named_file
 from tallystick.activation.keys import sealing, signing
 from tallystick.activation.keys.signing import KEYS_DIRECTORY, KEYSET_FILE, SIGNING_FILE
 from tallystick.activation.settings import SETTINGS_FILE, read_document, without_secrets
@@ -98,6 +98,7 @@ def make_backup(
         has_keys=passphrase is not None,
         left_out=tuple(left_out),
     )
+    check_named(output)  # the copies beside it, too
     with tempfile.TemporaryDirectory(prefix=".backup-", dir=output.absolute().parent) as scratch:
         files: dict[str, bytes | Path] = dict(small)
         if database is not None:

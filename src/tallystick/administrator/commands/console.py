@@ -307,7 +307,7 @@ class _Bars:
             self._all = bars.add_task("field servers", total=len(names), stage="")
             return
         for device_id, name in names.items():
-            self._tasks[device_id] = bars.add_task(escape(name), total=len(_STAGES) - 1, stage="")
+            self._tasks[device_id] = bars.add_task(escape(_shown(name)), total=len(_STAGES) - 1, stage="")
 
     def step(self, device_id: DeviceId, stage: Stage) -> None:
         """Move a bar."""

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from support.site import Site
 from tallystick.activation.core.permissions import Role
-from tallystick.activation.http import bodies
+from tallystick.activation.http import bodies, protocol_api
 from tallystick.activation.http.portal.base import FORM_BYTES_MAX
 from tallystick.activation.http.portal.routes import OPEN_PAGES, PAGES
 
@@ -132,14 +132,46 @@ def test_a_body_that_does_not_end_is_given_up_and_of_many_large_ones_the_oldest_
             more, others = await asyncio.wait(others, timeout=60, return_when=asyncio.FIRST_COMPLETED)
             done |= more
         assert done == set(waiting[:3])
-        assert len(bounded._large) == bodies.LARGE_AT_ONCE
+        assert len(bounded._large._deadlines) == bodies.LARGE_AT_ONCE
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        assert bounded._large == []
+        assert bounded._large._deadlines == []
 
     asyncio.run(story())
     assert told == ["request-too-slow"] * 3
+
+
+def test_of_tally_files_that_fell_silent_with_much_in_memory_who_waits_longest_gives_way():
+    async def story():
+        waiting = bodies.Waiting(2)
+
+        class Silent:
+            async def stream(self):
+                yield b"first"
+                await asyncio.Event().wait()
+
+        async def read(*, is_heavy):
+            return [piece async for piece in protocol_api._pieces(Silent(), waiting, lambda: is_heavy)]
+
+        light = [asyncio.ensure_future(read(is_heavy=False)) for _ in range(5)]
+        heavy = []
+        for _ in range(4):
+            heavy.append(asyncio.ensure_future(read(is_heavy=True)))
+            for _turn in range(20):  # until it waits
+                await asyncio.sleep(0)
+        ended, _ = await asyncio.wait(heavy[:2], timeout=60)
+        assert {task.exception().code for task in ended} == {"request-too-slow"}
+        assert not done_of(light) + done_of(heavy[2:])
+        for task in (*light, *heavy[2:]):
+            task.cancel()
+        await asyncio.gather(*light, *heavy, return_exceptions=True)
+        assert not waiting._deadlines
+
+    def done_of(tasks):
+        return [task for task in tasks if task.done()]
+
+    asyncio.run(asyncio.wait_for(story(), 60))
 
 
 def test_a_catalog_as_large_as_one_may_be_is_taken(site):

@@ -25,6 +25,7 @@ def test_every_number_of_the_page_is_that_of_the_code():
         f"{BODY_IDLE_SECONDS:g} seconds without a byte",
         f"{bodies.BODY_BYTES_MAX} bytes within {bodies.WHOLE_SECONDS:g} seconds",
         f"A catalog may have {bodies.LARGE_BYTES_MAX['/v1/catalog']} bytes and a dry run {dry_run.BODY_BYTES_MAX}",
+        f"{bodies.STREAMS_AT_ONCE} may wait with more than {bodies.BODY_BYTES_MAX} bytes",
         f"{bodies.LARGE_AT_ONCE} wait for their rest",
         f"within {api.REQUEST_SECONDS:g} seconds",
         f"may say {strangers.ADDRESS_AT_ONCE} such messages at once and {strangers.ADDRESS_PER_SECOND:g} a second",

@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "pages/codes.py": {"markupsafe", "segno"},
     "pages/photo_process.py": {"PIL", "zxingcpp"},
     "activation/": WIRE,
+    "activation/http/bodies.py": {"starlette"},
     "activation/http/protocol_api.py": {"fastapi", "msgspec", "starlette"},
     "activation/http/portal/": {"fastapi", "jinja2", "markupsafe", "segno", "starlette"},
     "activation/services/schemas.py": {"pydantic"},

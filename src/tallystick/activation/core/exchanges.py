@@ -63,18 +63,18 @@ class MessageResult(Struct, frozen=True, kw_only=True):
 
 
 class ChunkReader:
-    """Gathers lines into chunks, each small enough for one transaction."""
+    """Gathers lines into chunks, each small enough for one transaction. ``size``: of what is gathered."""
 
     def __init__(self) -> None:
         self._lines: list[GoodLine | BadLine] = []
-        self._bytes = 0
+        self.size = 0
         self._bad_in_a_row = 0
 
     def add(self, line: GoodLine | BadLine) -> list[GoodLine | BadLine] | None:
         """Keep a line; the chunk, when it is full. Raises ``WireError`` (``not-text``) for what is no tally file."""
         if isinstance(line, GoodLine):
             self._bad_in_a_row = 0
-            self._bytes += len(line.envelope.compact) + len(line.envelope.payload)
+            self.size += len(line.envelope.compact) + len(line.envelope.payload)
         else:
             self._bad_in_a_row += 1
             if self._bad_in_a_row > BAD_LINES_MAX:
@@ -84,13 +84,13 @@ class ChunkReader:
                     seen=_("{bad_lines_max} lines in a row that are none", bad_lines_max=BAD_LINES_MAX),
                 )
         self._lines.append(line)
-        if len(self._lines) >= CHUNK_LINES_MAX or self._bytes >= CHUNK_BYTES_MAX:
+        if len(self._lines) >= CHUNK_LINES_MAX or self.size >= CHUNK_BYTES_MAX:
             return self.take()
         return None
 
     def take(self) -> list[GoodLine | BadLine]:
         """What was gathered."""
-        lines, self._lines, self._bytes = self._lines, [], 0
+        lines, self._lines, self.size = self._lines, [], 0
         return lines
 
 

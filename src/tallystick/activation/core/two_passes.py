@@ -100,6 +100,7 @@ class Held:
     """What waits for the end of a file, or until there is reason to decide the ``chunks`` before; then more may wait.
 
     ``is_heard``: whether a field server is known where strangers have a rate; ``unheard``: how many wait of the others.
+    ``size``: of what is kept in memory.
     """
 
     def __init__(self, is_heard: Callable[[DeviceId], bool] = lambda _device_id: True) -> None:
@@ -107,7 +108,7 @@ class Held:
         self.unheard = 0
         self._since: dict[DeviceId, int] = {}  # the lowest sequence that waits
         self._few: list[ReadLine] = []
-        self._few_bytes = 0
+        self.size = 0
         self._more: _Spool | None = None
 
     def hold(self, lines: Sequence[ReadLine]) -> list[ReadLine]:
@@ -124,9 +125,9 @@ class Held:
                 now.append(line)
                 continue
             self.unheard += not self._is_heard(message.device_id)
-            self._few_bytes += len(message.verified.compact)
-            if len(self._few) < CHUNK_LINES_MAX and self._few_bytes <= _MEMORY_BYTES and self._more is None:
+            if len(self._few) < CHUNK_LINES_MAX and self.size <= _MEMORY_BYTES and self._more is None:
                 self._few.append(line)
+                self.size += len(message.verified.compact)
             else:
                 if self._more is None:
                     self._more = _Spool()
@@ -142,7 +143,7 @@ class Held:
     def chunks(self, keyset: Keyset) -> Iterator[list[ReadLine]]:
         """All that waits, in the order of the lines. What was put on the disk is read and verified again."""
         few, self._few, self._since, self.unheard = self._few, [], {}, 0
-        self._few_bytes = 0
+        self.size = 0
         if few:
             yield few
         if self._more is None:

@@ -22,8 +22,31 @@ BODY_BYTES_MAX: Final = 64 * 1024
 LARGE_BYTES_MAX: Final = {"/v1/catalog": 4 * 1024 * 1024, dry_run.PATH: dry_run.BODY_BYTES_MAX}
 LARGE_AT_ONCE: Final = 16
 WHOLE_SECONDS: Final = 120.0
+STREAMS_AT_ONCE: Final = 128  # that wait with more than a body's worth in memory
 STREAMED: Final = "/v1/messages"
 _DIGITS_MAX: Final = 12
+
+
+class Waiting:
+    """Requests that wait for more of their bodies and take memory meanwhile. Of too many, who waits longest gives way."""
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
+        self._deadlines: list[asyncio.Timeout] = []
+
+    def __contains__(self, deadline: asyncio.Timeout) -> bool:
+        return deadline in self._deadlines
+
+    def add(self, deadline: asyncio.Timeout) -> None:
+        """One more, which ends when ``deadline`` does; that may be sooner than it says."""
+        if len(self._deadlines) >= self._at_once:
+            self._deadlines.pop(0).reschedule(asyncio.get_running_loop().time())
+        self._deadlines.append(deadline)
+
+    def remove(self, deadline: asyncio.Timeout) -> None:
+        """It waits no longer."""
+        if deadline in self._deadlines:
+            self._deadlines.remove(deadline)
 
 
 class Bodies:
@@ -31,7 +54,7 @@ class Bodies:
 
     def __init__(self, app: ASGIApp, refuse: Callable[[Error], Response]) -> None:
         self._app, self._refuse = app, refuse
-        self._large: list[asyncio.Timeout] = []  # deadlines of what waits, the oldest first
+        self._large = Waiting(LARGE_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -69,7 +92,7 @@ class Bodies:
                     if not message.get("more_body"):
                         return bytes(body)
                     if len(body) > BODY_BYTES_MAX and deadline not in self._large:
-                        self._make_room(deadline)
+                        self._large.add(deadline)
         except TimeoutError:
             raise Error(
                 "request-too-slow",
@@ -79,13 +102,7 @@ class Bodies:
                 seen=_("{count} bytes of it", count=len(body)),
             ) from None
         finally:
-            if deadline in self._large:
-                self._large.remove(deadline)
-
-    def _make_room(self, deadline: asyncio.Timeout) -> None:
-        if len(self._large) >= LARGE_AT_ONCE:
-            self._large.pop(0).reschedule(asyncio.get_running_loop().time())
-        self._large.append(deadline)
+            self._large.remove(deadline)
 
 
 def _replaying(body: bytes, receive: Receive) -> Receive:

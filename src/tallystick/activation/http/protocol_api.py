@@ -13,7 +13,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -35,7 +35,7 @@ from tallystick.activation.core.exchanges import ChunkReader, MessageResult, Rea
 from tallystick.activation.core.ports import Answer, Policy, Signer
 from tallystick.activation.core.two_passes import Held, Rows
 from tallystick.activation.files import FileError
-from tallystick.activation.http.bodies import STREAMED, Bodies
+from tallystick.activation.http.bodies import BODY_BYTES_MAX, STREAMED, STREAMS_AT_ONCE, Bodies, Waiting
 from tallystick.activation.http.strangers import SLOW_SECONDS, Strangers
 from tallystick.activation.services.batcher import Batcher
 from tallystick.activation.storage import SqlStore
@@ -81,6 +81,7 @@ class ProtocolContext:
     strangers: Strangers
     policy: Policy
     metrics: Metrics | None = None
+    waiting: Waiting = field(default_factory=lambda: Waiting(STREAMS_AT_ONCE))
 
     def count(self, results: Sequence[MessageResult]) -> None:
         """What became of messages, for monitoring."""
@@ -252,7 +253,9 @@ class _Exchange:
     async def _chunks(self) -> AsyncIterator[list[GoodLine | BadLine]]:
         parser, reader = LineParser(self._visit.opener()), ChunkReader()
         empty_bytes = empty_lines = 0
-        async for piece in _pieces(self._request):
+        async for piece in _pieces(
+            self._request, self._context.waiting, lambda: reader.size + self._held.size > BODY_BYTES_MAX
+        ):
             empty_bytes += len(piece)
             empty_lines += piece.count(b"\n")
             if empty_bytes > EMPTY_BYTES_MAX or empty_lines > EMPTY_LINES_MAX:
@@ -349,7 +352,10 @@ class _Impatient:
 def _too_slow() -> Error:
     return Error(
         "request-too-slow",
-        expected=_("some bytes every {body_idle_seconds:.0f} seconds", body_idle_seconds=BODY_IDLE_SECONDS),
+        expected=_(
+            "some bytes every {body_idle_seconds:.0f} seconds, sooner when many wait",
+            body_idle_seconds=BODY_IDLE_SECONDS,
+        ),
         seen=_("none"),
     )
 
@@ -439,17 +445,25 @@ def problem(error: Error) -> Response:
     )
 
 
-async def _pieces(request: Request) -> AsyncIterator[bytes]:
-    """The body as it arrives. Raises ``Error`` (``request-too-slow``) when nothing arrives for a minute."""
+async def _pieces(request: Request, waiting: Waiting, is_heavy: Callable[[], bool]) -> AsyncIterator[bytes]:
+    """The body as it arrives. Raises ``Error`` (``request-too-slow``) when nothing arrives for a minute.
+
+    Sooner where it ``is_heavy``, keeps much in memory, and many such ones wait.
+    """
     stream = aiter(request.stream())
     while True:
+        deadline = asyncio.timeout(BODY_IDLE_SECONDS)
         try:
-            async with asyncio.timeout(BODY_IDLE_SECONDS):
+            async with deadline:
+                if is_heavy():
+                    waiting.add(deadline)
                 piece = await anext(stream)
         except StopAsyncIteration:
             return
         except TimeoutError:
             raise _too_slow() from None
+        finally:
+            waiting.remove(deadline)
         yield piece
 
 

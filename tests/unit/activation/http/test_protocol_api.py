@@ -8,6 +8,7 @@ import pytest
 from support.activation import Bench, Device
 from tallystick.activation.core.exchanges import CHUNK_LINES_MAX, read_lines
 from tallystick.activation.http import protocol_api
+from tallystick.activation.http.bodies import Waiting
 from tallystick.activation.http.strangers import Strangers
 from tallystick.errors import Error
 from tallystick.protocol.tallyfile import parse_chunks
@@ -30,7 +31,7 @@ def test_a_body_that_stops_arriving_is_given_up(monkeypatch):
     seen = []
 
     async def read():
-        pieces = aiter(protocol_api._pieces(Request(b"a", b"b")))
+        pieces = aiter(protocol_api._pieces(Request(b"a", b"b"), Waiting(1), lambda: True))
         while True:
             seen.append(await anext(pieces))
 

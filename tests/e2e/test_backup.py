@@ -137,9 +137,10 @@ def test_settings_are_checked_and_shown_without_secrets(tmp_path):
         "TALLYSTICK_MAIL_HOTS": "mistyped",
         "TALLYSTICK_DATABASE": f"sqlite:///{data}/tallystick.sqlite",
     }
-    assert run("activation", "config", "check", "--data", data, env=env)["unknown_variables"] == [
-        "TALLYSTICK_MAIL_HOTS"
-    ]
+    mistyped = run("activation", "config", "check", "--data", data, env=env, expect=1)
+    assert mistyped["expected"] == "TALLYSTICK_MAIL_HOTS: TALLYSTICK_MAIL_HOST perhaps"
+    del env["TALLYSTICK_MAIL_HOTS"]
+    assert run("activation", "config", "check", "--data", data, env=env)["good"]
     shown = run("activation", "config", "show", "--data", data, env=env)
     assert "hunter2" not in json.dumps(shown)
     rows = {row["name"]: row for row in shown}

@@ -11,8 +11,10 @@ import ipaddress
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Any, Final, Literal, Never
 
@@ -23,6 +25,16 @@ from tallystick.sentences import ENGLISH, _, languages
 
 SETTINGS_FILE: Final = "settings.toml"
 ENVIRONMENT_PREFIX: Final = "TALLYSTICK_"
+# What commands read beside the settings.
+OTHER_VARIABLES: Final = tuple(
+    f"{ENVIRONMENT_PREFIX}{name}"
+    for name in (
+        *("HOME", "KEY_FILE", "NEW_ROOT_PASSPHRASE", "PASSPHRASE", "ROOT_PASSPHRASE", "ROUTE", "STICKS", "TOKEN_FILE"),
+        *("TRANSLATIONS", "URL"),
+    )
+)
+_MAIL_ADDRESS: Final = re.compile(r"[^@\s<>,;\"]+@[^@\s<>,;\".]+(\.[^@\s<>,;\".]+)*")
+_HOST_OR_NETWORK: Final = re.compile(r"[A-Za-z0-9._:-]+(/[0-9]{1,3})?")
 WAITING_DAYS_MAX: Final = 3650
 LOST_PER_YEAR_MAX: Final = 1_000_000
 REDACTED: Final = "(set, not shown)"
@@ -290,10 +302,33 @@ def show_settings(document: Mapping[str, Any], environment: Mapping[str, str]) -
     ]
 
 
-def unknown_variables(environment: Mapping[str, str]) -> set[str]:
-    """Variables that look like settings of a section and are none: mistyped ones."""
-    sections = tuple(f"{ENVIRONMENT_PREFIX}{section.upper()}_" for section in _SECTIONS)
-    return {name for name in environment if name.startswith(sections)} - {entry.variable for entry in TABLE}
+def doubts(settings: Settings, environment: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """What cannot be meant, as place, expected and seen: addresses that are none, lists read as one name, unknown variables.
+
+    None of it keeps an activation server from serving, so ``parse_settings`` takes it.
+    """
+    for path, texts in (
+        ("trusted_proxies", settings.trusted_proxies),
+        ("webhooks.allow_private", settings.webhooks.allow_private),
+    ):
+        for text in texts:
+            if not _HOST_OR_NETWORK.fullmatch(text):
+                yield (
+                    path,
+                    _("hosts or networks, each a text of its own (in the environment, with commas between)"),
+                    repr(text)[:60],
+                )
+    senders = (settings.mail.sender,) if settings.mail.sender else ()
+    for path, texts in (("mail.sender", senders), ("mail.recipients", settings.mail.recipients)):
+        for text in texts:
+            if not _MAIL_ADDRESS.fullmatch(parseaddr(text)[1]) or text.count("@") != 1:
+                yield path, _("a mail address like ops@example.com, each a text of its own"), repr(text)[:60]
+    known = [*(entry.variable for entry in TABLE), *OTHER_VARIABLES]
+    for name in sorted(environment):
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in known:
+            nearest = get_close_matches(name, known, 1)
+            expected = _("{name} perhaps", name=nearest[0]) if nearest else _("a name that tallystick knows, or none")
+            yield name, expected, _("a variable that means nothing")
 
 
 def format_settings(settings: Settings) -> str:

@@ -17,22 +17,28 @@ config_app = typer.Typer(no_args_is_help=True, help="The settings, by file and e
 
 @config_app.command(epilog="Example: tallystick activation config check --data DIR")
 def check(data: Data, as_json: AsJson = False) -> None:
-    """Look at every setting as serve would: file, environment, secrets in files, keys. Changes nothing."""
+    """Look at every setting, and try it: file, environment, secrets in files, keys, database. Changes nothing."""
     from tallystick.activation import settings as settings_
     from tallystick.activation.keys import signing
+    from tallystick.activation.server.instance import try_database
 
     with console.report_errors(as_json):
         settings = settings_.load_settings(data, os.environ)
+        for place, expected, seen in settings_.doubts(settings, os.environ):
+            settings_.refuse(place, expected, seen)
         signer = signing.load_signer(data, settings.keys)
         if signer.keyset.issuer != settings.issuer:
             settings_.refuse("issuer", _("{issuer}, as in the keyset", issuer=signer.keyset.issuer), settings.issuer)
-        unknown = sorted(settings_.unknown_variables(os.environ))
+        try_database(data, settings)
         if as_json:
-            console.print_json({"good": True, "issuer": settings.issuer, "unknown_variables": unknown})
+            console.print_json({"good": True, "issuer": settings.issuer, "unknown_variables": []})
             return
-        console.say(_("The settings of {issuer} are good; its signing key is at hand.", issuer=settings.issuer))
-        for name in unknown:
-            console.say(_("{name} in the environment is no setting: is it mistyped?", name=name))
+        console.say(
+            _(
+                "The settings of {issuer} are good; its signing key is at hand, its database answers.",
+                issuer=settings.issuer,
+            )
+        )
 
 
 @config_app.command(epilog="Example: tallystick activation config show --data DIR")

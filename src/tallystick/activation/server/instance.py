@@ -193,6 +193,23 @@ def open_activation(
     return activation
 
 
+def try_database(data: Path, settings: Settings) -> None:
+    """Open the database and read from it, as ``serve`` would; nothing is changed. Raises ``DatabaseError``."""
+    url = _database_url(data, settings)
+    try:
+        store = open_store(url)
+    except DatabaseError as error:
+        if error.code == "database-older" and url.startswith("sqlite:"):
+            return  # serve brings it up to date
+        raise
+    try:
+        found = store.read(lambda transaction: transaction.deployment.load())
+    finally:
+        store.close()
+    if found is not None and found.issuer != settings.issuer:
+        settings_.refuse("database", _("the database of {issuer}", issuer=settings.issuer), found.issuer)
+
+
 def check_database(store: SqlStore, keyset: Keyset, *, is_moved_good: bool = False) -> None:
     """Raises ``DatabaseError`` unless the database is that of these keys and no copy serves in its place.
 

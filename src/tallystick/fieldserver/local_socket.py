@@ -62,7 +62,17 @@ Answering = Callable[[Question], bytes]
 class _Connection:
     """One program. ``late_at``: when it is closed unless an answer was taken by then."""
 
-    __slots__ = ("incoming", "is_last", "is_waiting", "late_at", "outgoing", "socket", "user")
+    __slots__ = (
+        "incoming",
+        "is_closed",
+        "is_last",
+        "is_waiting",
+        "is_watched",
+        "late_at",
+        "outgoing",
+        "socket",
+        "user",
+    )
 
     def __init__(self, connected: socket.socket, user: int, late_at: float) -> None:
         self.socket = connected
@@ -72,6 +82,8 @@ class _Connection:
         self.outgoing = memoryview(b"")
         self.is_last = False
         self.is_waiting = False  # for the program to take more
+        self.is_watched = False
+        self.is_closed = False
 
 
 class LocalSocket:
@@ -149,8 +161,9 @@ class LocalSocket:
         if not self._connections:
             self._look_at = connection.late_at
         self._connections[connected.fileno()] = connection
-        self._selector.register(connected, selectors.EVENT_READ, connection)
-        self._step(connection)  # a program asks as soon as it is connected
+        self._step(connection)  # a program asks as soon as it is connected, and many ask only once
+        if not connection.is_closed and not connection.is_waiting:
+            self._watch(connection, selectors.EVENT_READ)
 
     def _step(self, connection: _Connection) -> None:
         """Send what is left, else read; close what is done or broken."""
@@ -200,7 +213,7 @@ class LocalSocket:
         if connection.outgoing:
             if not connection.is_waiting:
                 connection.is_waiting = True
-                self._selector.modify(connection.socket, selectors.EVENT_WRITE, connection)
+                self._watch(connection, selectors.EVENT_WRITE)
             return False
         if connection.is_last:
             self._close(connection)
@@ -208,8 +221,15 @@ class LocalSocket:
         connection.late_at = self._monotonic() + SILENT_SECONDS
         if connection.is_waiting:
             connection.is_waiting = False
-            self._selector.modify(connection.socket, selectors.EVENT_READ, connection)
+            self._watch(connection, selectors.EVENT_READ)
         return True
+
+    def _watch(self, connection: _Connection, events: int) -> None:
+        if connection.is_watched:
+            self._selector.modify(connection.socket, events, connection)
+        else:
+            self._selector.register(connection.socket, events, connection)
+            connection.is_watched = True
 
     def _handle(self, head: bytes) -> tuple[bytes, bool]:
         """The reply to one request, and whether it is the last of its connection."""
@@ -234,12 +254,16 @@ class LocalSocket:
         return _http(200, tallyfile.MEDIA_TYPE, body, is_last=is_last), is_last
 
     def _close(self, connection: _Connection) -> None:
-        found = self._connections.pop(connection.socket.fileno(), None)
-        if found is not None:
-            self._users[connection.user] -= 1
-            self._users += Counter()  # forgets who has none
+        if connection.is_closed:
+            return
+        connection.is_closed = True
+        del self._connections[connection.socket.fileno()]
+        self._users[connection.user] -= 1
+        if not self._users[connection.user]:
+            del self._users[connection.user]
+        if connection.is_watched:
             self._selector.unregister(connection.socket)
-            connection.socket.close()
+        connection.socket.close()
 
     def _drop_late(self) -> None:
         now = self._monotonic()

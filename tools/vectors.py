@@ -1121,6 +1121,24 @@ def files(v: Vectors) -> None:
         granted=granted,
         **(here | {"device": "here"}),
     )
+    v.files(
+        "files-wrong-time",
+        1,
+        "A time is below 2^53.",
+        "check-wrong",
+        keys=first,
+        granted=granted,
+        **(here | {"now": 2**53}),
+    )
+    v.files(
+        "files-golden-last-time",
+        15,
+        "The highest time that there is.",
+        "expired",
+        keys=first,
+        granted=granted,
+        **(here | {"now": 2**53 - 1}),
+    )
     refused = line("refusals-02-denied.reply.tally", "tally-refusal+jwt")
     v.files(
         "files-golden-refusal", 6, "A refusal is no grant.", "answer-malformed", keys=first, granted=refused, **here

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from support.altered import altered_answers, altered_replies
+from support.altered import altered_answers, altered_files, altered_replies
 from support.answers import GOOD, Case, bad_answers, good_answers
 from support.golden import golden_answers
 from support.readers import READERS
@@ -103,6 +103,17 @@ def test_readers_agree_on_heads_that_were_altered(reader):
     assert set(decided) == {"answer-differs", "answer-malformed", "answer-too-large", "agent-refused"}
     said = [Vector({**one.fields, "result": code}) for one, code in zip(replies, decided, strict=True)]
     for language in OTHERS:
+        assert reader(language).wrong(said) == [], language
+
+
+@pytest.mark.clients
+@pytest.mark.xdist_group("clients")
+def test_readers_agree_on_files_that_were_altered(reader):
+    files = altered_files([*good_answers().values(), *bad_answers().values()], 1000, "files")
+    decided = reader("C").decide(files)
+    assert {"licensed", "expired", "check-wrong", "other-device", "keys-forged", "grant-forged"} <= set(decided)
+    said = [Vector({**one.fields, "result": code}) for one, code in zip(files, decided, strict=True)]
+    for language in sorted({*OTHERS} - {"C"}):
         assert reader(language).wrong(said) == [], language
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final
 
-from support.answers import GOOD, LAST, NEXT, OTHER, Case
+from support.answers import GOOD, LAST, NEXT, NOW, OTHER, Case
 from tallystick.conformance.vectors import Json, Vector
 from tallystick.protocol.answers import ANSWER, Reader
 from tallystick.protocol.envelope import (
@@ -268,6 +268,32 @@ def _bytes_altered(random: Random, body: bytes) -> bytes:
                 lines = changed.split(b"\n")
                 changed = b"\n".join([*lines[: random.randrange(len(lines))], *lines])
     return changed
+
+
+def altered_files(cases: Sequence[Case], count: int, seed: str) -> list[Vector]:
+    """Keysets and grants that were altered, as files without an agent. What comes out is not said."""
+    return [_files(Random(f"files {one.name}"), one) for one in altered_answers(cases, count, seed)]
+
+
+def _files(random: Random, vector: Vector) -> Vector:
+    data = vector.content("answer") or b""
+    lines = [line for line in data.split(b"\n") if line and not line.startswith(b"#")]
+    keys, grant = (lines[-1:], lines[1:2]) if random.random() < 0.9 else (lines[:1], lines[-1:])
+    kept = {name: vector.fields[name] for name in ("name", "step", "says", "roots", "feature", "required")}
+    device = random.choice((*[GOOD.device.public.thumbprint] * 8, OTHER.public.thumbprint, "A" * 43, "x"))
+    now = random.choice((NOW, NOW, NOW, 0, -1, 2**32, 2**53 - 1, -(2**53 - 1), 2**53, -(2**53)))
+    files = {"keys": _file(random, keys), "grant": _file(random, grant)}
+    return Vector({**kept, "kind": "files", "result": "", "device": device, "now": now, **files})
+
+
+def _file(random: Random, lines: list[bytes]) -> Json | None:
+    if random.random() < 0.05:
+        return None
+    before, behind = (
+        random.choice((b"", b"# c\n", b"\n", b"\xef\xbb\xbf")),
+        random.choice((b"", b"\n", b"\r\n", b"\n# c")),
+    )
+    return {"base64": base64.b64encode(before + b"\n".join(lines) + behind).decode()}
 
 
 _STATUS: Final = (

@@ -1133,8 +1133,8 @@ def files(v: Vectors) -> None:
     v.files(
         "files-golden-last-time",
         15,
-        "The highest time that there is.",
-        "expired",
+        "The highest time that there is: what has no end is in force.",
+        "licensed",
         keys=first,
         granted=granted,
         **(here | {"now": 2**53 - 1}),

@@ -96,6 +96,7 @@ ci: system-packages build/foreign/.foreign build/generators/.generators build/no
 	@$(MAKE) --no-print-directory history MINUTES=0.4
 	$(PYTEST) -m "$(LATER)"
 	@echo "web scan: $$(cat build/wapiti.txt)"
+	@echo "dependency audit: $$(cat build/audit.txt)"
 
 .PHONY: slow
 slow: .venv/.dev system-packages  ## what takes long: real processes in number, kill -9, gigabytes at every entrance

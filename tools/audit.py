@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+SUMMARY = Path("build/audit.txt")
 # What pip-audit writes on standard error when the service, not a package, is the trouble.
 _UNREACHABLE = (
     "ConnectionError",
@@ -49,16 +50,25 @@ def audit(requirements: list[str]) -> int:
         fixed = ", ".join(bad["fix_versions"]) or "no version yet"
         print(f"audit: {package['name']} {package['version']}: {bad['id']}, fixed in {fixed}")
     if found:
+        _summarise(f"{len(found)} known vulnerabilities")
         return 1
     if skipped and len(skipped) == len(packages):
         return _not_audited(f"{skipped[0]['name']}: {skipped[0]['skip_reason']}")
+    _summarise(f"{len(packages) - len(skipped)} packages, no known vulnerability; {len(skipped)} NOT AUDITED")
     print(f"audit: {len(packages) - len(skipped)} packages, no known vulnerability")
     for package in skipped:
         print(f"audit: NOT AUDITED: {package['name']}: {package['skip_reason']}")
     return 0
 
 
+def _summarise(text: str) -> None:
+    """What the last line of `make ci` says, long after the lines of the audit itself."""
+    SUMMARY.parent.mkdir(exist_ok=True)
+    SUMMARY.write_text(f"{text}\n", "utf-8")
+
+
 def _not_audited(why: str) -> int:
+    _summarise("NOT AUDITED, no database of known vulnerabilities could be reached")
     last = why.strip().splitlines()[-1] if why.strip() else "no answer"
     print("*" * 100)
     print("*** NOT AUDITED: the database of known vulnerabilities could not be reached from this machine.")

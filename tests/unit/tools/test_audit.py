@@ -30,7 +30,7 @@ def audit(tmp_path):
         )
         environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
         command = [sys.executable, str(AUDIT), "requirements.txt"]
-        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=tmp_path)
 
     return run
 
@@ -59,6 +59,20 @@ def test_a_service_that_knows_no_package_at_all_is_said_loudly_and_passes(audit)
     ran = audit([UNKNOWN])
     assert ran.returncode == 0
     assert "*** NOT AUDITED" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("packages", "stderr", "said"),
+    [
+        ([CLEAN, UNKNOWN], "", "1 packages, no known vulnerability; 1 NOT AUDITED"),
+        ([CLEAN, BAD], "", "1 known vulnerabilities"),
+        ([UNKNOWN], "", "NOT AUDITED, no database"),
+        (None, "ProxyError", "NOT AUDITED, no database"),
+    ],
+)
+def test_what_it_came_to_is_kept_for_the_last_lines_of_ci(audit, tmp_path, packages, stderr, said):
+    audit(packages, stderr=stderr, code=int(bool(stderr)))
+    assert said in (tmp_path / "build" / "audit.txt").read_text()
 
 
 def test_a_broken_audit_fails(audit):

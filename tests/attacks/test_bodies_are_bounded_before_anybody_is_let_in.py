@@ -17,7 +17,7 @@ from tallystick.activation.http.portal.base import FORM_BYTES_MAX
 from tallystick.activation.http.portal.routes import OPEN_PAGES, PAGES
 
 PIECE = b"a" * 65536
-FILL = {"entitlement_id": "ER-AAAAAAAA", "device_id": "x" * 43, "line_id": "7K3M9Q2A", "position": "1"}
+FILL = {"entitlement_id": "ER-AAAAAAAA", "device_id": "x" * 43, "line_id": "7K3M9Q2A", "position": "1", "number": "1"}
 ALLOWED = 2 * len(PIECE)  # the piece behind the limit has to be seen
 
 

@@ -59,6 +59,7 @@ class World:
             "digest": message["digest"],
             "webhook_id": hook["webhook_id"],
             "position": "1",
+            "number": "1",
             "transfer": "AAAA",
         }
         self.secrets = {
@@ -159,6 +160,31 @@ def test_to_see_it_is_a_permission_of_its_own(world, path, role, account, read_o
     answer = client.post(filled(path, world))
     assert answer.status_code == 403, answer.text
     assert not world.seen_in(answer.text)
+
+
+def test_every_route_that_shows_or_replaces_a_secret_is_told_to_webhooks_and_monitoring(tmp_path):
+    """Also one that is added tomorrow, if its name says what it does."""
+    world = World(tmp_path)
+    client = world.site.client()
+
+    def told():
+        events = client.get("/v1/events", params={"limit": 1000}).json()["events"]
+        return sum(event["type"].startswith("secret.") for event in events)
+
+    try:
+        walked = [
+            path
+            for path in client.get("/openapi.json").json()["paths"]
+            if path.endswith(("/reveal", "/certificate", "secret"))
+        ]
+        assert set(REVEALING) < set(walked)
+        for path in walked:
+            before = told()
+            answer = client.post(filled(path, world))
+            assert answer.status_code in {200, 201}, (path, answer.text)
+            assert told() == before + 1, path
+    finally:
+        world.site.close()
 
 
 def test_who_saw_it_is_written_down_and_told(site):

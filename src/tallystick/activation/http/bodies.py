@@ -74,8 +74,8 @@ class Bodies:
         except Error as error:
             await self._refuse(error)(scope, receive, send)
             return
-        if body is not None:
-            await self._app(scope, _replaying(body, receive), send)
+        whole = Response(status_code=400) if body is None else self._app  # nobody reads it: whoever asked hung up
+        await whole(scope, _replaying(body or b"", receive), send)
 
     async def _read(self, receive: Receive, bytes_max: int) -> bytes | None:
         """All of it; None where the client hung up."""

@@ -14,7 +14,14 @@ from tallystick.activation.core.permissions import Caller, Permission
 from tallystick.activation.core.ports import EventKind
 from tallystick.activation.outbound import safe_post, webhooks
 from tallystick.activation.services import documents
-from tallystick.activation.services.base import IdempotentRequest, Office, check_version, not_found, record
+from tallystick.activation.services.base import (
+    IdempotentRequest,
+    Office,
+    check_version,
+    not_found,
+    record,
+    record_security,
+)
 from tallystick.activation.services.schemas import DeliveryDocument, NewWebhook, WebhookDocument
 from tallystick.activation.storage import SqlTransaction, Webhook
 from tallystick.activation.storage.events import DeliveryState, kinds_text
@@ -138,7 +145,8 @@ def rotate_secret(office: Office, caller: Caller, webhook_id: str, *, once: Idem
             secret_before=webhook.secret,
             secret_before_until=now + webhooks.SECRET_OVERLAP_SECONDS,
         )
-        _record(transaction, caller, "webhook-secret", webhook, now=now)
+        kind, owner = EventKind.SECRET_REPLACED, webhook.owner
+        record_security(office, transaction, caller, kind, "webhook-secret", webhook_id, account=owner, now=now)
         changed = _webhook(transaction, caller, webhook_id)
         return documents.new_webhook(changed, webhooks.secret_text(changed))
 

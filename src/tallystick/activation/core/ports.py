@@ -224,6 +224,14 @@ class Handling(Struct, frozen=True, kw_only=True):
     resolved_note: str = ""
     resolution: Resolution | None = None
 
+    def acknowledge(self, *, at: int, by: str, note: str) -> Handling:
+        """Somebody looks at it."""
+        return structs.replace(self, acknowledged_at=at, acknowledged_by=by, acknowledged_note=note)
+
+    def resolve(self, *, at: int, by: str | None, how: Resolution, note: str = "") -> Handling:
+        """It is over."""
+        return structs.replace(self, resolved_at=at, resolved_by=by, resolved_note=note, resolution=how)
+
     @property
     def state(self) -> IncidentState:
         """Where it stands."""

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
-from msgspec.structs import replace
-
 from tallystick.activation.core.permissions import Caller, Permission
 from tallystick.activation.core.ports import (
     Changes,
@@ -78,7 +76,7 @@ def acknowledge(office: Office, caller: Caller, number: int, *, note: str) -> In
     """Somebody looks at it. Whoever says so last counts."""
 
     def change(before: Handling, now: int) -> Handling:
-        return replace(before, acknowledged_at=now, acknowledged_by=caller.name, acknowledged_note=note)
+        return before.acknowledge(at=now, by=caller.name, note=note)
 
     return _handle(office, caller, number, change, kind=EventKind.INCIDENT_ACKNOWLEDGED, note=note)
 
@@ -87,9 +85,7 @@ def resolve(office: Office, caller: Caller, number: int, *, note: str) -> Incide
     """It is over, a person says."""
 
     def change(before: Handling, now: int) -> Handling:
-        return replace(
-            before, resolved_at=now, resolved_by=caller.name, resolved_note=note, resolution=Resolution.PERSON
-        )
+        return before.resolve(at=now, by=caller.name, how=Resolution.PERSON, note=note)
 
     return _handle(office, caller, number, change, kind=EventKind.INCIDENT_RESOLVED, note=note)
 
@@ -118,8 +114,7 @@ def _end(
     transaction: SqlTransaction, found: Sequence[NumberedIncident], *, by: str | None, how: Resolution, now: int
 ) -> None:
     for noticed in found:
-        after = replace(noticed.handling, resolved_at=now, resolved_by=by, resolution=how)
-        transaction.incidents.save(noticed.number, after)
+        transaction.incidents.save(noticed.number, noticed.handling.resolve(at=now, by=by, how=how))
     if found:
         told = [_event(EventKind.INCIDENT_RESOLVED, noticed, by=by, note="", how=how, now=now) for noticed in found]
         transaction.save(Changes(events=told))

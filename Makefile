@@ -18,7 +18,7 @@ BIN := .venv/bin
 # Two workers: enough for two cores, and the memory of a small machine. Who is done early helps the other.
 PYTEST = $(BIN)/pytest --dist worksteal -n $(or $(WORKERS),2)
 # What `make test` leaves out, `make ci` runs: one expression, so that nothing falls between.
-LATER := slow or postgres or softhsm or chromium or wapiti or foreign or clients
+LATER := slow or debian or postgres or softhsm or chromium or wapiti or foreign or clients
 SEEDS ?= 200
 KEEP ?=
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what `make powercuts` and the tests marked `postgres`, `softhsm`, `chromium`, `wapiti`, `foreign` and `clients` need from Debian's packages, if it is not there already.
+# Installs what `make powercuts` and the tests marked `postgres`, `softhsm`, `chromium`, `wapiti`, `foreign`, `clients` and `debian` need from Debian's packages, if it is not there already.
 # With the argument `ha`: what `make ha` needs, instead.
 set -euo pipefail
 
@@ -12,10 +12,13 @@ if [ "${1:-}" = ha ]; then
     done
     what="PostgreSQL, etcd, Patroni and HAProxy"
 else
-    what="PostgreSQL, SoftHSM2, Chromium, wapiti, strace, Go, and the compilers and emulators for clients"
+    what="PostgreSQL, SoftHSM2, Chromium, wapiti, strace, Go, nginx, Caddy, and the compilers and emulators for clients"
     for program in gcc g++ clang cmake pkg-config mandoc valgrind qemu-aarch64:qemu-user node:nodejs npm:npm \
         aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu arm-linux-gnueabihf-gcc:gcc-arm-linux-gnueabihf; do
         command -v "${program%:*}" >/dev/null || missing+=("${program#*:}")
+    done
+    for program in nginx:nginx caddy:caddy systemd-analyze:systemd; do
+        PATH="$PATH:/usr/sbin" command -v "${program%:*}" >/dev/null || missing+=("${program#*:}")
     done
     [ -e /usr/include/sodium.h ] || missing+=(libsodium-dev)
     [ -e /usr/aarch64-linux-gnu/include/stdio.h ] || missing+=(libc6-dev-arm64-cross)
@@ -80,7 +83,7 @@ services=()
 for package in "${missing[@]}"; do
     case $package in
     etcd-server) services+=(etcd) ;;
-    patroni | haproxy) services+=("$package") ;;
+    patroni | haproxy | nginx | caddy) services+=("$package") ;;
     esac
 done
 if ! {

@@ -89,6 +89,7 @@ class Site:
             batcher=self.batcher,
             clock=self.clock,
             random_bytes=self.random_bytes,
+            public_url=made.public_url,
             webhooks_inside=INSIDE,
         )
         self.web = service.make_site(self.activation, self.batcher, office=self.office)

@@ -19,7 +19,7 @@ from tallystick.activation.settings import LogSettings
 from tallystick.connections.logs import PlainFormatter, plain_line
 
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
-_OURS: Final = frozenset({"method", "route", "status", "seconds", "bytes"})
+_OURS: Final = frozenset({"client", "method", "route", "status", "seconds", "bytes"})
 
 
 class JsonFormatter(logging.Formatter):

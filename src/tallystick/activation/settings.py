@@ -111,6 +111,12 @@ TABLE: Final = (
     _row("keys.pkcs11_pin", "text", None, "Its PIN. Better in the environment.", is_secret=True),
     _row("keys.pkcs11_pin_file", "text", None, "A file that holds it."),
     _row(
+        "public_url",
+        "text",
+        None,
+        "Where people reach it, like https://licenses.example.com: it stands in invitations. Without it, the address that was called.",
+    ),
+    _row(
         "trusted_proxies",
         "list",
         ("127.0.0.1", "::1"),
@@ -205,6 +211,7 @@ class Settings:
     webhooks: WebhookSettings = field(default_factory=WebhookSettings)
     mail: MailSettings = field(default_factory=MailSettings)
     events_kept_days: int = 90
+    public_url: str | None = None
     trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
     operations_token: str | None = None
 
@@ -282,6 +289,7 @@ def parse_settings(document: Mapping[str, Any], environment: Mapping[str, str] |
             )
         ),
         events_kept_days=found["events.kept_days"],
+        public_url=_public_url(found["public_url"]),
         trusted_proxies=_networks("trusted_proxies", found["trusted_proxies"]),
         operations_token=found["operations.token"] or _secret_in("operations.token_file", found),
     )
@@ -417,6 +425,15 @@ def _check(entry: Entry, value: Any) -> Any:
                 refuse(entry.path, _("a list of texts"), seen)
             return tuple(value)
     return value
+
+
+def _public_url(text: str | None) -> str | None:
+    """Scheme and host, and nothing after them: pages are at the top."""
+    if text is None:
+        return None
+    if not re.fullmatch(r"https?://([a-zA-Z0-9.-]{1,253}|\[[0-9a-fA-F:.]{2,45}\])(:[0-9]{1,5})?/?", text):
+        refuse("public_url", _("an address like https://licenses.example.com, without a path"), repr(text)[:80])
+    return text.rstrip("/")
 
 
 def _networks(path: str, texts: tuple[str, ...]) -> tuple[str, ...]:

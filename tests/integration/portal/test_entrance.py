@@ -4,7 +4,7 @@ import pyotp
 import pytest
 
 from support.browser import Reader, words
-from support.site import PASSWORD
+from support.site import PASSWORD, Site
 from tallystick.activation.core.people import ADDRESS_TRIES_FREE, SESSION_IDLE_SECONDS, SESSION_SECONDS, TRIES_FREE
 from tallystick.activation.core.permissions import Role
 from tallystick.activation.services import sign_in
@@ -100,6 +100,22 @@ def test_the_second_factor_is_asked_for_and_each_code_works_once(site):
     assert third.send("/sign-in/code", code=totp.at(site.now)).status_code == 401  # used
     site.now += 30
     assert third.send("/sign-in/code", code=totp.at(site.now)).url.path == "/"
+
+
+def test_an_invitation_names_the_public_url_whatever_was_called(tmp_path):
+    Site(tmp_path).close()
+    settings = tmp_path / "data" / "settings.toml"
+    settings.write_text(settings.read_text("utf-8") + 'public_url = "https://licenses.example.com/"\n', "utf-8")
+    site = Site(tmp_path, is_there=True)
+    fields = {"name": "Cy", "email": "cy@example.com", "role": "vendor-support", "own_password": PASSWORD}
+    admin = site.signed_in("ana@example.com")
+    said = words(admin.send("/people", chosen={"do": "person"}, **fields).text)
+    cy = site.activation.read(lambda transaction: transaction.people.find_person(email="cy@example.com"))
+    again = words(admin.send(f"/people/{cy.person_id}", chosen={"do": "invite"}, own_password=PASSWORD).text)
+    site.close()
+    for text in (said, again):
+        assert "https://licenses.example.com/invitation/" in text
+        assert "https://test/" not in text
 
 
 def test_an_invitation_works_once_and_for_a_week(site):

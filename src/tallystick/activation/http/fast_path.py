@@ -295,6 +295,9 @@ class Shortcut(Bounded, HttpToolsProtocol):
             self._operations,
             request_id=exchange.request_id,
             scope=cycle.scope,
+            client=self.places.client_of(self._address, cycle.scope["headers"])
+            if self._operations.logs_requests
+            else "",
             route=MESSAGES_PATH,
             status=status,
             seconds=self._answered_at - exchange.started,

@@ -164,7 +164,13 @@ class Watch:
             seconds = time.perf_counter() - started
             route = route_of(scope)
             count_request(
-                self._operations, request_id=request_id, scope=scope, route=route, status=status, seconds=seconds
+                self._operations,
+                request_id=request_id,
+                scope=scope,
+                client=(scope.get("client") or ("",))[0],  # a proxy's word is in it where the proxy is trusted
+                route=route,
+                status=status,
+                seconds=seconds,
             )
             REQUEST_ID.reset(mark)
 
@@ -199,15 +205,22 @@ def new_request_ids(random_bytes: Callable[[int], bytes]) -> Iterator[bytes]:
 
 
 def count_request(
-    operations: MonitoringContext, *, request_id: bytes, scope: Any, route: str, status: int, seconds: float
+    operations: MonitoringContext,
+    *,
+    request_id: bytes,
+    scope: Any,
+    client: str,
+    route: str,
+    status: int,
+    seconds: float,
 ) -> None:
     """A request was answered: for monitoring, and for the log where the settings say so."""
     method = scope["method"] if scope["method"] in _METHODS else "other"
     operations.metrics.count_request(method=method, route=route, status=status, seconds=seconds)
     if operations.logs_requests:
         mark = REQUEST_ID.set(request_id.decode())
-        more = {"method": method, "route": route, "status": status, "seconds": round(seconds, 6)}
-        _LOG.info("%s %s: %d", method, route, status, extra=more)
+        more = {"client": client, "method": method, "route": route, "status": status, "seconds": round(seconds, 6)}
+        _LOG.info("%s %s: %d, for %s", method, route, status, client, extra=more)
         REQUEST_ID.reset(mark)
 
 

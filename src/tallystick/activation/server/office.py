@@ -16,5 +16,6 @@ def make_office(activation: Activation, batcher: Batcher) -> Office:
         batcher=batcher,
         clock=activation.now,
         random_bytes=activation.random_bytes,
+        public_url=activation.settings.public_url,
         webhooks_inside=activation.settings.webhooks.allow_private,
     )

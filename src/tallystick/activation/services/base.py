@@ -42,6 +42,7 @@ class Office:
     batcher: Batcher
     clock: Callable[[], int]
     random_bytes: Callable[[int], bytes]
+    public_url: str | None = None  # the address at which people reach it; None: the one that they called
     webhooks_inside: Sequence[str] = ()  # hosts and networks inside that the vendor's own webhooks may go to
     watchers: list[Callable[[EventKind], None]] = field(default_factory=list)  # are told of security events
 

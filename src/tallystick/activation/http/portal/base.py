@@ -97,6 +97,11 @@ class PageRequest:
         return self.visitor
 
     @property
+    def public_url(self) -> str:
+        """The address at which people reach the portal, as it stands in invitations."""
+        return self.office.public_url or str(self.request.base_url).rstrip("/")
+
+    @property
     def address(self) -> str:
         """The client's address; a proxy's word for it counts only where the settings trust the proxy."""
         return self.request.client.host if self.request.client else "unknown"

@@ -100,7 +100,7 @@ async def _show_list(
         token=token,
         who=who,
         now=office.clock(),
-        base=str(page.request.base_url).rstrip("/"),
+        base=page.public_url,
     )
 
 
@@ -136,7 +136,7 @@ async def one_page(page: PageRequest) -> Response:
         person=found,
         roles=[(role.value, ROLE_NAMES[role]) for role in given],
         invitation=invitation,
-        base=str(page.request.base_url).rstrip("/"),
+        base=page.public_url,
     )
 
 

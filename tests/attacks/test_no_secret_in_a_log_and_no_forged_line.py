@@ -27,11 +27,13 @@ TOLD = {
             "install a uvicorn that pyproject.toml allows"
         ),
     ): ["uvicorn.__version__", "', '.join(missing)"],
-    ("activation/http/monitoring.py", "%s %s: %d"): ["method", "route", "status"],
+    ("activation/http/monitoring.py", "%s %s: %d, for %s"): ["method", "route", "status", "client"],
     ("activation/http/protocol_api.py", "a fault of Tallystick"): [],
     ("activation/outbound/webhooks.py", "sending an event failed by a fault of Tallystick, it is tried again"): [],
     ("activation/server/background.py", "%s failed, it is tried again: %s"): ["chore.name", "error"],
     ("activation/server/background.py", "%s failed by a fault of Tallystick, it is tried again"): ["chore.name"],
+    ("activation/server/tls.py", "a new certificate is used from now on"): [],
+    ("activation/server/tls.py", "the changed certificate is not used, and the one before stays: %s"): ["error"],
     ("activation/services/batcher.py", "nothing is written any more: %s"): ["error"],
     (
         "activation/services/batcher.py",

@@ -68,6 +68,8 @@ PROBLEMS: tuple[Problem, ...] = (
          "Send it in smaller parts; a tally file may be split between any two lines."),
     _row("json-malformed", 422, "Not the JSON that was expected", "JSON without duplicate or unknown names",
          "Correct the request as described in the API reference."),
+    _row("field-wrong", 422, "A field that is not as documented", "fields of the request as documented",
+         "Correct or leave out the field that `pointer` names: the API reference lists them. Nothing was done."),
     _row("query-wrong", 422, "A parameter that is not as documented", "parameters of the request as documented",
          "Correct or leave out the named parameter: the API's openapi.json lists them. Nothing was done."),
     # QR codes

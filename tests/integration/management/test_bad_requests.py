@@ -68,6 +68,7 @@ def world(tmp_path_factory):
         "webhook_id": hook["webhook_id"],
         "digest": "A" * 43,
         "position": "1",
+        "number": "1",
     }
     yield site, values, client.get("/openapi.json").json()
     site.close()

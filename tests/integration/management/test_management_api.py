@@ -130,7 +130,7 @@ def test_what_a_change_leaves_out_stays_and_null_clears_only_what_can_be_cleared
         assert after.json() == {**before.json(), "version": after.json()["version"]}
         for name in names:
             answer = admin.patch(path, json={name: None}, headers={"If-Match": after.headers["etag"]})
-            problem(answer, "json-malformed")
+            problem(answer, "field-wrong")
         assert admin.get(path).json() == after.json()
     until = site.now + 9 * DAY
     changed = admin.patch(
@@ -433,7 +433,7 @@ def test_the_trail_is_written_with_what_it_tells_or_not_at_all(admin, bought):
 
 def test_names_that_deceive_are_refused(admin):
     for name in ("a\u202eb", "a\x00b", " ", "x" * 200, "<script>" * 30):
-        problem(admin.post("/v1/accounts", json={"account": name}), "json-malformed")
+        problem(admin.post("/v1/accounts", json={"account": name}), "field-wrong")
 
 
 def test_two_who_send_the_same_creation_at_once_make_one(site, bought):

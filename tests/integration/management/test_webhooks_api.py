@@ -95,7 +95,7 @@ def test_where_webhooks_may_not_go_is_refused_at_once_also_later(admin, url):
     ],
 )
 def test_what_is_no_webhook_is_refused_and_nothing_is_made(admin, body):
-    problem(admin.post("/v1/webhooks", json=body), "json-malformed")
+    problem(admin.post("/v1/webhooks", json=body), "field-wrong")
     assert admin.get("/v1/webhooks").json()["items"] == []
 
 

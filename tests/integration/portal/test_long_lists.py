@@ -32,3 +32,15 @@ def test_who_holds_a_line(site):
     pages = walked(reader, f"/lines/{line.line_id}", r'row"><a href="/field-servers/([\w-]{43})"')
     assert [len(page) for page in pages] == [50, 2]
     assert {device for page in pages for device in page} == made
+
+
+def test_the_api_reference_has_every_route_and_every_document_it_names(site):
+    text = site.signed_in("ana@example.com").see("/api-reference").text
+    document = site.web.openapi()
+    for path, operations in document["paths"].items():
+        for method in operations:
+            assert f"<code>{method.upper()} {path}</code>" in text
+    anchors = set(re.findall(r'href="#(\w+)"><code>', text))
+    assert {"ChangedLine", "NewEntitlement"} <= anchors
+    assert anchors <= set(re.findall(r'<section class="box" id="(\w+)"', text))
+    assert "http" not in re.sub(r'href="https://[^"]*"', "", text.partition("<main")[2])  # nothing comes from elsewhere

@@ -36,6 +36,7 @@ from tallystick.activation.core.ports import Answer, Policy, Signer
 from tallystick.activation.core.two_passes import Held, Rows
 from tallystick.activation.files import FileError
 from tallystick.activation.http.bodies import BODY_BYTES_MAX, STREAMED, STREAMS_AT_ONCE, Bodies, Waiting
+from tallystick.activation.http.misfits import PlacedError, misfit
 from tallystick.activation.http.strangers import SLOW_SECONDS, Strangers
 from tallystick.activation.services.batcher import Batcher
 from tallystick.activation.storage import SqlStore
@@ -366,8 +367,12 @@ async def _check_query(request: Request) -> None:
     Whether it lives is told to whoever asks, however: what a load balancer puts behind the address stops no service.
     """
     if request.url.path.startswith(("/v1/", "/metrics")):
-        route = request.scope["route"]
-        check_query(request.query_params, _queries_of(route.dependant))
+        known = set(_queries_of(request.scope["route"].dependant))
+        try:
+            check_query(request.query_params, known)
+        except Error as error:
+            field = next((name for name in request.query_params if name not in known), None)
+            raise PlacedError(error.code, expected=error.said[0], seen=error.said[1], field=field) from None
 
 
 def _queries_of(dependant: Dependant) -> Iterator[str]:
@@ -394,14 +399,7 @@ def _add_problem_handlers(api: FastAPI) -> None:
 
     @api.exception_handler(RequestValidationError)
     async def refuse_request(_other: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        kind, *place = first["loc"]
-        code = "query-wrong" if kind in {"query", "path", "header"} else "json-malformed"
-        where = ".".join(map(str, place))
-        is_form = first["type"] == "string_pattern_mismatch"  # nobody reads a regular expression
-        message = _("a text of the documented form, of symbols that can be seen") if is_form else str(first["msg"])
-        expected = _("{where}: {message}", where=where, message=message) if where else message
-        return problem(Error(code, expected=expected, seen=repr(first.get("input"))[:80]))
+        return problem(misfit(error.errors()))
 
     @api.exception_handler(ClientDisconnect)
     async def gone(_other: Request, __: ClientDisconnect) -> Response:
@@ -430,6 +428,7 @@ def _allowed(api: FastAPI, path: str) -> str:
 def problem(error: Error) -> Response:
     """An error as RFC 9457 has it."""
     document = problem_document(error)
+    document |= getattr(error, "place", {})
     reasons = getattr(error, "reasons", ())
     if reasons:
         document["reasons"] = [reason_document(reason) for reason in reasons]

@@ -44,7 +44,10 @@ class ReasonDocument(BaseModel):
 
 
 class Problem(BaseModel):
-    """RFC 9457, with a stable code, what was expected and seen, and what to do next."""
+    """RFC 9457, with a stable code, what was expected and seen, and what to do next.
+
+    ``field``: which parameter or field was not as documented; ``pointer``: where it is in the body (RFC 6901).
+    """
 
     type: str
     title: str
@@ -54,6 +57,8 @@ class Problem(BaseModel):
     seen: str
     next_step: str
     detail: str
+    field: str | None = None
+    pointer: str | None = None
     reasons: list[ReasonDocument] = []
 
 

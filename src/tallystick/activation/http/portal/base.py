@@ -298,6 +298,7 @@ def _navigation(open_returns: int, visitor: Visitor) -> list[list[tuple[str, str
         (_("People and tokens"), "/people", 0, Permission.PEOPLE),
         (_("Webhooks"), "/webhooks", 0, Permission.WEBHOOKS),
         (_("Audit trail"), "/trail", 0, Permission.READ_TRAIL),
+        (_("API reference"), "/api-reference", 0, Permission.READ),
         (_("Your account"), "/me", 0, None),
     ]
     return [

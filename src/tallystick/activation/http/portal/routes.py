@@ -19,6 +19,7 @@ from tallystick.activation.http.portal import (
     messages,
     people,
     qr_codes,
+    reference,
     sign_in,
     trail,
     webhooks,
@@ -80,6 +81,7 @@ PAGES: Final[dict[str, tuple[Handler, list[str]]]] = {
     "/webhooks/{webhook_id}/secret": (webhooks.rotate_secret, _POST),
     "/webhooks/{webhook_id}/remove": (webhooks.remove, _POST),
     "/trail": (trail.list_page, _GET),
+    "/api-reference": (reference.reference_page, _GET),
 }
 
 

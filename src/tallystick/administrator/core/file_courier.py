@@ -297,10 +297,10 @@ def _chunks(path: Path) -> Iterator[bytes]:
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk
     except FileNotFoundError:
-        raise TallyFileError("not-found", expected=_("a file to import"), seen=_("no {path}", path=path)) from None
+        raise TallyFileError("not-found", expected=_("a file to import"), seen=_("no {path}", path=path.name)) from None
     except OSError as error:
         raise TallyFileError(
-            "disk-failed", expected=_("to read {path}", path=path), seen=error.strerror or str(error)
+            "disk-failed", expected=_("to read {path}", path=path.name), seen=error.strerror or str(error)
         ) from None
 
 

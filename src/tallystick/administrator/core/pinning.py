@@ -18,6 +18,7 @@ from typing import Final
 from tallystick.administrator.core.courier import Courier, at_once
 from tallystick.administrator.core.file_courier import Import
 from tallystick.administrator.core.planning import normal_address
+from tallystick.administrator.core.ways import NAME_ADDRESS
 from tallystick.administrator.memory.inventory import Inventory, KnownEntitlement
 from tallystick.administrator.memory.messages import Mailbag
 from tallystick.administrator.ports import Contact, FoundEntitlement, Network, PortError, ShownCertificate, next_step_of
@@ -105,7 +106,7 @@ def learn_entitlement(
     if url is None and len(known) != 1:
         raise Error(
             "usage",
-            expected=_("--activation URL"),
+            expected=_("the address of the activation server: {name}", name=NAME_ADDRESS),
             seen=_("{count} activation servers that are known here", count=len(known)),
         )
     return _keep(
@@ -149,7 +150,7 @@ def learn_certificate(
         code, seen = (bad[0].code, bad[0].detail) if bad else ("kind-unexpected", "none")
         raise PortError(
             code,
-            expected=_("an entitlement certificate in {path}", path=path),
+            expected=_("an entitlement certificate in {path}", path=path.name),
             seen=seen,
             next_step=bad[0].next_step if bad else _("Choose the certificate file that came with the entitlement."),
         )

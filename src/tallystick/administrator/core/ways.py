@@ -16,6 +16,7 @@ GO_ON: Final = way("tallystick admin go-on", N_("“Go on”"))
 ADD: Final = way("tallystick admin add URL", N_("the page Add"))
 ADD_ENTITLEMENT: Final = way("tallystick admin entitlement add", N_("the page Plan"))
 NAME_ACTIVATION: Final = way("tallystick admin entitlement add ENTITLEMENT --activation URL", N_("the page Route"))
+NAME_ADDRESS: Final = way("--activation URL", N_("the field “Activation server”"))
 ASSIGN: Final = way("tallystick admin assign LINE=QTY SERVER, or use --line LINE=QTY", N_("the page Plan"))
 GIVE_BACK: Final = way("tallystick admin return, or unassign", N_("“Return…”, or 0 on the page Plan"))
 

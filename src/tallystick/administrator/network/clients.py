@@ -51,7 +51,7 @@ from tallystick.protocol.device_api import (
 )
 from tallystick.protocol.dry_run import Ask, DryRun, DryRunAnswer
 from tallystick.protocol.messages import LineReason
-from tallystick.sentences import _
+from tallystick.sentences import N_, _, way
 from tallystick.structs import know
 
 USER: Final = "administrator"
@@ -62,6 +62,7 @@ PROBE_WHOLE_SECONDS: Final = 20.0
 ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
 ANSWER_WHOLE_SECONDS: Final = 180.0
 _SHOWN_CHARACTERS: Final = 200
+_GIVE_PASSWORD: Final = way("add it again with --password-file", N_("“Another password” on its page"))
 _PROBES: Final = frozenset({device_api.IDENTITY.path, "/v1/keys"})
 _NO_CHECK_TIME: Final = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, which Python's ssl has no name for
 _CODE_UNAUTHORIZED: Final = 401
@@ -202,7 +203,7 @@ class HttpsFieldServer:
                 "password-wrong",
                 expected=_("the password of the field server at {address}", address=self._contact.address),
                 seen=_("none stored here"),
-                next_step=_("Add it again with --password-file."),
+                next_step=_("Give its password once more: {way}.", way=_GIVE_PASSWORD),
             )
         auth = (USER, password) if operation.needs_password and password is not None else None
         try:

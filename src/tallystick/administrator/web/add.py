@@ -11,7 +11,7 @@ from starlette.responses import Response
 from tallystick.administrator.core.pinning import Candidate, FirstContact, PinResult, meet, parse_candidates, pin
 from tallystick.administrator.core.planning import normal_address
 from tallystick.administrator.network.discovery import find_field_servers
-from tallystick.administrator.web.base import PageRequest
+from tallystick.administrator.web.base import PageRequest, at_field
 from tallystick.errors import Error
 from tallystick.sentences import _
 
@@ -101,12 +101,14 @@ def _pin(page: PageRequest, met: Sequence[FirstContact]) -> Response:
 def _candidates(page: PageRequest) -> list[Candidate]:
     files = page.files("csv")
     if files:
-        data = files[0].file.read()
-        return parse_candidates(data)
+        with at_field("csv"):
+            return parse_candidates(files[0].file.read())
     if page.text("address"):
+        with at_field("address"):
+            address = normal_address(page.text("address"))
         return [
             Candidate(
-                address=normal_address(page.text("address")),
+                address=address,
                 password=page.text("password"),
                 site=page.text("site", 80),
                 fingerprint=page.text("fingerprint", 100),

@@ -6,6 +6,7 @@ import contextlib
 import secrets
 import socket
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import uvicorn
@@ -23,7 +24,15 @@ from tallystick.administrator.memory.database import Database
 from tallystick.administrator.memory.passwords import Sealer
 from tallystick.administrator.ports import RouteKind as CarryRoute
 from tallystick.administrator.web import add, carry, field_servers, operations, plan, qr_codes, report, route, vendors
-from tallystick.administrator.web.base import LOOK_EVERY_SECONDS, Handler, PageRequest, WebContext, problem_of
+from tallystick.administrator.web.base import (
+    LOOK_EVERY_SECONDS,
+    AtField,
+    Fault,
+    Handler,
+    PageRequest,
+    WebContext,
+    problem_of,
+)
 from tallystick.administrator.web.gate import ENTER_PATH, Gate, csrf_of
 from tallystick.connections.listening import HEAD_BYTES_MAX, Bounded, Places
 from tallystick.errors import Error
@@ -91,6 +100,45 @@ _FORMS: Final[tuple[tuple[str, Handler], ...]] = (
     ("/route/activation", route.add_activation),
     ("/route/look", route.look),
 )
+
+
+# Where each form stands: what cannot be done is said there, at its field, with what was typed.
+_HOMES: Final[tuple[tuple[str, str], ...]] = (
+    ("/add/", "/add"),
+    ("/plan/", "/plan"),
+    ("/carry/", "/carry"),
+    ("/route/", "/route"),
+    ("/vendors/", "/vendors"),
+    ("/operations/", "/operations"),
+    ("/sites", "/"),
+    ("/drafts", "/"),
+    ("/look", "/"),
+)
+_PAGE_OF: Final = dict(_PAGES)
+
+
+def _status(error: Error) -> int:
+    row = BY_CODE.get(error.code)
+    return row.status if row else 422
+
+
+def _again(page: PageRequest, error: Error, field: str = "") -> Response:
+    """The page with the form, and what is wrong with it; a page of its own where the form has none."""
+    problem, status, path = problem_of(error), _status(error), page.request.url.path
+    home: Handler | None = None
+    if page.request.method == "POST" and error.code != "not-found":
+        if "device_id" in page.request.path_params:
+            home = field_servers.one_page
+        elif "number" in page.request.path_params:
+            home = operations.draft_page if path.startswith("/drafts/") else None
+        else:
+            home = next((_PAGE_OF[to] for form, to in _HOMES if path.startswith(form)), _PAGE_OF.get(path))
+    if home is not None:
+        try:
+            return home(replace(page, fault=Fault(problem=problem, status=status, field=field)))
+        except Error as other:
+            problem, status = problem_of(other), _status(other)
+    return page.show("problem.html", status=status, problem=problem)
 
 
 class _Protocol(Bounded, H11Protocol):
@@ -174,11 +222,14 @@ class Pages:
                 if request.method == "POST":
                     given = form.get("csrf")
                     self.gate.check_own(request, session=session, given=given if isinstance(given, str) else "")
-                return handler(page)
             except Error as error:
-                row = BY_CODE.get(error.code)
-                status = row.status if row else 422
-                return page.show("problem.html", status=status, problem=problem_of(error))
+                return page.show("problem.html", status=_status(error), problem=problem_of(error))
+            try:
+                return handler(page)
+            except AtField as wrong:
+                return _again(page, wrong.error, wrong.name)
+            except Error as error:
+                return _again(page, error)
 
     def _stranger(self, error: Error) -> Response:
         text = self.context.environment.get_template("own/stranger.html").render(problem=problem_of(error))
@@ -186,8 +237,11 @@ class Pages:
 
     async def _no_page(self, request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        if status == 404 and self.gate.session_of(request) is not None:
-            return RedirectResponse("/", status_code=303, headers=dict(PAGE_HEADERS))
+        if (
+            status in {404, 405} and self.gate.session_of(request) is not None
+        ):  # 405: a form's address, without its form
+            home = next((path for form, path in _HOMES if status == 405 and request.url.path.startswith(form)), "/")
+            return RedirectResponse(home, status_code=303, headers=dict(PAGE_HEADERS))
         return Response(status_code=status, headers=dict(PAGE_HEADERS))
 
 

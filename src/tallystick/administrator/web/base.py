@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
@@ -97,6 +97,33 @@ class WebContext:
         return f"{self.database.version()}-{jobs.sight.version}-{jobs.is_looking:d}-{doing}-{self.forced or ''}"
 
 
+class AtField(Exception):
+    """What is wrong with one field of a form."""
+
+    def __init__(self, error: Error, name: str) -> None:
+        super().__init__(name)
+        self.error = error
+        self.name = name
+
+
+@contextmanager
+def at_field(name: str) -> Iterator[None]:
+    """What goes wrong inside is about this field: the page says so there, and keeps what was typed."""
+    try:
+        yield
+    except Error as error:
+        raise AtField(error, name) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Why a form was not taken. ``field`` is empty where it is about the whole."""
+
+    problem: Mapping[str, str]
+    status: int
+    field: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """What a page is made from: all of it of one moment."""
@@ -121,6 +148,7 @@ class PageRequest:
     csrf: str
     form: FormData
     version: str
+    fault: Fault | None = None  # of a form that is shown again, with what was typed
 
     @property
     def had_version(self) -> str:
@@ -170,6 +198,18 @@ class PageRequest:
             raise Error("not-found", expected=_("a field server in the list"), seen=device_id[:60])
         return record
 
+    def _typed(self, name: str, default: str = "") -> str:
+        """What stands in a field: what was typed, where the form is shown again."""
+        value = self.form.get(name) if self.fault is not None else None
+        return value[:2000] if isinstance(value, str) else default
+
+    def _fault_at(self, name: str) -> str:
+        """What is wrong with a field; empty where nothing is."""
+        fault = self.fault
+        if fault is None or fault.field != name:
+            return ""
+        return _("Expected {expected}; saw {seen}.", expected=fault.problem["expected"], seen=fault.problem["seen"])
+
     def show(self, template: str, *, status: int = 200, **values: Any) -> Response:
         """A page, with what the frame shows."""
         path = self.request.url.path
@@ -185,12 +225,15 @@ class PageRequest:
             forced=self.context.forced,
             seen=self.reading.seen,
             version=self.version,
+            fault=self.fault,
+            typed=self._typed,
+            fault_at=self._fault_at,
             watched=f"{path}?{self.request.url.query}" if self.request.method == "GET" else "",
             jobs=self.context.jobs,
             kinds_of_operation=KINDS,
             **values,
         )
-        return HTMLResponse(text, status_code=status, headers=dict(PAGE_HEADERS))
+        return HTMLResponse(text, status_code=self.fault.status if self.fault else status, headers=dict(PAGE_HEADERS))
 
     def go(self, path: str) -> Response:
         """Look at another page."""

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from tallystick.administrator.core import pinning
 from tallystick.administrator.core.next_steps import NextStep, Phase, step_sentence
 from tallystick.administrator.memory.inventory import FieldServerRecord
-from tallystick.administrator.web.base import SENT_MAX, PageRequest
+from tallystick.administrator.web.base import SENT_MAX, PageRequest, at_field
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
 from tallystick.sentences import _
@@ -217,14 +217,15 @@ def set_one_site(page: PageRequest) -> Response:
 def renew(page: PageRequest) -> Response:
     """Another password, or another address."""
     record = page.field_server()
-    pinning.add_field_server(
-        page.administrator.network,
-        page.administrator.inventory,
-        address=record.address,
-        password=page.text("password"),
-        fingerprint=record.contact.fingerprint,
-        now=page.now,
-    )
+    with at_field("password"):
+        pinning.add_field_server(
+            page.administrator.network,
+            page.administrator.inventory,
+            address=record.address,
+            password=page.text("password"),
+            fingerprint=record.contact.fingerprint,
+            now=page.now,
+        )
     return page.go(f"/servers/{record.device_id}")
 
 

@@ -16,7 +16,7 @@ from tallystick.administrator.core.operations import Operation
 from tallystick.administrator.core.results import results_sentence
 from tallystick.administrator.memory.inventory import FieldServerRecord
 from tallystick.administrator.ports import Stage
-from tallystick.administrator.web.base import KINDS, PageRequest
+from tallystick.administrator.web.base import KINDS, AtField, PageRequest
 from tallystick.administrator.web.field_servers import chosen_of
 from tallystick.domain.ids import DeviceId, LineId
 from tallystick.errors import Error, InvariantError
@@ -144,11 +144,12 @@ def change_draft(page: PageRequest) -> Response:
         value = page.text(key, 20)
         if key.startswith("end-") and value:
             if not value.isascii() or not value.isdigit() or int(value) > QUANTITY_MAX:
-                raise Error(
+                wrong = Error(
                     "quantity-wrong",
                     expected=_("a quantity up to {quantity_max}", quantity_max=QUANTITY_MAX),
-                    seen=repr(value),
+                    seen=value,
                 )
+                raise AtField(wrong, key)
             ends[LineId(key.removeprefix("end-"))] = int(value)
     return page.go(f"/drafts/{page.context.kept.keep(replace(made, ends=ends or None))}")
 

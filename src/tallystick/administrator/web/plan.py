@@ -12,7 +12,7 @@ from tallystick.administrator.core import pinning, planning
 from tallystick.administrator.core.dry_run import LineStanding, standings_of
 from tallystick.administrator.core.senders import senders_of
 from tallystick.administrator.memory.inventory import FieldServerRecord, KnownLine
-from tallystick.administrator.web.base import PageRequest
+from tallystick.administrator.web.base import PageRequest, at_field
 from tallystick.administrator.web.carry import take_content
 from tallystick.administrator.web.field_servers import chosen_of, sites_of
 from tallystick.domain.text import is_among
@@ -81,7 +81,7 @@ def plan_page(page: PageRequest) -> Response:
         if one.device_id == record.device_id and record.held.get(one.line_id, 0) != one.quantity
     }
     return page.show(
-        "plan.html", rows=rows, chosen=chosen, places=places, site=site, sites=sites_of(records),
+        "plan.html", rows=rows, chosen=chosen, places=places, ticked=set(page.texts("device")), site=site, sites=sites_of(records),
         entitlements=inventory.entitlements(), differing=len(differing), urls=inventory.activation_urls(),
     )  # fmt: skip
 
@@ -96,7 +96,11 @@ def assign(page: PageRequest) -> Response:
             inventory.unplan(record.device_id, [found.line_id])
     else:
         pair = f"{line}={page.text('quantity', 20)}"
-        planning.assign(inventory, [pair], chosen, now=page.now, ask=page.administrator.ask_available)
+        with at_field("quantity"):
+            quantity = page.text("quantity", 20)
+            if not quantity.isascii() or not quantity.isdigit():
+                raise Error("quantity-wrong", expected=_("a whole number"), seen=quantity or _("nothing"))
+            planning.assign(inventory, [pair], chosen, now=page.now, ask=page.administrator.ask_available)
     return page.go(f"/plan?line={line}")
 
 
@@ -112,19 +116,26 @@ def add_entitlement(page: PageRequest) -> Response:
             path.write_bytes(content)
             if any(one.is_strange for one in senders_of([path], administrator.inventory)):
                 return take_content(page, Path(files[0].filename or "certificate.tally").name[:200], content)
-            known = pinning.learn_certificate(
-                administrator.courier, administrator.inventory, administrator.mailbag, path=path, url=url, now=page.now
-            )
+            with at_field("certificate"):
+                known = pinning.learn_certificate(
+                    administrator.courier,
+                    administrator.inventory,
+                    administrator.mailbag,
+                    path=path,
+                    url=url,
+                    now=page.now,
+                )
     elif page.text("entitlement"):
-        known = [
-            pinning.learn_entitlement(
-                administrator.courier,
-                administrator.inventory,
-                text=page.text("entitlement", 100),
-                url=url,
-                now=page.now,
-            )
-        ]
+        with at_field("entitlement"):
+            known = [
+                pinning.learn_entitlement(
+                    administrator.courier,
+                    administrator.inventory,
+                    text=page.text("entitlement", 100),
+                    url=url,
+                    now=page.now,
+                )
+            ]
     else:
         raise Error("usage", expected=_("an entitlement ID, or a certificate file"), seen=_("neither"))
     return page.go(f"/plan?line={known[0].lines[0].line_id}" if known[0].lines else "/plan")

@@ -8,7 +8,7 @@ from tallystick.administrator.app import PROXY_SETTING
 from tallystick.administrator.core import pinning
 from tallystick.administrator.network.proxy import parse_proxy, read_stored
 from tallystick.administrator.ports import RouteKind
-from tallystick.administrator.web.base import PageRequest
+from tallystick.administrator.web.base import PageRequest, at_field
 
 
 def route_page(page: PageRequest) -> Response:
@@ -38,9 +38,10 @@ def set_proxy(page: PageRequest) -> Response:
         user, password = page.text("proxy_user", 200), page.text("proxy_password", 200)
         if before is not None and user == before.user and not password:
             password = before.password  # it is never shown, so an empty field says nothing
-        made = parse_proxy(
-            text, user=user, password=password, is_for_field_servers=bool(page.text("proxy_field_servers"))
-        )
+        with at_field("proxy"):
+            made = parse_proxy(
+                text, user=user, password=password, is_for_field_servers=bool(page.text("proxy_field_servers"))
+            )
         inventory.set_secret(PROXY_SETTING, made.stored())
     page.context.jobs.look()
     return page.go("/route")
@@ -48,7 +49,9 @@ def set_proxy(page: PageRequest) -> Response:
 
 def add_activation(page: PageRequest) -> Response:
     """The address of an activation server."""
-    page.administrator.inventory.add_activation(pinning.normal_url(page.text("url", 300)))
+    with at_field("url"):
+        url = pinning.normal_url(page.text("url", 300))
+    page.administrator.inventory.add_activation(url)
     page.context.jobs.look()
     return page.go("/route")
 

@@ -35,9 +35,9 @@ def main_of(page):
 WRONG = [
     (
         "/add",
-        {"address": "roof at home", "site": "North", "do": "show"},
+        {"address": "ftp://roof", "site": "North", "do": "show"},
         "Add field servers",
-        ["roof at home", "North"],
+        ["ftp://roof", "North"],
     ),
     ("/add", {"do": "pin"}, "Add field servers", []),
     (

@@ -75,12 +75,13 @@ class LineStanding:
     line: KnownLine
     held_here: int
     returning_here: int
+    departed: int = 0  # held by field servers that were removed from the list
 
     @property
     def elsewhere(self) -> int | None:
         """What field servers that are not in the list kept, when the activation server was asked last."""
         if self.line.available is None:
-            return None
+            return self.departed or None
         return max(0, self.line.terms.quantity - self.line.available - sum(self.line.held_then.values()))
 
 

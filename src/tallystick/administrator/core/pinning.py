@@ -19,7 +19,7 @@ from tallystick.administrator.core.courier import Courier, at_once
 from tallystick.administrator.core.file_courier import Import
 from tallystick.administrator.core.planning import normal_address
 from tallystick.administrator.core.ways import NAME_ADDRESS
-from tallystick.administrator.memory.inventory import Inventory, KnownEntitlement
+from tallystick.administrator.memory.inventory import FieldServerRecord, Inventory, KnownEntitlement
 from tallystick.administrator.memory.messages import Mailbag
 from tallystick.administrator.ports import Contact, FoundEntitlement, Network, PortError, ShownCertificate, next_step_of
 from tallystick.domain.ids import EntitlementId, LineId, parse_entitlement_id
@@ -82,6 +82,35 @@ def add_field_server(
         is_new=is_new,
         warning=_strange_kind(identity.kind, inventory),
     )
+
+
+def repin(
+    network: Network, inventory: Inventory, record: FieldServerRecord, *, shown: str, password: str, now: int
+) -> None:
+    """Pin the certificate that a person has just compared, of a field server that says it is the same.
+
+    Raises ``PortError``: ``certificate-changed`` where it is another one than was shown, ``device-wrong``.
+    """
+    found = network.certificate(record.address)
+    if found.fingerprint != shown:
+        raise PortError("certificate-changed", expected=shown, seen=found.fingerprint)
+    contact = Contact(
+        address=record.address,
+        certificate=found.certificate,
+        fingerprint=found.fingerprint,
+        password=password or record.contact.password,
+    )
+    with network.field_server(contact) as port:
+        identity = port.identity()
+        if identity.device_id != record.device_id:
+            raise PortError(
+                "device-wrong",
+                expected=_("{name}, {device_id}", name=record.name, device_id=record.device_id[:12]),
+                seen=_("{name}, {device_id}", name=identity.name, device_id=identity.device_id[:12]),
+            )
+        report = port.licenses()
+    inventory.repin(record.device_id, contact)
+    inventory.keep_report(report, now=now)
 
 
 def _strange_kind(kind: str, inventory: Inventory) -> str:

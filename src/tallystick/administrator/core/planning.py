@@ -77,6 +77,11 @@ def _line_of(pair: str, lines: Mapping[LineId, KnownLine], chosen: Sequence[Fiel
 
 def _check_pairs(inventory: Inventory, pairs: Sequence[str], chosen: Sequence[FieldServerRecord]) -> list[Assignment]:
     lines, plan, names = inventory.lines(), inventory.assignments(), inventory.names()
+    for gone in inventory.departed():  # what it holds is as little free as what is planned
+        names[gone.device_id] = gone.name
+        plan.append(
+            Assignment(device_id=gone.device_id, line_id=gone.line_id, activation_id="", quantity=gone.quantity)
+        )
     held = {record.device_id: record.held for record in inventory.field_servers()}
     assignments: list[Assignment] = []
     for text in pairs:

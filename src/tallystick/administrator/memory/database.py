@@ -22,7 +22,7 @@ from tallystick.errors import Error
 from tallystick.sentences import _
 
 FILE_NAME: Final = "administrator.sqlite3"
-SCHEMA_VERSION: Final = 6
+SCHEMA_VERSION: Final = 7
 _WAIT_SECONDS: Final = 30.0
 _WAL_ATTEMPTS: Final = 100
 _WAL_PAUSE_SECONDS: Final = 0.05
@@ -87,6 +87,12 @@ CREATE TABLE available (line_id TEXT PRIMARY KEY, quantity INTEGER NOT NULL, sai
 """,
     6: """
 ALTER TABLE field_servers ADD COLUMN unproven BLOB;
+""",
+    7: """
+CREATE TABLE departed (
+  device_id TEXT NOT NULL, name TEXT NOT NULL, line_id TEXT NOT NULL, quantity INTEGER NOT NULL, removed_at INTEGER NOT NULL,
+  PRIMARY KEY (device_id, line_id)
+) STRICT;
 """,
 }
 

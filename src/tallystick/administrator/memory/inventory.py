@@ -110,6 +110,17 @@ class Assignment:
     quantity: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Departed:
+    """What a field server held when it was removed from the list."""
+
+    device_id: DeviceId
+    name: str
+    line_id: LineId
+    quantity: int
+    removed_at: int
+
+
 class Inventory:
     """The list of what is known, on one database."""
 
@@ -123,6 +134,7 @@ class Inventory:
     def add_field_server(self, identity: Identity, contact: Contact, *, now: int) -> bool:
         """Add it, or renew its address and password. False: it was there. Raises ``Error`` (``certificate-changed``)."""
         with self._database.write(durable=True) as sql:
+            sql.execute("DELETE FROM departed WHERE device_id = ?", (identity.device_id,))
             known = sql.execute(
                 "SELECT * FROM field_servers WHERE device_id = ? OR address = ?", (identity.device_id, contact.address)
             ).fetchall()
@@ -165,10 +177,46 @@ class Inventory:
     def _sealed(self, password: str | None, device_id: DeviceId) -> str | None:
         return password if password is None or self._sealer is None else self._sealer.seal(password, device_id)
 
-    def remove_field_server(self, device_id: DeviceId) -> None:
-        """Remove it from the list, with its plan. What is on its way stays, so that nothing is lost."""
+    def remove_field_server(self, device_id: DeviceId, *, now: int = 0) -> None:
+        """Remove it from the list, with its plan. What is on its way stays, and what it holds counts on: it is not free."""
         with self._database.write(durable=True) as sql:
+            row = sql.execute("SELECT * FROM field_servers WHERE device_id = ?", (device_id,)).fetchone()
+            if row is not None:
+                record = _record(row, None)
+                sql.executemany(
+                    "INSERT OR REPLACE INTO departed (device_id, name, line_id, quantity, removed_at) VALUES (?, ?, ?, ?, ?)",
+                    [(device_id, record.name, line, count, now) for line, count in record.held.items()],
+                )
             sql.execute("DELETE FROM field_servers WHERE device_id = ?", (device_id,))
+
+    def departed(self) -> list[Departed]:
+        """What field servers held when they were removed from the list."""
+        with self._database.read() as sql:
+            rows = sql.execute("SELECT * FROM departed ORDER BY name, line_id").fetchall()
+        return [
+            Departed(
+                device_id=DeviceId(row["device_id"]),
+                name=row["name"],
+                line_id=LineId(row["line_id"]),
+                quantity=row["quantity"],
+                removed_at=row["removed_at"],
+            )
+            for row in rows
+        ]
+
+    def forget_departed(self, device_id: DeviceId) -> None:
+        """A person says that it holds nothing any more."""
+        with self._database.write(durable=True) as sql:
+            sql.execute("DELETE FROM departed WHERE device_id = ?", (device_id,))
+
+    def repin(self, device_id: DeviceId, contact: Contact) -> None:
+        """A person says that another certificate is of the same field server. Site, plan and what it holds stay."""
+        with self._database.write(durable=True) as sql:
+            sql.execute(
+                "UPDATE field_servers SET certificate = ?, fingerprint = ?, password = coalesce(?, password), trouble = NULL"
+                " WHERE device_id = ?",
+                (contact.certificate, contact.fingerprint, self._sealed(contact.password, device_id), device_id),
+            )
 
     def field_servers(self) -> list[FieldServerRecord]:
         """All, by name."""

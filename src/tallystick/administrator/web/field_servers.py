@@ -10,7 +10,9 @@ from starlette.responses import Response
 
 from tallystick.administrator.core import pinning
 from tallystick.administrator.core.next_steps import NextStep, Phase, step_sentence
+from tallystick.administrator.core.planning import normal_address
 from tallystick.administrator.memory.inventory import FieldServerRecord
+from tallystick.administrator.ports import PortError
 from tallystick.administrator.web.base import SENT_MAX, PageRequest, at_field
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
@@ -184,6 +186,7 @@ def one_page(page: PageRequest) -> Response:
     return page.show(
         "field_server.html",
         row=rows_of(page, [record])[0],
+        shown=_shown_instead(page, record),
         plan=inventory.assignments(record.device_id),
         lines=inventory.lines(),
         outbound=mailbag.outbound(record.device_id),
@@ -191,6 +194,17 @@ def one_page(page: PageRequest) -> Response:
         receipts=[receipt for receipt in mailbag.receipts() if receipt.device_id == record.device_id],
         sites=sites_of(inventory.field_servers()),
     )
+
+
+def _shown_instead(page: PageRequest, record: FieldServerRecord) -> str:
+    """The fingerprint that is shown now in place of the pinned one; empty where nothing was noticed, or nobody answers."""
+    if record.trouble is None or record.trouble.code != "certificate-changed":
+        return ""
+    try:
+        found = page.administrator.network.certificate(record.address).fingerprint
+    except PortError:
+        return ""
+    return found if found != record.contact.fingerprint else ""
 
 
 def look(page: PageRequest) -> Response:
@@ -229,13 +243,44 @@ def renew(page: PageRequest) -> Response:
     return page.go(f"/servers/{record.device_id}")
 
 
+def pin_again(page: PageRequest) -> Response:
+    """Its certificate was changed on purpose: the one that was compared is pinned, and everything else stays."""
+    record = page.field_server()
+    with at_field("pin-password"):
+        pinning.repin(
+            page.administrator.network,
+            page.administrator.inventory,
+            record,
+            shown=page.text("shown", 100),
+            password=page.text("pin-password"),
+            now=page.now,
+        )
+    page.context.jobs.sight.note_field_server(record.device_id)
+    return page.go(f"/servers/{record.device_id}")
+
+
+def move(page: PageRequest) -> Response:
+    """It has another address now; its certificate is the pinned one."""
+    record = page.field_server()
+    with at_field("address"):
+        pinning.add_field_server(
+            page.administrator.network,
+            page.administrator.inventory,
+            address=normal_address(page.text("address", 300)),
+            password=record.contact.password or "",
+            fingerprint=record.contact.fingerprint,
+            now=page.now,
+        )
+    return page.go(f"/servers/{record.device_id}")
+
+
 def remove(page: PageRequest) -> Response:
-    """Off the list; licenses are not touched."""
+    """Off the list; licenses are not touched, and count on in the plan."""
     record = page.field_server()
     step = page.administrator.workflows.next_step(record.device_id)
-    if step.phase in {Phase.DELIVER, Phase.PROVE, Phase.ASK} and not page.text("force"):
-        raise Error(
-            "usage", expected=_("nothing open on it, or the tick that says “also then”"), seen=step_sentence(step)
-        )
-    page.administrator.inventory.remove_field_server(DeviceId(record.device_id))
+    if (record.held or step.phase in {Phase.DELIVER, Phase.PROVE, Phase.ASK}) and not page.text("force"):
+        seen = step_sentence(step) or _("{count} licenses on it", count=sum(record.held.values()))
+        with at_field("force"):
+            raise Error("usage", expected=_("nothing open on it, or the tick that says “also then”"), seen=seen)
+    page.administrator.inventory.remove_field_server(DeviceId(record.device_id), now=page.now)
     return page.go("/")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from starlette.responses import Response
@@ -15,6 +15,7 @@ from tallystick.administrator.memory.inventory import FieldServerRecord, KnownLi
 from tallystick.administrator.web.base import PageRequest, at_field
 from tallystick.administrator.web.carry import take_content
 from tallystick.administrator.web.field_servers import chosen_of, sites_of
+from tallystick.domain.ids import DeviceId
 from tallystick.domain.text import is_among
 from tallystick.errors import Error
 from tallystick.sentences import _
@@ -35,7 +36,7 @@ class LineRow:
     @property
     def left(self) -> int:
         """What could still be planned."""
-        return self.line.terms.quantity - self.planned
+        return self.line.terms.quantity - self.planned - self.standing.departed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +53,13 @@ def plan_page(page: PageRequest) -> Response:
     """The lines; beside the chosen one, the field servers."""
     inventory = page.administrator.inventory
     records, plan, lines = page.reading.records, inventory.assignments(), inventory.lines()
+    departed = inventory.departed()
     rows = [
         LineRow(
-            standing=standing,
+            standing=replace(
+                standing,
+                departed=sum(one.quantity for one in departed if one.line_id == standing.line.line_id),
+            ),
             planned=sum(one.quantity for one in plan if one.line_id == standing.line.line_id),
         )
         for standing in standings_of(lines.keys(), records, lines=lines, proving=page.reading.proving)
@@ -81,7 +86,7 @@ def plan_page(page: PageRequest) -> Response:
         if one.device_id == record.device_id and record.held.get(one.line_id, 0) != one.quantity
     }
     return page.show(
-        "plan.html", rows=rows, chosen=chosen, places=places, ticked=set(page.texts("device")), site=site, sites=sites_of(records),
+        "plan.html", rows=rows, chosen=chosen, places=places, ticked=set(page.texts("device")), departed=departed, lines=lines, site=site, sites=sites_of(records),
         entitlements=inventory.entitlements(), differing=len(differing), urls=inventory.activation_urls(),
     )  # fmt: skip
 
@@ -102,6 +107,12 @@ def assign(page: PageRequest) -> Response:
                 raise Error("quantity-wrong", expected=_("a whole number"), seen=quantity or _("nothing"))
             planning.assign(inventory, [pair], chosen, now=page.now, ask=page.administrator.ask_available)
     return page.go(f"/plan?line={line}")
+
+
+def forget(page: PageRequest) -> Response:
+    """A field server that was removed from the list holds nothing any more, a person says."""
+    page.administrator.inventory.forget_departed(DeviceId(page.text("device", 100)))
+    return page.go("/plan")
 
 
 def add_entitlement(page: PageRequest) -> Response:

@@ -69,6 +69,7 @@ def test_host_ids_of_the_release_before_are_compared_folded_too(site):
     site.activated(with_host(site, "roof", "Host-7"), (line, 1))
     store = site.office.store
     with store.engine.begin() as connection:
+        connection.execute(text("DROP TABLE incident_states"))
         connection.execute(text("DROP INDEX ix_field_servers_host_folded"))
         connection.execute(text("ALTER TABLE field_servers DROP COLUMN host_folded"))
         connection.execute(text("CREATE INDEX ix_field_servers_host_id ON field_servers (host_id)"))

@@ -80,6 +80,7 @@ def test_accounts_that_looked_alike_before_survive_the_migration_and_new_ones_ar
     engine.dispose()
     plain = create_engine(url)
     with plain.begin() as connection:  # as release 0011 left it
+        connection.execute(text("DROP TABLE incident_states"))
         for index in ("ix_accounts_folded", "ix_field_servers_host_folded"):
             connection.execute(text(f"DROP INDEX {index}"))
         connection.execute(text("ALTER TABLE field_servers DROP COLUMN host_folded"))

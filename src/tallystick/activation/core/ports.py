@@ -470,6 +470,7 @@ class Policy:
 
 know(
     FieldServer,
+    Handling,
     Holding,
     ServiceClock,
     Answer,

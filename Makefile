@@ -96,6 +96,7 @@ ci: system-packages build/foreign/.foreign build/generators/.generators build/no
 	@$(MAKE) --no-print-directory history MINUTES=0.4
 	$(PYTEST) -m "$(LATER)"
 	@echo "web scan: $$(cat build/wapiti.txt)"
+	@echo "installation page: $$(cat build/installation-page.txt)"
 	@echo "dependency audit: $$(cat build/audit.txt)"
 
 .PHONY: slow

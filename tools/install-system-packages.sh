@@ -17,9 +17,10 @@ else
         aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu arm-linux-gnueabihf-gcc:gcc-arm-linux-gnueabihf; do
         command -v "${program%:*}" >/dev/null || missing+=("${program#*:}")
     done
-    for program in nginx:nginx caddy:caddy systemd-analyze:systemd; do
+    for program in nginx:nginx caddy:caddy systemd-analyze:systemd ip:iproute2; do
         PATH="$PATH:/usr/sbin" command -v "${program%:*}" >/dev/null || missing+=("${program#*:}")
     done
+    [ ! -x /usr/bin/python3 ] || /usr/bin/python3 -c "import ensurepip" 2>/dev/null || missing+=(python3-venv)
     [ -e /usr/include/sodium.h ] || missing+=(libsodium-dev)
     [ -e /usr/aarch64-linux-gnu/include/stdio.h ] || missing+=(libc6-dev-arm64-cross)
     [ -e /usr/arm-linux-gnueabihf/include/stdio.h ] || missing+=(libc6-dev-armhf-cross)

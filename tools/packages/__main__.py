@@ -14,10 +14,11 @@ def main() -> None:
     asked = sys.argv[1:] or ["wheel", "pyz"]
     os.chdir(ROOT)
     made: list[Path] = []
+    into = Path(os.environ.get("DIST", "dist"))
     if {"wheel", "pyz"} & set(asked):
-        made += wheels.build(Path("dist"))
+        made += wheels.build(into)
     if "pyz" in asked:
-        made.append(pyz.build(Path("dist"), os.environ.get("PYZ_FOR")))
+        made.append(pyz.build(into, os.environ.get("PYZ_FOR")))
     for file in made:
         print(f"{file.stat().st_size / 1e6:7.1f} MB  {file}")
 

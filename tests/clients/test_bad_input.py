@@ -30,8 +30,8 @@ ROWS = [
 ]
 VECTORS = {vector.name: vector for vector in vectors.load()}
 OTHERS = sorted(set(READERS) - {"Python"})
-BUILT = [pytest.mark.clients, pytest.mark.xdist_group("clients")]
-LANGUAGES = [pytest.param(name, marks=[] if name == "Python" else BUILT) for name in READERS]
+LANGUAGES = list(READERS)
+pytestmark = [pytest.mark.clients, pytest.mark.xdist_group("clients")]
 
 
 def test_the_table_was_read_whole():
@@ -88,15 +88,11 @@ def altered():
     return found
 
 
-@pytest.mark.clients
-@pytest.mark.xdist_group("clients")
 @pytest.mark.parametrize("language", OTHERS)
 def test_readers_agree_on_answers_that_were_altered(reader, altered, language):
     assert reader(language).wrong(altered) == []
 
 
-@pytest.mark.clients
-@pytest.mark.xdist_group("clients")
 def test_readers_agree_on_heads_that_were_altered(reader):
     replies = altered_replies(GOOD.body(), 500, "head")
     decided = reader("Python").decide(replies)
@@ -106,8 +102,6 @@ def test_readers_agree_on_heads_that_were_altered(reader):
         assert reader(language).wrong(said) == [], language
 
 
-@pytest.mark.clients
-@pytest.mark.xdist_group("clients")
 def test_readers_agree_on_files_that_were_altered(reader):
     files = altered_files([*good_answers().values(), *bad_answers().values()], 1000, "files")
     decided = reader("C").decide(files)

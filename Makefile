@@ -156,6 +156,10 @@ ha: .venv/.dev  ## fail-over, really: three PostgreSQL under Patroni, killed and
 packages: .venv/.dev  ## wheel, sdist, lists of pins and Device Administrator in one file, into dist/ (PYZ_FOR=windows_amd64, PYZ_PYTHONS=3.13)
 	@PYTHONPATH=tools $(BIN)/python -m packages wheel pyz
 
+.PHONY: release
+release: .venv/.dev  ## packages with bill of materials, notes, checksums and their signature (RELEASE_KEY=key.pem, from outside)
+	@PYTHONPATH=tools $(BIN)/python -m packages wheel pyz release
+
 .PHONY: format
 format: .venv/.dev  ## format the code, and fix what ruff can fix by itself
 	$(BIN)/ruff format .

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from packages import pyz, wheels
+from packages import pyz, release, wheels
 
 ROOT = Path(__file__).parents[2]
 
@@ -15,10 +15,12 @@ def main() -> None:
     os.chdir(ROOT)
     made: list[Path] = []
     into = Path(os.environ.get("DIST", "dist"))
-    if {"wheel", "pyz"} & set(asked):
+    if {"wheel", "pyz", "release"} & set(asked):
         made += wheels.build(into)
     if "pyz" in asked:
         made.append(pyz.build(into, os.environ.get("PYZ_FOR")))
+    if "release" in asked:
+        made = release.build(into, made)
     for file in made:
         print(f"{file.stat().st_size / 1e6:7.1f} MB  {file}")
 

@@ -397,3 +397,30 @@ def test_any_order_is_any_order_and_portal_and_laptop_count_the_same(tmp_path, b
         person.says("All is done")
         check_same(portal, person, line, held=2, returning=0)
         assert not person.faults
+
+
+ACTIONS_OF_AN_OFFLINE_RETURN_MAX = 8
+
+
+def test_a_return_of_three_offline_takes_eight_actions_at_the_laptop_and_all_is_said(tmp_path, person_at):
+    with site_at(tmp_path, 3) as site:
+        _, certificate = site.sell("smartdriver=3")
+        site.admin("add", "--csv", site.csv())
+        site.admin("entitlement", "add", certificate, "--activation", site.serve_activation())
+        site.admin("activate", "--all", "--line", "smartdriver=1")
+        person = person_at(site.web("--route", "offline"))
+        person.says("All were asked at")
+
+        person.tick("All shown here (3)")  # 1
+        person.click("Return…", exact=True)  # 2
+        person.click("begin")  # 3
+        site.upload(person.save("Save 3 messages to one file", tmp_path / "up.tally"), tmp_path / "down.tally")  # 4
+        person.choose("Whatever came back", tmp_path / "down.tally")  # 5
+        person.click("Take in and deliver")  # 6
+        person.says("Delivered 3 of 3; 3 proofs to carry.")
+        site.upload(
+            person.save("Save 3 messages to one file", tmp_path / "proofs.tally"), tmp_path / "credits.tally"
+        )  # 7
+        row = site.lines()["smartdriver"]
+        assert (row["available"], row["held"], row["returning"]) == (3, 0, 0)
+        assert person.actions <= ACTIONS_OF_AN_OFFLINE_RETURN_MAX

@@ -42,7 +42,7 @@ def find_entitlements(
     def work(transaction: SqlTransaction) -> list[EntitlementDocument]:
         tables = transaction.within(caller.scope)
         headers = tables.entitlements(account=account, before=before, limit=limit)
-        return [_document(tables, header) for header in headers]
+        return _documents(tables, headers)
 
     return office.read(caller, Permission.READ, work)
 
@@ -51,16 +51,22 @@ def load_entitlement(office: Office, caller: Caller, reference: str) -> Entitlem
     """One entitlement with its lines, by its reference or its ID."""
 
     def work(transaction: SqlTransaction) -> EntitlementDocument:
-        return _document(transaction.within(caller.scope), _header(transaction, caller, reference))
+        return _documents(transaction.within(caller.scope), [_header(transaction, caller, reference)])[0]
 
     return office.read(caller, Permission.READ, work)
 
 
-def _document(tables: ScopedTables, header: EntitlementHeader) -> EntitlementDocument:
-    lines = [documents.line_document(line) for line in tables.lines_of_entitlement(header.entitlement_id)]
-    return EntitlementDocument(
-        entitlement=header.reference, account=header.account, created_at=header.created_at, lines=lines
-    )
+def _documents(tables: ScopedTables, headers: Sequence[EntitlementHeader]) -> list[EntitlementDocument]:
+    lines = tables.lines_of_entitlements([header.entitlement_id for header in headers])
+    return [
+        EntitlementDocument(
+            entitlement=header.reference,
+            account=header.account,
+            created_at=header.created_at,
+            lines=[documents.line_document(line) for line in lines[header.entitlement_id]],
+        )
+        for header in headers
+    ]
 
 
 def _header(transaction: SqlTransaction, caller: Caller, reference: str) -> EntitlementHeader:
@@ -249,7 +255,7 @@ def find_holders(
     def work(transaction: SqlTransaction) -> list[HoldingDocument]:
         line = _line(transaction, caller, line_id)
         tables = transaction.within(caller.scope)
-        holdings = tables.holdings(line_id=line_id, after=after, limit=limit)
+        holdings = tables.holders(line_id, after=after, limit=limit)
         servers = tables.field_servers_by_id({holding.device_id for holding in holdings})
         return documents.holding_documents(holdings, {line.line_id: line}, servers)
 

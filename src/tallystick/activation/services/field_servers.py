@@ -11,6 +11,7 @@ from tallystick.activation.services import documents, incidents
 from tallystick.activation.services.base import IdempotentRequest, Office, not_found, record
 from tallystick.activation.services.schemas import (
     FieldServerDocument,
+    HoldingDocument,
     ReturnDocument,
     StartedDocument,
 )
@@ -38,7 +39,7 @@ def find_field_servers(
         found = transaction.within(caller.scope).field_servers(
             text=text, status=status, kind=kind, account=account, after=after, limit=limit
         )
-        return [_document(transaction, caller, server) for server in found]
+        return _documents(transaction, caller, found)
 
     return office.read(caller, Permission.READ, work)
 
@@ -65,11 +66,12 @@ def find_open_returns(
         holdings = tables.open_returns(after=after, limit=limit)
         servers = tables.field_servers_by_id({holding.device_id for holding in holdings})
         lines = tables.lines_by_id({holding.line_id for holding in holdings})
+        started = tables.started_here(servers)
         now = office.clock()
         found = []
         for holding in holdings:
             server = servers.get(holding.device_id)
-            stands, next_step = _standing(transaction, server) if server else ("", "")
+            stands, next_step = _standing(server, is_started=holding.device_id in started) if server else ("", "")
             found.append(
                 ReturnDocument(
                     device_id=holding.device_id,
@@ -96,12 +98,11 @@ def count_open_returns(office: Office, caller: Caller) -> int:
     )
 
 
-def _standing(transaction: SqlTransaction, server: FieldServer) -> tuple[str, str]:
+def _standing(server: FieldServer, *, is_started: bool) -> tuple[str, str]:
     name = server.name or server.device_id[:12]
     if server.status is Status.HOLD:
         return "on hold", "Look at its incidents, then release the hold."
-    newest = transaction.load_issued_grant(server.device_id, server.number)
-    if newest is not None and newest.envelope is not None:
+    if is_started:
         return (
             "started here, not yet proven",
             f"Carry the file to {name}, then its outbox here; starting it again gives the same file.",
@@ -281,8 +282,18 @@ def _server(transaction: SqlTransaction, caller: Caller, device_id: str) -> Fiel
 
 
 def _document(transaction: SqlTransaction, caller: Caller, server: FieldServer) -> FieldServerDocument:
+    return _documents(transaction, caller, [server])[0]
+
+
+def _documents(
+    transaction: SqlTransaction, caller: Caller, servers: Sequence[FieldServer]
+) -> list[FieldServerDocument]:
+    """By two statements, however many there are."""
     tables = transaction.within(caller.scope)
-    holdings = tables.holdings(device_id=server.device_id)
+    known = {server.device_id: server for server in servers}
+    holdings = tables.holdings(known)
     lines = tables.lines_by_id({holding.line_id for holding in holdings})
-    licenses = documents.holding_documents(holdings, lines, {DeviceId(server.device_id): server})
-    return documents.field_server_document(server, licenses)
+    kept: dict[str, list[HoldingDocument]] = {device_id: [] for device_id in known}
+    for document in documents.holding_documents(holdings, lines, known):
+        kept[document.device_id].append(document)
+    return [documents.field_server_document(server, kept[server.device_id]) for server in servers]

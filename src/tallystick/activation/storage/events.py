@@ -399,13 +399,16 @@ class EventTables:
             statement = statement.where(DELIVERIES.c.position.in_(positions))
         return self._connection.execute(statement.values(state=WAITING, attempts=0, first_at=now, next_at=now)).rowcount
 
-    def count_open(self, webhook_ids: Collection[str]) -> dict[str, dict[str, int]]:
-        """How many deliveries of endpoints wait, and how many were given up, by endpoint and state."""
+    def count_open(self, webhook_ids: Collection[str], *, owner: str | None) -> dict[str, dict[str, int]]:
+        """How many deliveries of an owner's endpoints (None: of everybody's) wait or were given up, by endpoint and state."""
         statement = (
             select(DELIVERIES.c.webhook_id, DELIVERIES.c.state, func.count())
+            .join(WEBHOOKS, WEBHOOKS.c.webhook_id == DELIVERIES.c.webhook_id)
             .where(DELIVERIES.c.webhook_id.in_(sorted(webhook_ids)), DELIVERIES.c.state != DELIVERED)
             .group_by(DELIVERIES.c.webhook_id, DELIVERIES.c.state)
         )
+        if owner is not None:
+            statement = statement.where(WEBHOOKS.c.owner == owner)
         found: dict[str, dict[str, int]] = {}
         for webhook_id, state, count in self._connection.execute(statement):
             found.setdefault(str(webhook_id), {})[str(state)] = int(count)

@@ -52,7 +52,7 @@ from tallystick.domain.text import folded
 
 ValueT = TypeVar("ValueT")
 _HISTORY_KEYS: Final = (("at",), ("at", "id"), ("issued_at", "number"), ("taken_at", "sequence", "digest"))  # by source
-_KEYS_MAX: Final = 500
+_KEYS_MAX: Final = 5000  # more than a page has: one statement
 _USED_UP: Final = (LINES.c.available <= 0, LINES.c.bought > LINES.c.retired)
 
 
@@ -169,10 +169,14 @@ class ScopedTables:
             statement = statement.where(*_USED_UP)
         return self._lines(statement.order_by(column.line_id).limit(limit))
 
-    def lines_of_entitlement(self, entitlement_id: str) -> list[Line]:
-        """The lines of one entitlement, in its order."""
-        statement = self._within(statements.LINES_WITH_PRODUCTS, LINES.c.account)
-        return self._lines(statement.where(LINES.c.entitlement_id == entitlement_id).order_by(LINES.c.position))
+    def lines_of_entitlements(self, entitlement_ids: Collection[str]) -> dict[str, list[Line]]:
+        """The lines of each entitlement, in its order."""
+        statement = self._within(statements.LINES_WITH_PRODUCTS, LINES.c.account).order_by(LINES.c.position)
+        found: dict[str, list[Line]] = {entitlement_id: [] for entitlement_id in entitlement_ids}
+        for keys in _pieces(entitlement_ids):
+            for line in self._lines(statement.where(LINES.c.entitlement_id.in_(keys))):
+                found[line.entitlement_id].append(line)
+        return found
 
     def line(self, line_id: str) -> Line | None:
         """One line."""
@@ -249,17 +253,32 @@ class ScopedTables:
                 found[server.device_id] = server
         return found
 
-    def holdings(
-        self, *, line_id: str | None = None, device_id: str | None = None, after: str = "", limit: int = 200
-    ) -> list[Holding]:
-        """Who holds a line (behind a device id), or what a field server holds."""
+    def holders(self, line_id: str, *, after: str = "", limit: int = 200) -> list[Holding]:
+        """Who holds a line, behind a device id."""
         column = HOLDINGS.c
         statement = self._within(select(HOLDINGS), column.account)
-        if line_id is not None:
-            statement = statement.where(column.line_id == line_id, column.device_id > after)
-        if device_id is not None:
-            statement = statement.where(column.device_id == device_id)
-        return self._all(statement.order_by(column.line_id, column.device_id).limit(limit), rows.holding_of)
+        statement = statement.where(column.line_id == line_id, column.device_id > after)
+        return self._all(statement.order_by(column.device_id).limit(limit), rows.holding_of)
+
+    def holdings(self, device_ids: Collection[str]) -> list[Holding]:
+        """All that field servers hold, by line."""
+        column = HOLDINGS.c
+        statement = self._within(select(HOLDINGS), column.account).order_by(column.line_id, column.device_id)
+        found: list[Holding] = []
+        for keys in _pieces(device_ids):
+            found += self._all(statement.where(column.device_id.in_(keys)), rows.holding_of)
+        return found
+
+    def started_here(self, device_ids: Collection[str]) -> set[str]:
+        """Field servers among ``device_ids`` whose newest grant was started by a person here."""
+        column = FIELD_SERVERS.c
+        newest = (GRANTS.c.device_id == column.device_id) & (GRANTS.c.number == column.number)
+        statement = self._within(select(column.device_id).join(GRANTS, newest), column.account)
+        statement = statement.where(GRANTS.c.envelope.is_not(None))
+        found: set[str] = set()
+        for keys in _pieces(device_ids):
+            found.update(self._connection.execute(statement.where(column.device_id.in_(keys))).scalars())
+        return found
 
     def open_returns(self, *, after: tuple[int, str, str] | None = None, limit: int = 100) -> list[Holding]:
         """Holdings of which some is returning, oldest first."""

@@ -32,7 +32,8 @@ def test_what_has_the_file_serves_and_no_backup_holds_the_password(url, tmp_path
     file.chmod(0o600)
     known, unknown = {"PGPASSFILE": str(file)}, {"PGPASSFILE": str(tmp_path / "none")}
     made = ("activation", "init", "--data", data, "--issuer", "Maker", "--database", url)
-    run(*made, expect=1, env=unknown)
+    refused = run(*made, expect=3, env=unknown)
+    assert (refused["code"], "no password supplied" in refused["seen"]) == ("database-unavailable", True)
     assert not data.exists() or not (data / "settings.toml").exists()
     run(*made, env=known)
     with serving("activation", "serve", "--data", data, "--port", "0", env=known) as (told, _):

@@ -20,7 +20,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import device, others, rows
+from benchmarks import device, office, others, rows
 from benchmarks.plots import write_page
 
 OUTPUT: Final = Path("docs/performance")
@@ -40,6 +40,7 @@ ROWS: Final[dict[str, Callable[[rows.Bench], list[rows.Row]]]] = {
     "E1": others.e1_dead_webhooks,
     "E2": others.e2_strangers,
     "E3": others.e3_silence,
+    "O1": office.o1_walk,
 }
 
 

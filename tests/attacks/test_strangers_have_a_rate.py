@@ -297,13 +297,3 @@ def test_six_offices_behind_one_address_activate_at_once_and_a_newcomer_beside_t
         served.stop()
     assert [answer.count(b'"granted"') for answer in done] == [700] * 6 + [2000] * 6
     assert all(b'"granted"' in answer for answer in beside)
-
-
-def test_what_is_taken_apart_and_not_counted_yet_is_shared_by_an_address_and_ends_with_its_exchange():
-    here = Strangers(clock=Clock())
-    flood = b"".join(f"{Device(f's{number}').say('refresh')}\n".encode() for number in range(200))
-    silent = [here.visit("192.0.2.1") for _ in range(ADDRESS_AT_ONCE // 200 + 1)]
-    assert [paused(parse_chunks([flood], visit.opener())) for visit in silent] == [0] * (len(silent) - 1) + [200]
-    assert paused(parse_chunks([flood], here.visit("192.0.2.2").opener())) == 0
-    silent[0].close()
-    assert paused(parse_chunks([flood], here.visit("192.0.2.1").opener())) == 0

@@ -92,7 +92,6 @@ class _Memory:
     known: OrderedDict[DeviceId, bytes] = field(default_factory=OrderedDict)  # with how its envelopes begin
     heads: set[bytes] = field(default_factory=set)
     open: Counter[str] = field(default_factory=Counter)  # of an address: lines that were counted and are not decided
-    ahead: Counter[str] = field(default_factory=Counter)  # lines that were taken apart and are not counted yet
     waiting: Counter[str] = field(default_factory=Counter)  # those of them that wait for the end of their files
     turns: dict[str, list[asyncio.Future[None]]] = field(default_factory=dict)  # who waits for some to be decided
     addresses: _Rates = field(default_factory=lambda: _Rates(ADDRESS_AT_ONCE, ADDRESS_PER_SECOND))
@@ -139,11 +138,10 @@ class Visit:
 
         def open_line(line: bytes) -> Unverified:
             if line.partition(b".")[0] not in memory.heads:
-                if not memory.addresses.has_left(self._address, memory.clock(), ahead=memory.ahead[self._address]):
+                if not memory.addresses.has_left(self._address, memory.clock(), ahead=self._ahead):
                     memory.tell()
                     raise memory.paused
                 self._ahead += 1
-                memory.ahead[self._address] += 1
             return open_envelope(line)
 
         return open_line
@@ -163,7 +161,7 @@ class Visit:
     def screen(self, lines: Sequence[GoodLine | BadLine]) -> tuple[list[GoodLine | BadLine], bool]:
         """The same lines, those beyond the rate refused; and whether there are such, or were before."""
         now = self._memory.clock()
-        self._count_all()
+        self._ahead = 0
         heard: dict[DeviceId, bool] = {}  # once for all lines of a key: an outbox has many
         screened = [self._screen(line, now, heard) for line in lines]
         paused = self._memory.paused
@@ -206,15 +204,9 @@ class Visit:
     def close(self) -> None:
         """Nothing more comes; what was submitted is still learned from."""
         self.wait(0)
-        self._count_all()
         if self._here:
             self._memory.close(self._address, len(self._here))
             self._here.clear()
-
-    def _count_all(self) -> None:
-        if self._ahead:
-            _add(self._memory.ahead, self._address, -self._ahead)
-            self._ahead = 0
 
     def _is_unheard(self, line: GoodLine) -> bool:
         return line.envelope.jwk is not None and line.envelope.jwk.device_id not in self._memory.known

@@ -211,6 +211,7 @@ def test_a_delivery_that_worked_is_said_to_have_worked_and_a_refusal_is_never_al
         asked = person.save("Save to one file", tmp_path / "asked.tally")
         site.upload(asked, tmp_path / "refusals.tally")
         take_in(person, tmp_path / "refusals.tally")
+        person.says("Not all is done")  # while it runs, a refusal is shown, too
         person.says("Refused: 1 field server")
         text = person.page.locator("main").inner_text()
         assert "Delivered 2 of 2." in text

@@ -152,3 +152,14 @@ def test_text_can_be_read_in_both_schemes(scheme, text, ground):
     colours = schemes()[scheme]
     lighter, darker = sorted((luminance(colours[text]), luminance(colours[ground])), reverse=True)
     assert (lighter + 0.05) / (darker + 0.05) >= 4.5
+
+
+def test_a_line_of_a_template_can_be_read():
+    root = Path(pages.__file__).parents[1]
+    long = {
+        f"{path.relative_to(root)}:{number}"
+        for path in root.rglob("*.html")
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if len(line) > 200
+    }
+    assert long == set()

@@ -21,7 +21,7 @@ from tallystick.administrator.core import pinning
 from tallystick.administrator.core.courier import Courier, at_once
 from tallystick.administrator.core.goals import Goal, GoalResult, Report
 from tallystick.administrator.core.operations import Operations
-from tallystick.administrator.core.sight import Sight
+from tallystick.administrator.core.reach import Reach
 from tallystick.administrator.core.workflows import Workflows
 from tallystick.administrator.memory.database import Database, open_database
 from tallystick.administrator.memory.inventory import Inventory
@@ -198,13 +198,13 @@ def open_administrator(*, forced: RouteKind | None = None, directory: Path | Non
 
 @contextmanager
 def administrator_on(
-    database: Database, sealer: Sealer, *, forced: RouteKind | None = None, sight: Sight | None = None
+    database: Database, sealer: Sealer, *, forced: RouteKind | None = None, reach: Reach | None = None
 ) -> Iterator[Administrator]:
-    """One run on a database that stays open. ``sight``: is told what is found out about the route meanwhile."""
+    """One run on a database that stays open. ``reach``: is told what is found out about the route meanwhile."""
     inventory, mailbag, clock = Inventory(database, sealer), Mailbag(database), SystemClock()
     network = RealNetwork(proxy=read_stored(inventory.secret(PROXY_SETTING)))
     try:
-        courier = Courier(network, inventory, forced=forced, sight=sight)
+        courier = Courier(network, inventory, forced=forced, reach=reach)
         yield Administrator(
             inventory=inventory,
             mailbag=mailbag,
@@ -212,7 +212,7 @@ def administrator_on(
             network=network,
             courier=courier,
             workflows=Workflows(
-                inventory=inventory, mailbag=mailbag, network=network, courier=courier, clock=clock, sight=sight
+                inventory=inventory, mailbag=mailbag, network=network, courier=courier, clock=clock, reach=reach
             ),
             operations=Operations(database),
             clock=clock,

@@ -20,7 +20,7 @@ from tallystick.administrator.commands.console import (
 )
 from tallystick.administrator.core import dry_run as dry_run_service
 from tallystick.administrator.core import planning, schemas
-from tallystick.administrator.core.foresight import forecast
+from tallystick.administrator.core.forecast import forecast
 from tallystick.administrator.core.goals import (
     Goal,
     GoalResult,

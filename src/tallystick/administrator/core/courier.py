@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tallystick.administrator.core.sight import NOT_REACHED, Sight, report_of
+from tallystick.administrator.core.reach import NOT_REACHED, Reach, report_of
 from tallystick.administrator.core.ways import NAME_ACTIVATION
 from tallystick.administrator.memory.inventory import FieldServerRecord, Inventory
 from tallystick.administrator.memory.messages import KnownReply, Outbound
@@ -76,13 +76,13 @@ class Courier:
     """One run's carrying. Safe for many threads; what it found out about a route holds for the whole run."""
 
     def __init__(
-        self, network: Network, inventory: Inventory, *, forced: RouteKind | None = None, sight: Sight | None = None
+        self, network: Network, inventory: Inventory, *, forced: RouteKind | None = None, reach: Reach | None = None
     ) -> None:
-        """``sight``: is told who answered."""
+        """``reach``: is told who answered."""
         self._network = network
         self._inventory = inventory
         self._forced = forced
-        self._sight = sight
+        self._reach = reach
         self._lock = threading.Lock()
         self._found: dict[str, _ReachedActivation | PortError] = {}
 
@@ -150,9 +150,9 @@ class Courier:
         self._note(reached.url, reached.issuer)
 
     def _note(self, url: str, issuer: str = "", error: PortError | None = None) -> None:
-        if self._sight is not None:
+        if self._reach is not None:
             why = error.said[1] if error is not None and error.code in NOT_REACHED else None
-            self._sight.note_activation(url, issuer=issuer, why=why)
+            self._reach.note_activation(url, issuer=issuer, why=why)
 
     def lookup_of(self, issuer: str, entitlement_id: EntitlementId) -> FoundEntitlement:
         """The same, wherever the activation server ``issuer`` is reached. Raises ``PortError``."""

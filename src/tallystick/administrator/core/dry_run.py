@@ -3,7 +3,7 @@
 It decides by the rules that the activation server decides by (``domain.rules``), from what is known here: the
 entitlements' certificates, what the activation server said last that is available, and what the field servers said last.
 What others hold, or what a vendor has suspended since, only the activation server knows: what it was not asked
-(``foresight``) is likely, and no more.
+(``forecast``) is likely, and no more.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ from tallystick.administrator.core.goals import (
     wish_of,
 )
 from tallystick.administrator.core.next_steps import CHANGING, PROOFS, NextStep, Phase, decide_next_step, step_sentence
-from tallystick.administrator.core.sight import Sight
+from tallystick.administrator.core.reach import Reach
 from tallystick.administrator.core.ways import SYNC, remove
 from tallystick.administrator.memory.inventory import FieldServerRecord, Inventory, Trouble
 from tallystick.administrator.memory.messages import Inbound, Mailbag, Outbound, read_message
@@ -83,9 +83,9 @@ class Office:
         network: Network,
         courier: Courier,
         clock: Clock,
-        sight: Sight | None = None,
+        reach: Reach | None = None,
     ) -> None:
-        self.sight = sight
+        self.reach = reach
         self.inventory = inventory
         self.mailbag = mailbag
         self.network = network
@@ -104,8 +104,8 @@ class Office:
 
     def keep_trouble(self, device_id: DeviceId, error: PortError) -> None:
         """Remember why a field server could not be worked with, where that says something about the next contact."""
-        if self.sight is not None:
-            self.sight.note_field_server(device_id, code=error.code, why=error.said[1])
+        if self.reach is not None:
+            self.reach.note_field_server(device_id, code=error.code, why=error.said[1])
         if error.code in _TROUBLES:
             trouble = Trouble(code=error.code, seen=error.said[1], next_step=error.next_step, at=self.clock.now())
             self.inventory.keep_trouble(device_id, trouble)
@@ -198,8 +198,8 @@ class Visit:
                 seen=f"{identity.name}, {identity.device_id[:12]}",
                 next_step=_("Remove it and add it again: {remove}.", remove=remove(self.record.name)),
             )
-        if self.office.sight is not None:
-            self.office.sight.note_field_server(self.device_id, identity)
+        if self.office.reach is not None:
+            self.office.reach.note_field_server(self.device_id, identity)
         own = identity.activation
         self.has_own_route = own is not None and own.reachable
         if own is not None and own.url not in self.office.inventory.activation_urls():

@@ -20,7 +20,7 @@ from tallystick.administrator.core.goals import (
     Sync,
 )
 from tallystick.administrator.core.next_steps import NextStep, decide_next_step
-from tallystick.administrator.core.sight import NOT_REACHED, Sight
+from tallystick.administrator.core.reach import NOT_REACHED, Reach
 from tallystick.administrator.core.visit import Office, Stopped, Visit
 from tallystick.administrator.core.ways import GO_ON
 from tallystick.administrator.memory.inventory import Assignment, FieldServerRecord, Inventory
@@ -57,11 +57,11 @@ class Workflows(Office):
         network: Network,
         courier: Courier,
         clock: Clock,
-        sight: Sight | None = None,
+        reach: Reach | None = None,
         at_once_max: int = FIELD_SERVERS_AT_ONCE_MAX,
     ) -> None:
         super().__init__(
-            inventory=inventory, mailbag=mailbag, network=network, courier=courier, clock=clock, sight=sight
+            inventory=inventory, mailbag=mailbag, network=network, courier=courier, clock=clock, reach=reach
         )
         self._at_once_max = at_once_max
 

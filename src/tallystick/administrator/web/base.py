@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from tallystick.administrator.app import Administrator, SystemClock, administrator_on
 from tallystick.administrator.core.next_steps import NextStep, Phase
-from tallystick.administrator.core.sight import Sight, Snapshot
+from tallystick.administrator.core.reach import Reach, Snapshot
 from tallystick.administrator.memory.database import Database
 from tallystick.administrator.memory.inventory import FieldServerRecord
 from tallystick.administrator.memory.passwords import Sealer
@@ -84,17 +84,17 @@ class WebContext:
     sent: dict[str, Mapping[str, int]] = field(default_factory=dict)  # by version: the rows of a list, as they looked
 
     def __post_init__(self) -> None:
-        self.jobs = Jobs(self.opened, Sight(SystemClock().now))
+        self.jobs = Jobs(self.opened, Reach(SystemClock().now))
 
     def opened(self) -> AbstractContextManager[Administrator]:
         """One run."""
-        return administrator_on(self.database, self.sealer, forced=self.forced, sight=self.jobs.sight)
+        return administrator_on(self.database, self.sealer, forced=self.forced, reach=self.jobs.reach)
 
     def version(self) -> str:
         """Another one as soon as anything that a page shows may be another."""
         jobs, running = self.jobs, self.jobs.running()
         doing = "" if running is None else running.number
-        return f"{self.database.version()}-{jobs.sight.version}-{jobs.is_looking:d}-{doing}-{self.forced or ''}"
+        return f"{self.database.version()}-{jobs.reach.version}-{jobs.is_looking:d}-{doing}-{self.forced or ''}"
 
 
 class AtField(Exception):
@@ -161,7 +161,7 @@ class PageRequest:
         administrator = self.administrator
         with self.context.database.one_state():
             records = administrator.inventory.field_servers()
-            seen = self.context.jobs.sight.snapshot(
+            seen = self.context.jobs.reach.snapshot(
                 records, administrator.inventory.activation_urls(), forced=self.context.forced
             )
             has_route = None if seen is None else seen.has_route

@@ -255,7 +255,7 @@ def pin_again(page: PageRequest) -> Response:
             password=page.text("pin-password"),
             now=page.now,
         )
-    page.context.jobs.sight.note_field_server(record.device_id)
+    page.context.jobs.reach.note_field_server(record.device_id)
     return page.go(f"/servers/{record.device_id}")
 
 

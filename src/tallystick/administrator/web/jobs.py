@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from tallystick.administrator.app import Administrator
 from tallystick.administrator.core.goals import Goal
 from tallystick.administrator.core.operations import Operation
-from tallystick.administrator.core.sight import Sight
+from tallystick.administrator.core.reach import Reach
 from tallystick.administrator.ports import Stage
 from tallystick.domain.ids import DeviceId
 from tallystick.errors import Error
@@ -39,9 +39,9 @@ class Running:
 class Jobs:
     """The threads of the pages."""
 
-    def __init__(self, opened: Opener, sight: Sight) -> None:
+    def __init__(self, opened: Opener, reach: Reach) -> None:
         self._opened = opened
-        self.sight = sight
+        self.reach = reach
         self._lock = threading.Lock()
         self._slot = threading.Lock()  # so that never more than 64 field servers are asked at once
         self._running: Running | None = None
@@ -133,13 +133,13 @@ class Jobs:
 
     def look_if_older(self, seconds: int, *, now: int) -> None:
         """Ask again for whoever keeps looking at a page. 0: never by itself."""
-        if seconds and self._running is None and (self.sight.asked_at or 0) + seconds <= now:
+        if seconds and self._running is None and (self.reach.asked_at or 0) + seconds <= now:
             self.look()
 
     def _look(self) -> None:
         with self._slot, self._opened() as administrator:
             administrator.look()
-            self.sight.note_all_asked()
+            self.reach.note_all_asked()
 
     def _thread(self, work: Callable[[], None]) -> threading.Thread:
         thread = threading.Thread(target=work, daemon=True)

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from tallystick.administrator.core import planning
 from tallystick.administrator.core.dry_run import PredictedEffect, effect_text, standings_of, sums_of
-from tallystick.administrator.core.foresight import forecast
+from tallystick.administrator.core.forecast import forecast
 from tallystick.administrator.core.goals import Goal, Refresh, Report, Return, ReturnOneCarry, Sync, TakeOutOfService
 from tallystick.administrator.core.operations import Operation
 from tallystick.administrator.core.results import results_sentence

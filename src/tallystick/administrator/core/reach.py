@@ -55,7 +55,7 @@ class _Learned:
         return (self.is_reached, self.why, own)
 
 
-class Sight:
+class Reach:
     """Safe for many threads."""
 
     def __init__(self, now: Callable[[], int]) -> None:

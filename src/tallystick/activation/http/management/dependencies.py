@@ -119,7 +119,14 @@ class _EntitlementConvertor(StringConvertor):
     regex = "E[NR]-[^/]+"
 
 
+class _MessageConvertor(StringConvertor):
+    """Digests in paths, so that ``/v1/messages/dry-run`` is none."""
+
+    regex = "(?!dry-run$)[^/]+"
+
+
 register_url_convertor("entitlement", _EntitlementConvertor())
+register_url_convertor("message", _MessageConvertor())
 
 
 async def caller_of(

@@ -200,7 +200,9 @@ def find_returns(
     return Page[ReturnDocument].model_validate(made)
 
 
-@router.get("/messages/{digest}", tags=["messages"], summary="The stored answer to a message, as often as one likes")
+@router.get(
+    "/messages/{digest:message}", tags=["messages"], summary="The stored answer to a message, as often as one likes"
+)
 def load_reply(
     office: OfficeDependency, caller: CallerDependency, digest: Annotated[str, Path(pattern="^[A-Za-z0-9_-]{43}$")]
 ) -> ReplyDocument:

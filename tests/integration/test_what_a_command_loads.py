@@ -12,6 +12,8 @@ from tallystick.activation.server import instance
 from tallystick.fieldserver import platform
 from tallystick.fieldserver.commissioning import commission
 
+pytestmark = pytest.mark.slow
+
 # Loading one of these takes longer than most commands work.
 HEAVY = {
     "PIL", "alembic", "argon2", "cryptography.x509", "fastapi", "fpdf", "httpx2", "jinja2", "keyring", "prometheus_client", "pyotp",

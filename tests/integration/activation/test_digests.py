@@ -24,6 +24,8 @@ from tallystick.activation.settings import MailSettings, SettingsError, WebhookS
 from tallystick.errors import Error
 from tallystick.sentences import FOLDER_VARIABLE, _
 
+pytestmark = pytest.mark.slow
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from aiosmtpd.controller import Controller

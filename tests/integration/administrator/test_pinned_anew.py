@@ -7,6 +7,8 @@ import pytest
 
 from support.adminpages import pages_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def site(world):

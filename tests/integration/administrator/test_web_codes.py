@@ -16,6 +16,8 @@ from tallystick.errors import Error
 from tallystick.protocol.frames import Frame, Gathering, make_frames, parse_frame
 from tallystick.protocol.tallyfile import parse_chunks
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):

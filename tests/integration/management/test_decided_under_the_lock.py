@@ -21,6 +21,8 @@ from tallystick.domain.catalog import Catalog
 from tallystick.errors import Error
 from tallystick.protocol import envelope
 
+pytestmark = pytest.mark.slow
+
 WAITS_SECONDS = 0.4  # for a verb to come as far as it comes
 CUSTOMER = Caller(name="cy", role=Role.CUSTOMER_ADMINISTRATOR, scope=Scope(account="Harbour"), subject="cy")
 

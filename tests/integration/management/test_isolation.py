@@ -14,6 +14,8 @@ from tallystick.activation.http.management.routes import MODULES, router_of
 from tallystick.activation.services import people
 from tallystick.domain.ids import entitlement_reference
 
+pytestmark = pytest.mark.slow
+
 OPEN = {
     "/healthz",
     "/readyz",

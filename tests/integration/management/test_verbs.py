@@ -14,6 +14,8 @@ from tallystick.activation.core.clock import NOBODY
 from tallystick.activation.core.permissions import Role
 from tallystick.activation.core.ports import IncidentKind
 
+pytestmark = pytest.mark.slow
+
 # Which operations are no command, and why.
 NO_COMMAND = {
     "GET /healthz": "for load balancers and monitoring: curl",

@@ -10,6 +10,8 @@ from tallystick.activation.core.permissions import Role
 from tallystick.activation.outbound import webhooks
 from tallystick.protocol.problems import BY_CODE
 
+pytestmark = pytest.mark.slow
+
 PUBLIC = "https://hooks.example.com/tally?key=hidden"
 
 

@@ -13,6 +13,8 @@ from tallystick.activation.core.permissions import Role
 from tallystick.activation.http.portal import messages
 from tallystick.activation.http.portal.routes import PAGES
 
+pytestmark = pytest.mark.slow
+
 RIGHT_TO_LEFT = "\u202egnp.exe"
 
 

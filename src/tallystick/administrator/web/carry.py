@@ -171,7 +171,8 @@ def take_content(page: PageRequest, name: str, content: bytes) -> Response:
     """A tally file that came another way than through the box."""
     directory = tempfile.TemporaryDirectory()  # removed with the last who knows it
     path = Path(directory.name) / name
-    path.write_bytes(content)
+    with path.open("xb") as out:
+        out.write(content)
     return take_files(page, [path], directory)
 
 

@@ -124,7 +124,8 @@ def add_entitlement(page: PageRequest) -> Response:
         content = files[0].file.read()
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory) / "certificate.tally"
-            path.write_bytes(content)
+            with path.open("xb") as out:
+                out.write(content)
             if any(one.is_strange for one in senders_of([path], administrator.inventory)):
                 return take_content(page, Path(files[0].filename or "certificate.tally").name[:200], content)
             with at_field("certificate"):

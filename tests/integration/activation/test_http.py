@@ -12,6 +12,7 @@ import pytest
 from support.activation import ISSUER, Device, TestSigner
 from support.served import MEDIA_TYPE
 from tallystick.activation.core import entitlements
+from tallystick.activation.core.exchanges import CHUNK_LINES_MAX
 from tallystick.protocol import envelope, keys, messages, tallyfile
 
 MEBIBYTE = 1024 * 1024
@@ -183,6 +184,15 @@ class TestBadBodies:
             connection.sendall(b"\x16\x03\x01 this is no HTTP\r\n\r\n")
             connection.recv(1000)
         assert served.ask("GET", "/healthz").status == 200
+
+    @pytest.mark.parametrize("end", ["\n", ""])
+    @pytest.mark.parametrize(
+        "count", [1, 2, CHUNK_LINES_MAX - 1, CHUNK_LINES_MAX, CHUNK_LINES_MAX + 1, 2 * CHUNK_LINES_MAX]
+    )
+    def test_no_line_is_left_out_whatever_the_number_and_whether_the_last_one_ends(self, served, bought, count, end):
+        message = Device("counted").activate((bought.lines[0], 1))
+        answer = served.ask("POST", "/v1/messages", "\n".join([message] * count).encode() + end.encode())
+        assert len(answer.envelopes) == count
 
     def test_a_long_bundle_has_its_replies_when_a_client_sends_all_before_it_reads(self, served, bought):
         """More than any socket buffers: replying while reading would be a stand-still."""

@@ -268,7 +268,9 @@ class _Exchange:
                 if full is not None:
                     yield full
         for line in parser.close():
-            reader.add(line)
+            full = reader.add(line)
+            if full is not None:
+                yield full
         rest = reader.take()
         if rest:
             yield rest

@@ -92,9 +92,10 @@ def open_directory(path: Path) -> int | None:
 
     Raises ``OSError``.
     """
-    if os.open not in os.supports_dir_fd:
+    is_directory = getattr(os, "O_DIRECTORY", None)
+    if is_directory is None:
         return None
-    return os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0))
+    return os.open(path, os.O_RDONLY | is_directory | getattr(os, "O_CLOEXEC", 0))
 
 
 def read_from_disk(path: Path) -> bytes:

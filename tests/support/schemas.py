@@ -21,7 +21,7 @@ from tallystick.activation.http.protocol_api import create_api
 
 _HOOKS = Path(__file__).parent
 # What no schema can say: an id has a check symbol; a wish may be refused for the state that the field server is in.
-_REFUSABLE = '["2xx", "401", "403", "404", "409", "422"]'
+_REFUSABLE = '["2xx", "401", "403", "404", "409", "422", "429"]'  # 429: what strangers may say has a rate
 
 
 def management_api() -> FastAPI:

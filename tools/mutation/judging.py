@@ -141,7 +141,7 @@ told = ""  # the digest of the story of the seed that was run last
 def _run_seed(one: Look) -> str | None:
     global told
     from tallystick.simulator.running import run_plan  # noqa: PLC0415 - with the error in what it imports
-    from tallystick.simulator.workload import make_plan  # noqa: PLC0415
+    from tallystick.simulator.workload import make_plan  # noqa: PLC0415 - with the error in what it imports
 
     plan = replace(make_plan(one.number, steps=STEPS), has_table=True)
     result = run_plan(replace(plan, has_sql=True) if one.has_sql else plan)
@@ -152,8 +152,8 @@ def _run_seed(one: Look) -> str | None:
 def _explore(name: str) -> str | None:
     global told  # noqa: PLW0603 - one look after the other, in one process
     told = ""
-    from tallystick.simulator import exhaustive  # noqa: PLC0415
-    from tallystick.simulator.report import Progress  # noqa: PLC0415
+    from tallystick.simulator import exhaustive  # noqa: PLC0415 - with the error in what it imports
+    from tallystick.simulator.report import Progress  # noqa: PLC0415 - with the error in what it imports
 
     world = exhaustive.WORLDS[name]
     found = exhaustive.explore(world, depth=None, states_max=WORLDS[name], seconds_max=None, progress=Progress())

@@ -169,6 +169,14 @@ def test_pill_sentence_and_page_follow_what_is_learned_about_the_route(tmp_path,
         assert pill(person) in other.locator("#looking").inner_text()
 
 
+def activate_all(site):
+    """Three field servers have a right each."""
+    _, certificate = site.sell("smartdriver=3")
+    site.admin("add", "--csv", site.csv())
+    site.admin("entitlement", "add", certificate, "--activation", site.serve_activation())
+    site.admin("activate", "--all", "--line", "smartdriver=1")
+
+
 def take_in(person, file):
     person.go("/carry")
     person.page.get_by_label("Whatever came back").set_input_files(file)
@@ -177,10 +185,7 @@ def take_in(person, file):
 
 def test_a_delivery_that_worked_is_said_to_have_worked_and_a_refusal_is_never_all_is_done(tmp_path, person_at):
     with site_at(tmp_path, 3) as site:
-        _, certificate = site.sell("smartdriver=3")
-        site.admin("add", "--csv", site.csv())
-        site.admin("entitlement", "add", certificate, "--activation", site.serve_activation())
-        site.admin("activate", "--all", "--line", "smartdriver=1")
+        activate_all(site)
         person = person_at(site.web("--route", "offline"))
         person.says("All were asked at")
 
@@ -405,10 +410,7 @@ ACTIONS_OF_AN_OFFLINE_RETURN_MAX = 8
 
 def test_a_return_of_three_offline_takes_eight_actions_at_the_laptop_and_all_is_said(tmp_path, person_at):
     with site_at(tmp_path, 3) as site:
-        _, certificate = site.sell("smartdriver=3")
-        site.admin("add", "--csv", site.csv())
-        site.admin("entitlement", "add", certificate, "--activation", site.serve_activation())
-        site.admin("activate", "--all", "--line", "smartdriver=1")
+        activate_all(site)
         person = person_at(site.web("--route", "offline"))
         person.says("All were asked at")
 

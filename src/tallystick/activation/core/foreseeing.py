@@ -27,14 +27,14 @@ def foresee(asks: Sequence[Ask], transaction: Transaction, *, policy: Policy, no
     servers = transaction.load_field_servers_for_update({DeviceId(ask.device_id) for ask in asks})
     wanted = {LineId(want.line) for ask in asks for want in ask.wants}
     reserved = {line_id for server in servers.values() for line_id in (*server.intended, *server.reserved())}
-    desk = _Desk(transaction.load_lines_for_update(wanted | reserved), servers, policy=policy, now=now)
+    run = _DryRun(transaction.load_lines_for_update(wanted | reserved), servers, policy=policy, now=now)
     answers: dict[int, Foreseen] = {}
-    for place in sorted(range(len(asks)), key=lambda place: desk.is_taking(asks[place])):
-        answers[place] = desk.decide(asks[place])
-    return [answers[place] for place in range(len(asks))], desk.strangers
+    for place in sorted(range(len(asks)), key=lambda place: run.is_taking(asks[place])):
+        answers[place] = run.decide(asks[place])
+    return [answers[place] for place in range(len(asks))], run.strangers
 
 
-class _Desk:
+class _DryRun:
     """One dry run: lines and field servers as they would become."""
 
     def __init__(
@@ -115,11 +115,10 @@ def _denied(reasons: Sequence[Reason]) -> Foreseen:
     return Foreseen(
         outcome="refused",
         code=reasons[0].code if len(codes) == 1 else "denied",
-        reasons=tuple(
-            ReasonNote(
-                line=reason.line, code=reason.code,
-                expected=str(reason_document(reason)["expected"]), seen=str(reason_document(reason)["seen"]),
-            )
-            for reason in reasons
-        ),
-    )  # fmt: skip
+        reasons=tuple(_note(reason) for reason in reasons),
+    )
+
+
+def _note(reason: Reason) -> ReasonNote:
+    said = reason_document(reason)
+    return ReasonNote(line=reason.line, code=reason.code, expected=str(said["expected"]), seen=str(said["seen"]))

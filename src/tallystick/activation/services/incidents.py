@@ -78,7 +78,9 @@ def acknowledge(office: Office, caller: Caller, number: int, *, note: str) -> In
     def change(before: Handling, now: int) -> Handling:
         return before.acknowledge(at=now, by=caller.name, note=note)
 
-    return _handle(office, caller, number, change, kind=EventKind.INCIDENT_ACKNOWLEDGED, note=note)
+    return _handle(
+        office, caller, number, change, kind=EventKind.INCIDENT_ACKNOWLEDGED, action="incident-acknowledge", note=note
+    )
 
 
 def resolve(office: Office, caller: Caller, number: int, *, note: str) -> IncidentDocument:
@@ -87,7 +89,9 @@ def resolve(office: Office, caller: Caller, number: int, *, note: str) -> Incide
     def change(before: Handling, now: int) -> Handling:
         return before.resolve(at=now, by=caller.name, how=Resolution.PERSON, note=note)
 
-    return _handle(office, caller, number, change, kind=EventKind.INCIDENT_RESOLVED, note=note)
+    return _handle(
+        office, caller, number, change, kind=EventKind.INCIDENT_RESOLVED, action="incident-resolve", note=note
+    )
 
 
 def resolve_all(
@@ -127,6 +131,7 @@ def _handle(
     change: Callable[[Handling, int], Handling],
     *,
     kind: EventKind,
+    action: str,
     note: str,
 ) -> IncidentDocument:
     def work(transaction: SqlTransaction, now: int) -> IncidentDocument:
@@ -142,7 +147,6 @@ def _handle(
         transaction.incidents.save(number, after)
         event = _event(kind, noticed, by=caller.name, note=note, how=after.resolution, now=now)
         transaction.save(Changes(events=[event]))
-        action = kind.value.replace("incident.", "incident-").removesuffix("d")
         record(transaction, caller, action, str(number), account=noticed.account, now=now, detail=note)
         return _one(transaction, caller, number)
 
